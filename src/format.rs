@@ -1,0 +1,281 @@
+//! Every byte place of every file, as tables. The prose and a worked example stand in `format.md`.
+//!
+//! Guarantees:
+//! 1. Each table tiles its structure: fields lie one after the other without hole or overlap (checked when compiled).
+//! 2. All integers are little-endian and of fixed width.
+//! 3. Decoding never panics, never allocates, and reads each byte at most a constant number of times, whatever the
+//!    bytes are. What does not decode is a [`Fault`] that says what was found and what was expected.
+//!
+//! No other module names a byte place.
+
+pub(crate) mod anchor;
+pub(crate) mod control;
+pub(crate) mod fault;
+pub(crate) mod field;
+pub(crate) mod frame;
+pub(crate) mod header;
+pub(crate) mod record;
+
+use field::table;
+
+pub(crate) use fault::Fault;
+
+/// The version this build writes, and the only one it opens.
+pub const VERSION: u16 = 0;
+
+/// Bytes at the start of a segment file that hold its header and nothing else, so that the page of the header is
+/// never written again once frames are stored.
+pub(crate) const FRAMES_START: u64 = 4096;
+
+/// Frames begin at multiples of this.
+pub(crate) const FRAME_ALIGNMENT: u64 = 8;
+
+/// The topic field of a frame whose records carry their own.
+pub(crate) const TOPIC_MIXED: u32 = u32::MAX;
+
+/// The longest key.
+pub const KEY_BYTES_MAX: usize = 65_535;
+/// The longest header section of one record: 3 bytes a header, its name and its value.
+pub const HEADERS_BYTES_MAX: usize = 65_535;
+/// The longest header name.
+pub const HEADER_NAME_BYTES_MAX: usize = 255;
+/// The most records in one batch.
+pub const BATCH_RECORDS_MAX: usize = 65_535;
+/// The largest segment, and so the largest `segment_bytes`: positions are 32 bits wide in the block index.
+pub const SEGMENT_BYTES_MAX: u64 = 1 << 31;
+
+pub(crate) const SEGMENT_MAGIC: [u8; 8] = *b"eskerseg";
+pub(crate) const ANCHOR_MAGIC: [u8; 8] = *b"eskeranc";
+
+table! {
+    /// At byte 0 of a segment file; the rest of the first 4096 bytes is zero.
+    segment_header[256]:
+    MAGIC 0 8 "the text eskerseg";
+    VERSION 8 2 "format version";
+    RESERVED_A 10 2 "zero";
+    CHECKSUM 12 4 "CRC-32 of this header with this field as zero";
+    FEATURES_REQUIRED 16 4 "features that a reader must know; none is defined";
+    FEATURES_OPTIONAL 20 4 "features that a reader may ignore; none is defined";
+    STORE_ID 24 16 "the same in all files of a store";
+    NUMBER 40 8 "segment number, also in the file's name";
+    GENERATION 48 4 "0 as written by appends; one more at each rewrite";
+    LOG_CLASS 52 4 "0; room for a second log in one store";
+    INCARNATION 56 8 "random word, drawn anew at each activation or rewrite; never zero";
+    EPOCH_COUNTER 64 8 "epoch: count";
+    EPOCH_WORD 72 8 "epoch: random word";
+    FIRST_OFFSET 80 8 "offset of the first record in or after this segment";
+    PREDECESSOR_NUMBER 88 8 "segment that comes before; 0 if none does";
+    PREDECESSOR_INCARNATION 96 8 "its incarnation";
+    PREDECESSOR_END 104 8 "position at which its frames end; what lies behind is dead";
+    DURABLE_SEGMENT 112 8 "durable line known when this was written: segment";
+    DURABLE_POSITION 120 8 "... position";
+    DURABLE_OFFSET 128 8 "... offset of the next record";
+    CREATED 136 8 "append clock at activation, nanoseconds since 1970 UTC";
+    TIME_MAX 144 8 "latest append time of all earlier segments";
+    CAPACITY 152 8 "length of the file";
+    REWRITTEN_END 160 8 "of a rewritten segment: where its frames end; else 0, as all that follow";
+    REWRITTEN_LAST_NUMBER 168 8 "... last original number that it covers";
+    REWRITTEN_END_OFFSET 176 8 "... offset after its range";
+    REWRITTEN_RECORDS 184 8 "... count of records that it kept";
+    REWRITTEN_INCARNATION 192 8 "... incarnation of the last original";
+    REWRITTEN_ORIGINAL_END 200 8 "... end position of the last original";
+    RESERVED_B 208 48 "zero";
+}
+
+table! {
+    /// At the start of every frame. Bytes 0 to 7 are the commit word, stored last as one 64-bit word.
+    frame_header[36]:
+    LENGTH 0 4 "bytes from here to the end of the body; the next frame begins at the next multiple of 8";
+    KIND 4 1 "see the table of kinds";
+    FLAGS 5 1 "must be known; none is defined";
+    TAG 6 2 "from the incarnation";
+    BODY_CHECKSUM 8 4 "CRC-32 of the body";
+    TOPIC 12 4 "topic of all records; ffffffff: each record carries its own";
+    TIME 16 8 "append time, nanoseconds since 1970 UTC";
+    OFFSET_DELTA 24 4 "offset of the next record here, less the segment's first offset";
+    RECORD_COUNT 28 2 "records in the body";
+    STATE_COUNT 30 2 "state entries behind the records; 0 in this version";
+    HEADER_CHECKSUM 32 4 "CRC-32 of bytes 0 to 31, begun with a word from incarnation and position";
+}
+
+table! {
+    /// At the start of every record in the body of a data frame. What the flags announce follows in the order of the
+    /// flags, then key, header section, payload.
+    record_head[5]:
+    PAYLOAD_LENGTH 0 4 "bytes of payload";
+    FLAGS 4 1 "1 key: u16 length; 2 event time: i64; 4 headers: u16 length; 8 tombstone";
+}
+
+table! {
+    /// One header in the header section of a record; name and value follow.
+    record_header[3]:
+    NAME_LENGTH 0 1 "bytes of name, at least 1";
+    VALUE_LENGTH 1 2 "bytes of value";
+}
+
+table! {
+    /// Body of mark, seal and close frames.
+    line_body[32]:
+    SEGMENT 0 8 "durable line before this frame: segment";
+    POSITION 8 8 "... position";
+    OFFSET 16 8 "... offset of the next record";
+    TIME_MAX 24 8 "latest append time up to here";
+}
+
+table! {
+    /// Body of a session frame: who wrote from here on; evidence for reports, never needed.
+    session_body[40]:
+    BOOT_ID 0 16 "identifies the run of the operating system";
+    DEVICE 16 8 "device of the file";
+    INODE 24 8 "inode of the file";
+    PID 32 4 "process";
+    RESERVED 36 4 "zero";
+}
+
+table! {
+    /// Body of a start-line frame: records below the offset are gone on purpose.
+    start_line_body[16]:
+    OFFSET 0 8 "first offset kept";
+    SEGMENT 8 8 "first segment kept";
+}
+
+table! {
+    /// Body of a gap frame, left by a repair in place of damage.
+    gap_body[8]:
+    NEXT_OFFSET 0 8 "offset of the record after the gap";
+}
+
+table! {
+    /// One of the two slots of the file `anchor`, at bytes 0 and 512.
+    anchor_slot[128]:
+    MAGIC 0 8 "the text eskeranc";
+    VERSION 8 2 "format version";
+    CLEAN 10 2 "1: the log was closed and ends at the durable line";
+    CHECKSUM 12 4 "CRC-32 of this slot with this field as zero";
+    SEQUENCE 16 8 "the higher of two valid slots counts";
+    STORE_ID 24 16 "the same in all files of a store";
+    SEGMENT_HIGHEST 40 8 "highest segment number whose header is durable";
+    DURABLE_SEGMENT 48 8 "durable line: segment";
+    DURABLE_POSITION 56 8 "... position";
+    DURABLE_OFFSET 64 8 "... offset of the next record";
+    TIME_MAX 72 8 "latest append time up to there";
+    RESERVED 80 48 "zero";
+}
+
+/// Where the slots of the anchor begin. They lie in sectors of their own.
+pub(crate) const ANCHOR_SLOTS: [u64; 2] = [0, 512];
+/// Length of the file `anchor`.
+pub(crate) const ANCHOR_BYTES: usize = 1024;
+
+/// What a frame is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Records, state entries, or both.
+    Data,
+    /// Carries a durable line.
+    Mark,
+    /// The last frame of a segment that was left by a roll.
+    Seal,
+    /// Says who writes from here on.
+    Session,
+    /// Records below it are gone on purpose.
+    StartLine,
+    /// The writer ended on purpose.
+    Close,
+    /// Left by a repair in place of damage.
+    Gap,
+    /// Filler.
+    Pad,
+}
+
+/// The kinds with their numbers and names.
+pub(crate) const KINDS: [(u8, Kind, &str); 8] = [
+    (1, Kind::Data, "data"),
+    (2, Kind::Mark, "mark"),
+    (3, Kind::Seal, "seal"),
+    (4, Kind::Session, "session"),
+    (5, Kind::StartLine, "start-line"),
+    (6, Kind::Close, "close"),
+    (7, Kind::Gap, "gap"),
+    (8, Kind::Pad, "pad"),
+];
+
+impl Kind {
+    pub(crate) const fn number(self) -> u8 {
+        match self {
+            Self::Data => 1,
+            Self::Mark => 2,
+            Self::Seal => 3,
+            Self::Session => 4,
+            Self::StartLine => 5,
+            Self::Close => 6,
+            Self::Gap => 7,
+            Self::Pad => 8,
+        }
+    }
+
+    pub(crate) fn from_number(number: u8) -> Option<Self> {
+        KINDS.iter().find(|row| row.0 == number).map(|row| row.1)
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        KINDS.iter().find(|row| row.1 == self).map_or("unknown", |row| row.2)
+    }
+}
+
+/// Where the frame after one that ends at `end` begins.
+#[inline]
+pub(crate) fn align(end: u64) -> u64 {
+    end.saturating_add(FRAME_ALIGNMENT - 1) & !(FRAME_ALIGNMENT - 1)
+}
+
+/// The name of a segment's file.
+pub(crate) fn segment_name(number: u64) -> String {
+    format!("{number:010}.seg")
+}
+
+/// The segment number that a file name gives; `None` if it is not exactly such a name.
+pub(crate) fn segment_number(name: &str) -> Option<u64> {
+    let number = name.strip_suffix(".seg")?.parse().ok()?;
+    (number > 0 && segment_name(number) == name).then_some(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_and_numbers_agree() {
+        for (number, kind, name) in KINDS {
+            assert_eq!((kind.number(), kind.name()), (number, name));
+            assert_eq!(Kind::from_number(number), Some(kind));
+        }
+        assert_eq!(Kind::from_number(0), None);
+    }
+
+    #[test]
+    fn only_the_canonical_file_name_is_a_segment() {
+        assert_eq!(segment_number("0000000007.seg"), Some(7));
+        assert_eq!(segment_number(&segment_name(u64::MAX)), Some(u64::MAX));
+        for name in ["7.seg", "00000000007.seg", "+000000007.seg", "0000000000.seg", "0000000007.sex", ".seg"] {
+            assert_eq!(segment_number(name), None, "{name}");
+        }
+    }
+
+    /// `format.md` shows every table as rows of `| place | width | name | meaning |`; nothing else there looks so.
+    #[test]
+    fn the_prose_tells_the_same_tables() {
+        let prose = include_str!("format.md");
+        for (table, bytes, fields) in field::TABLES {
+            let title = format!("### `{table}`, {bytes} bytes\n");
+            let section = prose.split(&title).nth(1).unwrap_or_else(|| panic!("format.md lacks {title}"));
+            let rows: Vec<&str> =
+                section.lines().skip_while(|l| !l.starts_with("| 0 ")).take_while(|l| l.starts_with('|')).collect();
+            let expected: Vec<String> = fields.iter().map(ToString::to_string).collect();
+            assert_eq!(rows, expected, "format.md, table {table}");
+        }
+        for (number, _, name) in KINDS {
+            assert!(prose.contains(&format!("| {number} | {name} |")), "format.md, kind {name}");
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! The file `anchor`: two slots, written in turn, that record what is already durable.
+#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::arithmetic_side_effects)]
+
+use super::{ANCHOR_BYTES, ANCHOR_MAGIC, ANCHOR_SLOTS, Fault, VERSION, anchor_slot as table};
+use crate::checksum;
+use crate::types::{Line, Offset, Place, StoreId, Timestamp, index};
+
+pub(crate) const SLOT_BYTES: usize = table::BYTES;
+
+/// One slot of the anchor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Anchor {
+    pub(crate) store_id: StoreId,
+    pub(crate) sequence: u64,
+    pub(crate) segment_highest: u64,
+    pub(crate) durable: Line,
+    pub(crate) time_max: Timestamp,
+    pub(crate) clean: bool,
+}
+
+impl Anchor {
+    /// The slot to write, and where.
+    pub(crate) fn encode(&self) -> (u64, [u8; SLOT_BYTES]) {
+        let mut bytes = [0; SLOT_BYTES];
+        table::MAGIC.put(&mut bytes, ANCHOR_MAGIC);
+        table::VERSION.put(&mut bytes, VERSION.to_le_bytes());
+        table::CLEAN.put(&mut bytes, u16::from(self.clean).to_le_bytes());
+        table::SEQUENCE.put(&mut bytes, self.sequence.to_le_bytes());
+        table::STORE_ID.put(&mut bytes, self.store_id.bytes());
+        table::SEGMENT_HIGHEST.put(&mut bytes, self.segment_highest.to_le_bytes());
+        table::DURABLE_SEGMENT.put(&mut bytes, self.durable.place.segment.to_le_bytes());
+        table::DURABLE_POSITION.put(&mut bytes, self.durable.place.position.to_le_bytes());
+        table::DURABLE_OFFSET.put(&mut bytes, self.durable.offset.get().to_le_bytes());
+        table::TIME_MAX.put(&mut bytes, self.time_max.nanoseconds().to_le_bytes());
+        let sum = checksum::plain(&bytes);
+        table::CHECKSUM.put(&mut bytes, sum.to_le_bytes());
+        let [even, odd] = ANCHOR_SLOTS;
+        (if self.sequence.is_multiple_of(2) { even } else { odd }, bytes)
+    }
+
+    /// Decodes both slots of the file, each on its own: `Ok(None)` where nothing was ever written.
+    pub(crate) fn decode(file: &[u8; ANCHOR_BYTES]) -> [Result<Option<Self>, Fault>; 2] {
+        ANCHOR_SLOTS.map(|start| {
+            let slot = file.get(index(start)..).and_then(|rest| rest.first_chunk::<SLOT_BYTES>());
+            slot.map_or(Err(Fault::Missing), Self::decode_slot)
+        })
+    }
+
+    fn decode_slot(bytes: &[u8; SLOT_BYTES]) -> Result<Option<Self>, Fault> {
+        if bytes.iter().all(|byte| *byte == 0) {
+            return Ok(None);
+        }
+        if table::MAGIC.of(bytes) != ANCHOR_MAGIC {
+            return Err(Fault::Magic);
+        }
+        let found = table::VERSION.u16(bytes);
+        if found != VERSION {
+            return Err(Fault::Version { found });
+        }
+        let stored = table::CHECKSUM.u32(bytes);
+        let mut summed = *bytes;
+        table::CHECKSUM.put(&mut summed, [0; 4]);
+        let computed = checksum::plain(&summed);
+        if stored != computed {
+            return Err(Fault::Checksum { what: "anchor", stored, computed });
+        }
+        Ok(Some(Self {
+            store_id: StoreId(table::STORE_ID.array(bytes)),
+            sequence: table::SEQUENCE.u64(bytes),
+            segment_highest: table::SEGMENT_HIGHEST.u64(bytes),
+            durable: Line {
+                place: Place::new(table::DURABLE_SEGMENT.u64(bytes), table::DURABLE_POSITION.u64(bytes)),
+                offset: Offset::new(table::DURABLE_OFFSET.u64(bytes)),
+            },
+            time_max: Timestamp::from_nanoseconds(table::TIME_MAX.i64(bytes)),
+            clean: table::CLEAN.u16(bytes) == 1,
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_take_turns_and_come_back_as_they_were_stored() {
+        let mut file = [0; ANCHOR_BYTES];
+        assert_eq!(Anchor::decode(&file), [Ok(None), Ok(None)]);
+        let mut anchor = Anchor {
+            store_id: StoreId([1; 16]),
+            sequence: 4,
+            segment_highest: 9,
+            durable: Line { place: Place::new(8, 4096), offset: Offset::new(3) },
+            time_max: Timestamp::from_nanoseconds(5),
+            clean: true,
+        };
+        for sequence in [4, 5] {
+            anchor.sequence = sequence;
+            let (start, slot) = anchor.encode();
+            file.get_mut(index(start)..).and_then(|to| to.first_chunk_mut()).map(|to| *to = slot).expect("inside");
+        }
+        let [even, odd] = Anchor::decode(&file);
+        assert_eq!(odd, Ok(Some(anchor)));
+        assert_eq!(even.map(|slot| slot.map(|slot| slot.sequence)), Ok(Some(4)));
+        file.get_mut(40).map(|byte| *byte ^= 1).expect("inside");
+        assert!(matches!(Anchor::decode(&file), [Err(Fault::Checksum { .. }), Ok(Some(_))]));
+    }
+}

@@ -1,0 +1,102 @@
+//! Bodies of the frames that carry no records.
+#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::arithmetic_side_effects)]
+
+use super::{Fault, gap_body, line_body, session_body, start_line_body};
+use crate::types::{Line, Offset, Place, Timestamp};
+
+pub(crate) const LINE_BYTES: usize = line_body::BYTES;
+pub(crate) const SESSION_BYTES: usize = session_body::BYTES;
+
+/// Body of a mark, seal or close frame: how far the log was durable before it, and the latest append time up to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LineBody {
+    pub(crate) durable: Line,
+    pub(crate) time_max: Timestamp,
+}
+
+/// Body of a session frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SessionBody {
+    pub(crate) boot_id: [u8; 16],
+    pub(crate) device: u64,
+    pub(crate) inode: u64,
+    pub(crate) pid: u32,
+}
+
+impl LineBody {
+    pub(crate) fn encode(&self) -> [u8; LINE_BYTES] {
+        let mut bytes = [0; LINE_BYTES];
+        line_body::SEGMENT.put(&mut bytes, self.durable.place.segment.to_le_bytes());
+        line_body::POSITION.put(&mut bytes, self.durable.place.position.to_le_bytes());
+        line_body::OFFSET.put(&mut bytes, self.durable.offset.get().to_le_bytes());
+        line_body::TIME_MAX.put(&mut bytes, self.time_max.nanoseconds().to_le_bytes());
+        bytes
+    }
+
+    pub(crate) fn decode(body: &[u8]) -> Result<Self, Fault> {
+        exact(body, LINE_BYTES)?;
+        let place = Place::new(line_body::SEGMENT.u64(body), line_body::POSITION.u64(body));
+        Ok(Self {
+            durable: Line { place, offset: Offset::new(line_body::OFFSET.u64(body)) },
+            time_max: Timestamp::from_nanoseconds(line_body::TIME_MAX.i64(body)),
+        })
+    }
+}
+
+impl SessionBody {
+    pub(crate) fn encode(&self) -> [u8; SESSION_BYTES] {
+        let mut bytes = [0; SESSION_BYTES];
+        session_body::BOOT_ID.put(&mut bytes, self.boot_id);
+        session_body::DEVICE.put(&mut bytes, self.device.to_le_bytes());
+        session_body::INODE.put(&mut bytes, self.inode.to_le_bytes());
+        session_body::PID.put(&mut bytes, self.pid.to_le_bytes());
+        bytes
+    }
+
+    pub(crate) fn decode(body: &[u8]) -> Result<Self, Fault> {
+        exact(body, SESSION_BYTES)?;
+        Ok(Self {
+            boot_id: session_body::BOOT_ID.array(body),
+            device: session_body::DEVICE.u64(body),
+            inode: session_body::INODE.u64(body),
+            pid: session_body::PID.u32(body),
+        })
+    }
+}
+
+fn exact(body: &[u8], expected: usize) -> Result<(), Fault> {
+    if body.len() == expected {
+        return Ok(());
+    }
+    Err(Fault::Content { what: "a control frame whose body has the wrong length" })
+}
+
+/// Checks the body of any frame without records for its length.
+pub(crate) fn check(kind: super::Kind, body: &[u8]) -> Result<(), Fault> {
+    use super::Kind;
+    match kind {
+        Kind::Mark | Kind::Seal | Kind::Close => exact(body, LINE_BYTES),
+        Kind::Session => exact(body, SESSION_BYTES),
+        Kind::StartLine => exact(body, start_line_body::BYTES),
+        Kind::Gap => exact(body, gap_body::BYTES),
+        Kind::Pad | Kind::Data => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_bodies_come_back_as_they_were_stored() {
+        let line = LineBody {
+            durable: Line { place: Place::new(3, 4096), offset: Offset::new(17) },
+            time_max: Timestamp::from_nanoseconds(-1),
+        };
+        assert_eq!(LineBody::decode(&line.encode()), Ok(line));
+        let session = SessionBody { boot_id: [3; 16], device: 1, inode: 2, pid: 3 };
+        assert_eq!(SessionBody::decode(&session.encode()), Ok(session));
+        assert!(LineBody::decode(&[0; LINE_BYTES - 1]).is_err());
+        assert!(SessionBody::decode(&[0; SESSION_BYTES + 1]).is_err());
+    }
+}

@@ -1,0 +1,119 @@
+//! A field of a table, and how integers are read from it and put into it.
+
+use std::fmt;
+
+use super::{
+    anchor_slot, frame_header, gap_body, line_body, record_head, record_header, segment_header, session_body,
+    start_line_body,
+};
+
+/// One field of a table.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Field {
+    pub(crate) name: &'static str,
+    pub(crate) place: usize,
+    pub(crate) width: usize,
+    pub(crate) meaning: &'static str,
+}
+
+/// Every table: name, bytes, fields.
+pub(crate) const TABLES: [(&str, usize, &[Field]); 9] = [
+    ("segment_header", segment_header::BYTES, segment_header::FIELDS),
+    ("frame_header", frame_header::BYTES, frame_header::FIELDS),
+    ("record_head", record_head::BYTES, record_head::FIELDS),
+    ("record_header", record_header::BYTES, record_header::FIELDS),
+    ("line_body", line_body::BYTES, line_body::FIELDS),
+    ("session_body", session_body::BYTES, session_body::FIELDS),
+    ("start_line_body", start_line_body::BYTES, start_line_body::FIELDS),
+    ("gap_body", gap_body::BYTES, gap_body::FIELDS),
+    ("anchor_slot", anchor_slot::BYTES, anchor_slot::FIELDS),
+];
+
+/// Defines a table as a module of `Field` constants, and proves that they tile its bytes.
+macro_rules! table {
+    ($(#[$doc:meta])* $table:ident[$bytes:literal]: $($name:ident $place:literal $width:literal $meaning:literal;)+) => {
+        $(#[$doc])*
+        pub(crate) mod $table {
+            use super::field::{Field, tiles};
+            pub(crate) const BYTES: usize = $bytes;
+            $(pub(crate) const $name: Field =
+                Field { name: stringify!($name), place: $place, width: $width, meaning: $meaning };)+
+            pub(crate) const FIELDS: &[Field] = &[$($name),+];
+            const _: () = assert!(tiles(FIELDS, BYTES), "a table must tile its bytes");
+        }
+    };
+}
+pub(crate) use table;
+
+/// Whether the fields lie one after the other from 0 to `bytes`.
+pub(crate) const fn tiles(fields: &[Field], bytes: usize) -> bool {
+    let (mut next, mut rest) = (0, fields);
+    while let [field, tail @ ..] = rest {
+        if field.place != next {
+            return false;
+        }
+        next += field.width;
+        rest = tail;
+    }
+    next == bytes
+}
+
+impl Field {
+    /// The field's bytes; empty if `bytes` is shorter than the table, which callers rule out by type or by length.
+    #[inline]
+    pub(crate) fn of<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
+        bytes.get(self.place..self.place.saturating_add(self.width)).unwrap_or_default()
+    }
+
+    #[inline]
+    fn of_mut<'a>(&self, bytes: &'a mut [u8]) -> &'a mut [u8] {
+        bytes.get_mut(self.place..self.place.saturating_add(self.width)).unwrap_or_default()
+    }
+
+    #[inline]
+    pub(crate) fn array<const N: usize>(&self, bytes: &[u8]) -> [u8; N] {
+        debug_assert_eq!(self.width, N, "field {}", self.name);
+        self.of(bytes).try_into().unwrap_or([0; N])
+    }
+
+    #[inline]
+    pub(crate) fn u8(&self, bytes: &[u8]) -> u8 {
+        u8::from_le_bytes(self.array(bytes))
+    }
+
+    #[inline]
+    pub(crate) fn u16(&self, bytes: &[u8]) -> u16 {
+        u16::from_le_bytes(self.array(bytes))
+    }
+
+    #[inline]
+    pub(crate) fn u32(&self, bytes: &[u8]) -> u32 {
+        u32::from_le_bytes(self.array(bytes))
+    }
+
+    #[inline]
+    pub(crate) fn u64(&self, bytes: &[u8]) -> u64 {
+        u64::from_le_bytes(self.array(bytes))
+    }
+
+    #[inline]
+    pub(crate) fn i64(&self, bytes: &[u8]) -> i64 {
+        i64::from_le_bytes(self.array(bytes))
+    }
+
+    /// Stores a value of exactly the field's width.
+    #[inline]
+    pub(crate) fn put<const N: usize>(&self, bytes: &mut [u8], value: [u8; N]) {
+        debug_assert_eq!(self.width, N, "field {}", self.name);
+        let to = self.of_mut(bytes);
+        if to.len() == N {
+            to.copy_from_slice(&value);
+        }
+    }
+}
+
+impl fmt::Display for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "| {} | {} | {} | {} |", self.place, self.width, self.name.to_lowercase(), self.meaning)
+    }
+}

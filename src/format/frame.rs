@@ -1,0 +1,227 @@
+//! Frame headers: encoding, and the check that every reader makes.
+//!
+//! Guarantees:
+//! 1. [`look`] accepts a frame header only if word, tag, checksum, kind and flags are those of this segment at this
+//!    position; it touches no byte past `bytes`.
+//! 2. The body is another matter: [`check_body`] compares its checksum.
+#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::arithmetic_side_effects)]
+
+use super::frame_header as table;
+use super::{Fault, Kind, TOPIC_MIXED};
+use crate::checksum::{self, Seed};
+use crate::types::{Timestamp, Topic, index, length};
+
+pub(crate) const HEADER_BYTES: usize = table::BYTES;
+/// Bytes of the commit word, which is stored last.
+pub(crate) const WORD_BYTES: usize = 8;
+const SUMMED_BYTES: usize = table::HEADER_CHECKSUM.place;
+
+/// The header of a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FrameHeader {
+    /// Header and body, without the padding behind.
+    pub(crate) length: u32,
+    pub(crate) kind: Kind,
+    pub(crate) body_checksum: u32,
+    /// `None`: the records carry their own.
+    pub(crate) topic: Option<Topic>,
+    pub(crate) time: Timestamp,
+    pub(crate) offset_delta: u32,
+    pub(crate) record_count: u16,
+    /// As stored; for reports. Encoding computes it.
+    pub(crate) header_checksum: u32,
+}
+
+/// What stands at a position.
+#[derive(Debug)]
+pub(crate) enum Look {
+    /// The commit word is zero: nothing yet.
+    Zero,
+    /// More bytes are needed to tell.
+    Short { needed: u64 },
+    /// A valid header; the body is there in full, unchecked.
+    Frame(FrameHeader),
+    /// Anything else.
+    Bad(Fault),
+}
+
+impl FrameHeader {
+    /// Bytes of the body.
+    #[inline]
+    pub(crate) fn body_length(&self) -> u64 {
+        u64::from(self.length).saturating_sub(length(HEADER_BYTES))
+    }
+
+    /// Bytes from the start of this frame to the start of the next.
+    #[inline]
+    pub(crate) fn stride(&self) -> u64 {
+        super::align(u64::from(self.length))
+    }
+
+    #[inline]
+    pub(crate) fn encode(&self, seed: Seed, position: u64) -> [u8; HEADER_BYTES] {
+        let mut bytes = [0; HEADER_BYTES];
+        table::LENGTH.put(&mut bytes, self.length.to_le_bytes());
+        table::KIND.put(&mut bytes, [self.kind.number()]);
+        table::TAG.put(&mut bytes, seed.tag().to_le_bytes());
+        table::BODY_CHECKSUM.put(&mut bytes, self.body_checksum.to_le_bytes());
+        table::TOPIC.put(&mut bytes, self.topic.map_or(TOPIC_MIXED, Topic::get).to_le_bytes());
+        table::TIME.put(&mut bytes, self.time.nanoseconds().to_le_bytes());
+        table::OFFSET_DELTA.put(&mut bytes, self.offset_delta.to_le_bytes());
+        table::RECORD_COUNT.put(&mut bytes, self.record_count.to_le_bytes());
+        let sum = seed.header(position, bytes.get(..SUMMED_BYTES).unwrap_or_default());
+        table::HEADER_CHECKSUM.put(&mut bytes, sum.to_le_bytes());
+        bytes
+    }
+}
+
+/// The commit word in the first bytes of an encoded header.
+#[inline]
+pub(crate) fn word(header: &[u8; HEADER_BYTES]) -> u64 {
+    header.first_chunk().map_or(0, |word| u64::from_le_bytes(*word))
+}
+
+/// The rest of an encoded header, which is stored before the word.
+#[inline]
+pub(crate) fn behind_word(header: &[u8; HEADER_BYTES]) -> &[u8] {
+    header.get(WORD_BYTES..).unwrap_or_default()
+}
+
+/// Looks at what begins at `bytes[0]`, which stands at `position` with `room` bytes up to the end of the segment.
+#[inline]
+pub(crate) fn look(bytes: &[u8], seed: Seed, position: u64, room: u64) -> Look {
+    let Some(header) = bytes.first_chunk::<HEADER_BYTES>() else {
+        return match bytes.first_chunk::<WORD_BYTES>() {
+            Some([0, 0, 0, 0, 0, 0, 0, 0]) => Look::Zero,
+            _ if room < length(WORD_BYTES) => Look::Zero,
+            _ if room < length(HEADER_BYTES) => Look::Bad(Fault::Short { found: room, expected: length(HEADER_BYTES) }),
+            _ => Look::Short { needed: length(HEADER_BYTES) },
+        };
+    };
+    if word(header) == 0 {
+        return Look::Zero;
+    }
+    let tag = table::TAG.u16(header);
+    if tag != seed.tag() {
+        return Look::Bad(Fault::Tag { found: tag, expected: seed.tag() });
+    }
+    let stored = table::HEADER_CHECKSUM.u32(header);
+    let computed = seed.header(position, header.get(..SUMMED_BYTES).unwrap_or_default());
+    if stored != computed {
+        return Look::Bad(Fault::Checksum { what: "frame header", stored, computed });
+    }
+    match read(header, room) {
+        Err(fault) => Look::Bad(fault),
+        Ok(frame) if u64::from(frame.length) > length(bytes.len()) => Look::Short { needed: frame.length.into() },
+        Ok(frame) => Look::Frame(frame),
+    }
+}
+
+#[inline]
+fn read(header: &[u8; HEADER_BYTES], room: u64) -> Result<FrameHeader, Fault> {
+    let found = table::LENGTH.u32(header);
+    if u64::from(found) < length(HEADER_BYTES) || u64::from(found) > room {
+        return Err(Fault::Length { found, room });
+    }
+    let number = table::KIND.u8(header);
+    let Some(kind) = Kind::from_number(number) else {
+        return Err(Fault::Unknown { what: "frame kind", found: number.into() });
+    };
+    let flags = table::FLAGS.u8(header);
+    if flags != 0 {
+        return Err(Fault::Unknown { what: "frame flags", found: flags.into() });
+    }
+    let states = table::STATE_COUNT.u16(header);
+    if states != 0 {
+        return Err(Fault::Unknown { what: "count of state entries", found: states.into() });
+    }
+    let record_count = table::RECORD_COUNT.u16(header);
+    if (kind == Kind::Data) != (record_count > 0) {
+        return Err(Fault::Content { what: "frame header: record count and kind disagree" });
+    }
+    Ok(FrameHeader {
+        length: found,
+        kind,
+        body_checksum: table::BODY_CHECKSUM.u32(header),
+        topic: Topic::new(table::TOPIC.u32(header)),
+        time: Timestamp::from_nanoseconds(table::TIME.i64(header)),
+        offset_delta: table::OFFSET_DELTA.u32(header),
+        record_count,
+        header_checksum: table::HEADER_CHECKSUM.u32(header),
+    })
+}
+
+/// The body of a frame that [`look`] accepted on these bytes.
+#[inline]
+pub(crate) fn body<'a>(bytes: &'a [u8], frame: &FrameHeader) -> &'a [u8] {
+    bytes.get(HEADER_BYTES..index(frame.length.into())).unwrap_or_default()
+}
+
+/// Compares the body's checksum.
+#[inline]
+pub(crate) fn check_body(body: &[u8], frame: &FrameHeader) -> Result<(), Fault> {
+    let computed = checksum::plain(body);
+    if computed == frame.body_checksum {
+        return Ok(());
+    }
+    Err(Fault::Checksum { what: "body", stored: frame.body_checksum, computed })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(seed: Seed, position: u64) -> Vec<u8> {
+        let body = [5_u8; 20];
+        let header = FrameHeader {
+            length: 56,
+            kind: Kind::Data,
+            body_checksum: checksum::plain(&body),
+            topic: Topic::new(9),
+            time: Timestamp::from_nanoseconds(1),
+            offset_delta: 4,
+            record_count: 1,
+            header_checksum: 0,
+        };
+        let mut bytes = header.encode(seed, position).to_vec();
+        bytes.extend(body);
+        bytes
+    }
+
+    #[test]
+    fn a_frame_is_valid_only_in_its_place_and_incarnation() {
+        let seed = Seed::new(42);
+        let bytes = sample(seed, 4096);
+        assert!(matches!(look(&bytes, seed, 4096, 1000), Look::Frame(frame) if frame.offset_delta == 4));
+        assert!(matches!(look(&bytes, seed, 4104, 1000), Look::Bad(Fault::Checksum { .. })));
+        assert!(matches!(look(&bytes, Seed::new(43), 4096, 1000), Look::Bad(_)));
+    }
+
+    #[test]
+    fn every_flipped_bit_is_noticed() {
+        let seed = Seed::new(42);
+        let good = sample(seed, 4096);
+        for bit in 0..good.len() * 8 {
+            let mut bad = good.clone();
+            bad.get_mut(bit / 8).map(|byte| *byte ^= 1 << (bit % 8)).expect("inside");
+            let noticed = match look(&bad, seed, 4096, 1000) {
+                Look::Frame(frame) => check_body(body(&bad, &frame), &frame).is_err(),
+                Look::Bad(_) => true,
+                Look::Zero | Look::Short { .. } => false,
+            };
+            assert!(noticed, "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_length_past_the_room_is_refused_and_one_past_the_buffer_asks_for_more() {
+        let seed = Seed::new(42);
+        let bytes = sample(seed, 4096);
+        assert!(matches!(look(&bytes, seed, 4096, 55), Look::Bad(Fault::Length { found: 56, room: 55 })));
+        let part = bytes.first_chunk::<40>().expect("longer");
+        assert!(matches!(look(part, seed, 4096, 1000), Look::Short { needed: 56 }));
+        let start = bytes.first_chunk::<10>().expect("longer");
+        assert!(matches!(look(start, seed, 4096, 1000), Look::Short { needed: 36 }));
+        assert!(matches!(look(&[0; 8], seed, 4096, 1000), Look::Zero));
+    }
+}

@@ -1,0 +1,357 @@
+//! Records inside the body of a data frame.
+//!
+//! Guarantees:
+//! 1. [`measure`] refuses every record or batch over a named limit, before anything is stored.
+//! 2. [`encode`] writes exactly the bytes that [`measure`] counted, and [`checksum_of`] sums exactly those bytes.
+//! 3. [`check`] accepts a body only if it is `record_count` records and nothing else; [`Records`] over an accepted body
+//!    yields all of them.
+#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::arithmetic_side_effects)]
+
+use super::frame::FrameHeader;
+use super::{
+    BATCH_RECORDS_MAX, Fault, HEADER_NAME_BYTES_MAX, HEADERS_BYTES_MAX, KEY_BYTES_MAX, record_head as table,
+    record_header,
+};
+use crate::checksum::Pieces;
+use crate::error::{Error, ErrorKind, Result};
+
+use crate::types::{Header, Headers, Offset, Record, RecordRef, Timestamp, Tombstone, Topic};
+
+const KEY: u8 = 1;
+const EVENT_TIME: u8 = 2;
+const HEADERS: u8 = 4;
+const TOMBSTONE: u8 = 8;
+const FLAGS_KNOWN: u8 = KEY | EVENT_TIME | HEADERS | TOMBSTONE;
+
+/// The longest head: all that is optional is there.
+const HEAD_BYTES_MAX: usize = table::BYTES + 4 + 2 + 8 + 2;
+
+/// What a batch needs in the log, measured before the lock.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shape {
+    pub(crate) body_length: usize,
+    pub(crate) record_count: u16,
+    /// `None`: the records differ in topic, and each carries its own.
+    pub(crate) topic: Option<Topic>,
+}
+
+/// Measures a batch and checks it against every limit but the frame's.
+#[inline]
+pub(crate) fn measure(records: &[Record<'_>]) -> Result<Shape> {
+    let Ok(record_count) = u16::try_from(records.len()) else {
+        return Err(over("records in one batch", records.len(), BATCH_RECORDS_MAX));
+    };
+    let first = records.first().map_or(Topic::default(), |record| record.topic);
+    let topic = records.iter().all(|record| record.topic == first).then_some(first);
+    let mut body_length = 0_usize;
+    for record in records {
+        body_length = body_length.saturating_add(record_length(record, topic.is_none())?);
+    }
+    Ok(Shape { body_length, record_count, topic })
+}
+
+fn over(what: &str, found: usize, limit: usize) -> Error {
+    Error::new(ErrorKind::Limit, format!("append refused: {what}: {found}, at most {limit}"))
+        .next_step("nothing was stored; split or shorten it")
+}
+
+#[inline]
+fn record_length(record: &Record<'_>, mixed: bool) -> Result<usize> {
+    let payload = record.payload_bytes();
+    if u32::try_from(payload).is_err() {
+        return Err(over("bytes of payload", payload, index_max()));
+    }
+    let mut sum = payload.saturating_add(table::BYTES);
+    if mixed {
+        sum = sum.saturating_add(4);
+    }
+    if let Some(key) = record.key {
+        if key.len() > KEY_BYTES_MAX {
+            return Err(over("bytes of key", key.len(), KEY_BYTES_MAX));
+        }
+        sum = sum.saturating_add(2).saturating_add(key.len());
+    }
+    if record.event_time.is_some() {
+        sum = sum.saturating_add(8);
+    }
+    if !record.headers.is_empty() {
+        sum = sum.saturating_add(2).saturating_add(headers_length(record.headers)?);
+    }
+    Ok(sum)
+}
+
+fn index_max() -> usize {
+    crate::types::index(u32::MAX.into())
+}
+
+#[cold]
+fn headers_length(headers: &[Header<'_>]) -> Result<usize> {
+    let mut sum = 0_usize;
+    for header in headers {
+        if header.name.is_empty() {
+            return Err(Error::new(ErrorKind::Invalid, "append refused: a header without a name")
+                .next_step("nothing was stored; name it"));
+        }
+        if header.name.len() > HEADER_NAME_BYTES_MAX {
+            return Err(over("bytes of header name", header.name.len(), HEADER_NAME_BYTES_MAX));
+        }
+        sum = sum
+            .saturating_add(record_header::BYTES)
+            .saturating_add(header.name.len())
+            .saturating_add(header.value.len());
+    }
+    if sum > HEADERS_BYTES_MAX {
+        return Err(over("bytes of headers", sum, HEADERS_BYTES_MAX));
+    }
+    Ok(sum)
+}
+
+/// A record's head: lengths and flags, everything before key, headers and payload.
+struct Head {
+    bytes: [u8; HEAD_BYTES_MAX],
+    length: usize,
+}
+
+impl Head {
+    #[inline]
+    fn of(record: &Record<'_>, mixed: bool) -> Self {
+        let mut head = Self { bytes: [0; HEAD_BYTES_MAX], length: table::BYTES };
+        let mut flags = 0;
+        if mixed {
+            head.push(record.topic.get().to_le_bytes());
+        }
+        if let Some(key) = record.key {
+            flags |= KEY;
+            head.push(narrow(key.len()).to_le_bytes());
+        }
+        if let Some(time) = record.event_time {
+            flags |= EVENT_TIME;
+            head.push(time.nanoseconds().to_le_bytes());
+        }
+        if !record.headers.is_empty() {
+            flags |= HEADERS;
+            let section = record.headers.iter().map(|header| {
+                record_header::BYTES.saturating_add(header.name.len()).saturating_add(header.value.len())
+            });
+            head.push(narrow(section.fold(0, usize::saturating_add)).to_le_bytes());
+        }
+        if record.tombstone == Tombstone::Yes {
+            flags |= TOMBSTONE;
+        }
+        let payload = u32::try_from(record.payload_bytes()).unwrap_or(u32::MAX);
+        table::PAYLOAD_LENGTH.put(&mut head.bytes, payload.to_le_bytes());
+        table::FLAGS.put(&mut head.bytes, [flags]);
+        head
+    }
+
+    #[inline]
+    fn push<const N: usize>(&mut self, value: [u8; N]) {
+        let end = self.length.saturating_add(N);
+        if let Some(to) = self.bytes.get_mut(self.length..end) {
+            to.copy_from_slice(&value);
+            self.length = end;
+        }
+    }
+
+    #[inline]
+    fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or_default()
+    }
+}
+
+/// A length that [`measure`] found to be at most 65,535.
+#[inline]
+fn narrow(length: usize) -> u16 {
+    debug_assert!(length <= usize::from(u16::MAX), "measured before");
+    u16::try_from(length).unwrap_or(u16::MAX)
+}
+
+/// Calls `sink` with the encoded bytes of the records, piece by piece, in order.
+#[inline]
+fn each_piece(records: &[Record<'_>], mixed: bool, mut sink: impl FnMut(&[u8])) {
+    for record in records {
+        sink(Head::of(record, mixed).bytes());
+        if let Some(key) = record.key {
+            sink(key);
+        }
+        for header in record.headers {
+            let mut head = [0; record_header::BYTES];
+            record_header::NAME_LENGTH.put(&mut head, [u8::try_from(header.name.len()).unwrap_or(u8::MAX)]);
+            record_header::VALUE_LENGTH.put(&mut head, narrow(header.value.len()).to_le_bytes());
+            sink(&head);
+            sink(header.name.as_bytes());
+            sink(header.value);
+        }
+        for piece in record.payload.pieces() {
+            sink(piece);
+        }
+    }
+}
+
+/// Copies the encoded records into `body`, which is as long as [`measure`] said.
+#[inline]
+pub(crate) fn encode(records: &[Record<'_>], shape: &Shape, body: &mut [u8]) {
+    let mut rest = body;
+    each_piece(records, shape.topic.is_none(), |piece| {
+        let taken = std::mem::take(&mut rest);
+        if let Some((to, behind)) = taken.split_at_mut_checked(piece.len()) {
+            to.copy_from_slice(piece);
+            rest = behind;
+        } else {
+            debug_assert!(false, "measured before");
+        }
+    });
+    debug_assert!(rest.is_empty(), "measured before");
+}
+
+/// The checksum that the body will have, from the records themselves.
+pub(crate) fn checksum_of(records: &[Record<'_>], shape: &Shape) -> u32 {
+    let mut sum = Pieces::default();
+    each_piece(records, shape.topic.is_none(), |piece| sum.update(piece));
+    sum.finish()
+}
+
+/// Checks that a body is exactly the records that its frame header announces.
+#[inline]
+pub(crate) fn check(body: &[u8], frame: &FrameHeader) -> std::result::Result<(), Fault> {
+    let mut rest = body;
+    for _ in 0..frame.record_count {
+        let (record, behind) = split(rest, frame.topic)?;
+        check_headers(record.headers)?;
+        rest = behind;
+    }
+    if rest.is_empty() { Ok(()) } else { Err(Fault::Content { what: "bytes behind the last record of a body" }) }
+}
+
+/// The records of a body that [`check`] accepted.
+#[derive(Debug, Clone)]
+pub(crate) struct Records<'a> {
+    rest: &'a [u8],
+    left: u16,
+    topic: Option<Topic>,
+    time: Timestamp,
+    next: Offset,
+}
+
+impl<'a> Records<'a> {
+    #[inline]
+    pub(crate) fn new(body: &'a [u8], frame: &FrameHeader, first: Offset) -> Self {
+        Self { rest: body, left: frame.record_count, topic: frame.topic, time: frame.time, next: first }
+    }
+}
+
+impl<'a> Iterator for Records<'a> {
+    type Item = RecordRef<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<RecordRef<'a>> {
+        self.left = self.left.checked_sub(1)?;
+        let (record, rest) = split(self.rest, self.topic).ok()?;
+        self.rest = rest;
+        let offset = self.next;
+        self.next = offset.after(1);
+        Some(RecordRef {
+            offset,
+            time: self.time,
+            topic: record.topic,
+            event_time: record.event_time,
+            tombstone: record.tombstone,
+            key: record.key,
+            headers: Headers { encoded: record.headers },
+            payload: record.payload,
+        })
+    }
+}
+
+struct Raw<'a> {
+    topic: Topic,
+    event_time: Option<Timestamp>,
+    tombstone: bool,
+    key: Option<&'a [u8]>,
+    headers: &'a [u8],
+    payload: &'a [u8],
+}
+
+const CUT: Fault = Fault::Content { what: "a record reaches past the end of its body" };
+
+/// Splits the first record off a body.
+#[inline]
+fn split(body: &[u8], common: Option<Topic>) -> std::result::Result<(Raw<'_>, &[u8]), Fault> {
+    let (head, rest) = body.split_first_chunk::<{ table::BYTES }>().ok_or(CUT)?;
+    let payload_length = crate::types::index(table::PAYLOAD_LENGTH.u32(head).into());
+    let flags = table::FLAGS.u8(head);
+    if let (0, Some(topic)) = (flags, common) {
+        let (payload, rest) = rest.split_at_checked(payload_length).ok_or(CUT)?;
+        return Ok((Raw { topic, event_time: None, tombstone: false, key: None, headers: &[], payload }, rest));
+    }
+    split_general(rest, common, flags, payload_length)
+}
+
+fn split_general(
+    rest: &[u8],
+    common: Option<Topic>,
+    flags: u8,
+    payload_length: usize,
+) -> std::result::Result<(Raw<'_>, &[u8]), Fault> {
+    if flags & !FLAGS_KNOWN != 0 {
+        return Err(Fault::Unknown { what: "record flags", found: flags.into() });
+    }
+    let mut rest = rest;
+    let topic = match common {
+        Some(topic) => topic,
+        None => Topic::new(u32::from_le_bytes(take(&mut rest)?))
+            .ok_or(Fault::Content { what: "a record in the reserved topic" })?,
+    };
+    let key_length = if flags & KEY == 0 { None } else { Some(u16::from_le_bytes(take(&mut rest)?)) };
+    let event_time = if flags & EVENT_TIME == 0 {
+        None
+    } else {
+        Some(Timestamp::from_nanoseconds(i64::from_le_bytes(take(&mut rest)?)))
+    };
+    let headers_length = if flags & HEADERS == 0 { 0 } else { u16::from_le_bytes(take(&mut rest)?) };
+    let mut key = None;
+    if let Some(length) = key_length {
+        let (taken, behind) = rest.split_at_checked(length.into()).ok_or(CUT)?;
+        (key, rest) = (Some(taken), behind);
+    }
+    let (headers, rest) = rest.split_at_checked(headers_length.into()).ok_or(CUT)?;
+    let (payload, rest) = rest.split_at_checked(payload_length).ok_or(CUT)?;
+    Ok((Raw { topic, event_time, tombstone: flags & TOMBSTONE != 0, key, headers, payload }, rest))
+}
+
+#[inline]
+fn take<const N: usize>(rest: &mut &[u8]) -> std::result::Result<[u8; N], Fault> {
+    let (taken, behind) = rest.split_first_chunk::<N>().ok_or(CUT)?;
+    *rest = behind;
+    Ok(*taken)
+}
+
+#[inline]
+fn check_headers(encoded: &[u8]) -> std::result::Result<(), Fault> {
+    let mut rest = encoded;
+    while !rest.is_empty() {
+        rest = split_header(rest).ok_or(Fault::Content { what: "a header section that does not decode" })?.1;
+    }
+    Ok(())
+}
+
+fn split_header(encoded: &[u8]) -> Option<(Header<'_>, &[u8])> {
+    let (head, rest) = encoded.split_first_chunk::<{ record_header::BYTES }>()?;
+    let (name, rest) = rest.split_at_checked(record_header::NAME_LENGTH.u8(head).into())?;
+    let (value, rest) = rest.split_at_checked(record_header::VALUE_LENGTH.u16(head).into())?;
+    let name = std::str::from_utf8(name).ok().filter(|name| !name.is_empty())?;
+    Some((Header { name, value }, rest))
+}
+
+impl<'a> Iterator for Headers<'a> {
+    type Item = Header<'a>;
+
+    fn next(&mut self) -> Option<Header<'a>> {
+        let (header, rest) = split_header(self.encoded)?;
+        self.encoded = rest;
+        Some(header)
+    }
+}
+
+#[cfg(test)]
+mod tests;

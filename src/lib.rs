@@ -1,0 +1,10 @@
+//! esker
+mod checksum;
+mod error;
+mod format;
+pub mod platform;
+mod segment;
+mod sync;
+mod types;
+pub use error::{Error, ErrorKind, Result};
+pub use types::{Epoch, Header, Headers, Line, Offset, Place, Record, RecordRef, StoreId, Timestamp, Topic};

@@ -1,0 +1,147 @@
+//! Mapped memory, and the word that tells a forked child from its parent. One of the two files with `unsafe`.
+//!
+//! Guarantees:
+//! 1. A [`Region`] is at least as long as asked, begins at a multiple of 4096, and stays mapped until it is dropped.
+//! 2. Nothing here hands out a reference into a region: who forms slices must know who else stores there (the segment
+//!    buffer does).
+//! 3. [`ForkGuard::is_child`] is true in every process but the one that made the guard.
+#![expect(unsafe_code, reason = "one of the two files that may: raw copies, mprotect and madvise on own maps")]
+
+use std::fs;
+use std::io;
+use std::ops::Range;
+
+use memmap2::{MmapMut, MmapOptions, MmapRaw};
+
+use super::{Access, native};
+use crate::types::{index, length};
+
+/// Memory that a segment is stored into: a shared map of a file, or anonymous memory for tests.
+#[derive(Debug)]
+pub struct Region {
+    map: MmapRaw,
+}
+
+impl Region {
+    /// Zeroed memory that belongs to no file, for a simulated [`Disk`](super::Disk).
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn anonymous(bytes: u64) -> io::Result<Self> {
+        Ok(Self { map: MmapRaw::from(MmapMut::map_anon(index(bytes))?) })
+    }
+
+    pub(super) fn of_file(file: &fs::File, bytes: u64, access: Access) -> io::Result<Self> {
+        let mut options = MmapOptions::new();
+        options.len(index(bytes));
+        let map = match access {
+            Access::Read => options.map_raw_read_only(file)?,
+            Access::Write => options.map_raw(file)?,
+        };
+        Ok(Self { map })
+    }
+
+    /// Its length in bytes.
+    #[must_use]
+    pub fn length(&self) -> u64 {
+        length(self.map.len())
+    }
+
+    /// Its first byte.
+    #[inline]
+    pub(crate) fn start(&self) -> *mut u8 {
+        self.map.as_mut_ptr()
+    }
+
+    /// Copies bytes out, for a simulated disk's `read_at`; a store at the same time may be seen in part.
+    /// Bytes past the end are left as they are.
+    pub fn copy_out(&self, position: u64, buffer: &mut [u8]) {
+        let within = self.within(position, buffer.len());
+        for (i, byte) in buffer.iter_mut().take(within.len()).enumerate() {
+            // SAFETY: `within` lies inside the map (guarantee 1), so the byte is mapped and readable; a volatile read of one
+            // byte takes whatever is there, also beside a concurrent store.
+            *byte = unsafe { self.start().add(within.start + i).read_volatile() };
+        }
+    }
+
+    /// Stores bytes, for a simulated disk's `write_at`. Bytes past the end are dropped.
+    pub fn copy_in(&self, position: u64, bytes: &[u8]) {
+        let within = self.within(position, bytes.len());
+        for (i, byte) in bytes.iter().take(within.len()).enumerate() {
+            // SAFETY: `within` lies inside the map (guarantee 1); simulated disks map their regions writable.
+            unsafe { self.start().add(within.start + i).write_volatile(*byte) };
+        }
+    }
+
+    fn within(&self, position: u64, bytes: usize) -> Range<usize> {
+        let start = index(position).min(self.map.len());
+        start..start.saturating_add(bytes).min(self.map.len())
+    }
+
+    /// Writes a range back and waits for the disk.
+    pub(super) fn sync(&self, range: Range<u64>) -> io::Result<()> {
+        let within = self.within(range.start, index(range.end.saturating_sub(range.start)));
+        self.map.flush_range(within.start, within.len())
+    }
+
+    /// Asks for a range to be there before it is stored into; where that is not possible, the first store pays.
+    pub(crate) fn populate(&self, range: Range<u64>) {
+        let within = self.within(range.start, index(range.end.saturating_sub(range.start)));
+        native::populate_for_write(&self.map, within.start, within.len());
+    }
+
+    /// Asks for a range to be there before it is read.
+    ///
+    /// # Errors
+    /// The disk could not read it; a touch would have ended the process.
+    pub(crate) fn load(&self, range: Range<u64>) -> io::Result<()> {
+        let within = self.within(range.start, index(range.end.saturating_sub(range.start)));
+        native::populate_for_read(&self.map, within.start, within.len())
+    }
+
+    /// Makes the whole region read-only, for good. Nothing may be stored there afterwards.
+    pub(crate) fn protect(&self) {
+        // SAFETY: the range is exactly the map of this region (guarantee 1); taking the right to store away makes no read
+        // invalid, and the segment buffer has no writer any more when it calls this. A refusal leaves the map as it was.
+        #[cfg(all(target_os = "linux", not(esker_portable)))]
+        let _still_writable =
+            unsafe { rustix::mm::mprotect(self.start().cast(), self.map.len(), rustix::mm::MprotectFlags::READ) };
+    }
+}
+
+/// A word that the kernel clears in a forked child.
+#[derive(Debug)]
+pub(crate) struct ForkGuard {
+    page: MmapMut,
+    owner: u32,
+}
+
+impl ForkGuard {
+    pub(crate) fn new() -> io::Result<Self> {
+        let mut page = MmapMut::map_anon(4096)?;
+        // SAFETY: the page was just mapped for this guard alone, private and anonymous, and is not referenced elsewhere. A
+        // refusal (kernels before 4.14) leaves the check by process id.
+        #[cfg(all(target_os = "linux", not(esker_portable)))]
+        let _check_by_id = unsafe {
+            rustix::mm::madvise(page.as_mut_ptr().cast(), page.len(), rustix::mm::Advice::LinuxWipeOnFork)
+        };
+        if let Some(word) = page.first_mut() {
+            *word = 1;
+        }
+        Ok(Self { page, owner: std::process::id() })
+    }
+
+    /// Whether this is another process than the one that made the guard: one load on Linux.
+    #[inline]
+    pub(crate) fn is_child(&self) -> bool {
+        // SAFETY: guarantee 1 of memmap2: the page is mapped and readable while `self` lives. The read is volatile since the
+        // kernel changes the byte, in the child, behind the compiler's back.
+        let word = unsafe { self.page.as_ptr().read_volatile() };
+        word != 1
+    }
+
+    /// As [`ForkGuard::is_child`], also where the system has no page that is wiped; costs a system call.
+    pub(crate) fn is_child_for_sure(&self) -> bool {
+        self.is_child() || std::process::id() != self.owner
+    }
+}

@@ -1,0 +1,237 @@
+//! One segment: a file with a header and frames behind it.
+//!
+//! Guarantees:
+//! 1. A [`Segment`] reads only what is published; see [`buffer`].
+//! 2. A frame that [`SegmentWriter::append`] returned from is visible, whole, and in the block index if it is the first of
+//!    its block.
+//! 3. What [`SegmentWriter::append`] stores is a valid frame (`format.md`) at the position it returns.
+//!
+//! Left to others: which segments form the log, when to roll, what is durable.
+#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::arithmetic_side_effects)]
+
+mod buffer;
+pub(crate) mod index;
+pub(crate) mod walk;
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::checksum::{self, Seed};
+use crate::format::frame::{self, FrameHeader, HEADER_BYTES, WORD_BYTES};
+use crate::format::header::SegmentHeader;
+use crate::format::record::{self, Shape};
+use crate::format::{self, FRAMES_START, Kind};
+use crate::platform::Region;
+use crate::types::{Offset, Record, Timestamp, Topic, length};
+use buffer::{Buffer, Writer};
+use index::{BlockIndex, Entry};
+use walk::Frames;
+
+/// Bodies above this are summed before the lock, smaller ones under it, while they are in the cache.
+pub(crate) const SUM_BEFORE_LOCK_BYTES: usize = 4096;
+
+/// A mapped segment, for reading.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    header: SegmentHeader,
+    buffer: Arc<Buffer>,
+    index: BlockIndex,
+}
+
+/// The right to append to a segment.
+#[derive(Debug)]
+pub(crate) struct SegmentWriter {
+    segment: Arc<Segment>,
+    writer: Writer,
+    seed: Seed,
+    time_max: Timestamp,
+    next_offset: Offset,
+}
+
+/// The body of a frame to append.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Body<'a> {
+    Records { records: &'a [Record<'a>], shape: Shape, checksum: Option<u32> },
+    Control { kind: Kind, bytes: &'a [u8] },
+}
+
+/// What an append stored.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Appended {
+    pub(crate) position: u64,
+    pub(crate) end: u64,
+    pub(crate) first: Offset,
+}
+
+impl Segment {
+    /// A segment whose frames fill `region` up to `published`.
+    pub(crate) fn new(header: SegmentHeader, region: Region, published: u64) -> (Arc<Self>, Writer) {
+        let (buffer, writer) = Buffer::new(region, published);
+        (Arc::new(Self { header, buffer, index: BlockIndex::new(header.capacity) }), writer)
+    }
+
+    pub(crate) fn header(&self) -> &SegmentHeader {
+        &self.header
+    }
+
+    pub(crate) fn region(&self) -> &Region {
+        self.buffer.region()
+    }
+
+    /// Up to where frames are published.
+    #[inline]
+    pub(crate) fn published(&self) -> u64 {
+        self.buffer.published()
+    }
+
+    /// Published bytes; `None` if the range is not all published.
+    #[inline]
+    pub(crate) fn bytes(&self, range: Range<u64>) -> Option<&[u8]> {
+        self.buffer.bytes(range)
+    }
+
+    pub(crate) fn index(&self) -> &BlockIndex {
+        &self.index
+    }
+
+    /// How to walk over its frames.
+    pub(crate) fn frames(&self) -> Frames {
+        Frames::new(&self.header, self.header.capacity)
+    }
+}
+
+impl SegmentWriter {
+    /// Goes on behind the `published` frames of a segment, or at its start.
+    pub(crate) fn resume(
+        header: SegmentHeader,
+        region: Region,
+        published: u64,
+        next_offset: Offset,
+        time_max: Timestamp,
+    ) -> Self {
+        let (segment, writer) = Segment::new(header, region, published.max(FRAMES_START));
+        let seed = Seed::new(header.incarnation);
+        Self { segment, writer, seed, time_max, next_offset }
+    }
+
+    pub(crate) fn segment(&self) -> &Arc<Segment> {
+        &self.segment
+    }
+
+    /// Where the next frame goes.
+    #[inline]
+    pub(crate) fn tail(&self) -> u64 {
+        self.writer.tail()
+    }
+
+    /// Offset of the next record.
+    #[inline]
+    pub(crate) fn next_offset(&self) -> Offset {
+        self.next_offset
+    }
+
+    /// Latest append time so far.
+    pub(crate) fn time_max(&self) -> Timestamp {
+        self.time_max
+    }
+
+    /// Appends one frame and publishes it. `None`, and nothing stored, if it does not fit behind the tail.
+    #[inline]
+    pub(crate) fn append(&mut self, body: &Body<'_>, time: Timestamp) -> Option<Appended> {
+        let position = self.writer.tail();
+        let first = self.next_offset;
+        let offset_delta = u32::try_from(first.since(self.segment.header.first_offset)).ok()?;
+        let frame_length = u32::try_from(body.frame_length()).ok()?;
+        let to = self.writer.frame(frame_length.into())?;
+        let (head, to_body) = to.split_at_mut_checked(HEADER_BYTES.saturating_sub(WORD_BYTES))?;
+        let body_checksum = body.store(to_body);
+        let header = FrameHeader {
+            length: frame_length,
+            kind: body.kind(),
+            body_checksum,
+            topic: body.topic(),
+            time,
+            offset_delta,
+            record_count: body.record_count(),
+            header_checksum: 0,
+        };
+        let encoded = header.encode(self.seed, position);
+        head.copy_from_slice(frame::behind_word(&encoded));
+        self.time_max = self.time_max.max(time);
+        self.segment.index.note(Entry { position, offset_delta, time_max: self.time_max });
+        self.writer.publish(frame::word(&encoded), header.stride());
+        self.next_offset = first.after(header.record_count.into());
+        Some(Appended { position, end: self.writer.tail(), first })
+    }
+}
+
+impl<'a> Body<'a> {
+    /// Records, measured, and summed if they are large.
+    #[inline]
+    pub(crate) fn records(records: &'a [Record<'a>], shape: Shape) -> Self {
+        let large = shape.body_length > SUM_BEFORE_LOCK_BYTES;
+        let checksum = large.then(|| record::checksum_of(records, &shape));
+        Self::Records { records, shape, checksum }
+    }
+
+    /// Header and body, without padding.
+    #[inline]
+    pub(crate) fn frame_length(&self) -> u64 {
+        let body = match self {
+            Self::Records { shape, .. } => shape.body_length,
+            Self::Control { bytes, .. } => bytes.len(),
+        };
+        length(body).saturating_add(length(HEADER_BYTES))
+    }
+
+    /// What it takes from the segment.
+    #[inline]
+    pub(crate) fn stride(&self) -> u64 {
+        format::align(self.frame_length())
+    }
+
+    #[inline]
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Records { .. } => Kind::Data,
+            Self::Control { kind, .. } => *kind,
+        }
+    }
+
+    #[inline]
+    fn topic(&self) -> Option<Topic> {
+        match self {
+            Self::Records { shape, .. } => shape.topic,
+            Self::Control { .. } => Some(Topic::default()),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn record_count(&self) -> u16 {
+        match self {
+            Self::Records { shape, .. } => shape.record_count,
+            Self::Control { .. } => 0,
+        }
+    }
+
+    /// Copies the body into the segment and returns its checksum.
+    #[inline]
+    fn store(&self, to: &mut [u8]) -> u32 {
+        match self {
+            Self::Records { records, shape, checksum } => {
+                record::encode(records, shape, to);
+                checksum.unwrap_or_else(|| checksum::plain(to))
+            }
+            Self::Control { bytes, .. } => {
+                debug_assert_eq!(to.len(), bytes.len(), "frame_length counts the body");
+                if to.len() == bytes.len() {
+                    to.copy_from_slice(bytes);
+                }
+                checksum::plain(to)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

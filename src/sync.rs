@@ -1,0 +1,41 @@
+//! The one place where the crate takes its locks and atomics from.
+//!
+//! Guarantees:
+//! 1. Every lock, condition variable and atomic of the crate comes from here, so that a model checker can stand in.
+
+pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
+pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use std::time::Duration;
+
+/// Wakes whoever waits for something to move. Whoever waits takes a [`Wake::ticket`] under the lock that guards the
+/// thing; whoever moves it calls [`Wake::notify`] after. A move between the two is seen as another generation.
+#[derive(Debug, Default)]
+pub(crate) struct Wake {
+    generation: Mutex<u64>,
+    moved: Condvar,
+}
+
+/// What was the generation when the waiter last looked.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct WakeTicket(u64);
+
+impl Wake {
+    pub(crate) fn ticket(&self) -> WakeTicket {
+        WakeTicket(*self.generation.lock())
+    }
+
+    pub(crate) fn notify(&self) {
+        let mut generation = self.generation.lock();
+        *generation = generation.wrapping_add(1);
+        drop(generation);
+        self.moved.notify_all();
+    }
+
+    /// Blocks until a move after `ticket`, at most for `timeout`; tells whether there was one.
+    pub(crate) fn wait(&self, ticket: WakeTicket, timeout: Duration) -> bool {
+        let mut generation = self.generation.lock();
+        self.moved.wait_while_for(&mut generation, |now| *now == ticket.0, timeout);
+        *generation != ticket.0
+    }
+}
