@@ -10,6 +10,8 @@
 
 pub(crate) mod anchor;
 pub(crate) mod control;
+#[cfg(test)]
+mod example;
 pub(crate) mod fault;
 pub(crate) mod field;
 pub(crate) mod frame;
@@ -99,8 +101,8 @@ table! {
 }
 
 table! {
-    /// At the start of every record in the body of a data frame. What the flags announce follows in the order of the
-    /// flags, then key, header section, payload.
+    /// At the start of every record in the body of a data frame. The record's own topic follows if the frame is mixed, then
+    /// what the flags announce in the order of the flags, then key, header section, payload.
     record_head[5]:
     PAYLOAD_LENGTH 0 4 "bytes of payload";
     FLAGS 4 1 "1 key: u16 length; 2 event time: i64; 4 headers: u16 length; 8 tombstone";

@@ -13,8 +13,9 @@ mod buffer;
 pub(crate) mod index;
 pub(crate) mod walk;
 
+use std::io;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::checksum::{self, Seed};
 use crate::format::frame::{self, FrameHeader, HEADER_BYTES, WORD_BYTES};
@@ -33,9 +34,19 @@ pub(crate) const SUM_BEFORE_LOCK_BYTES: usize = 4096;
 /// A mapped segment, for reading.
 #[derive(Debug)]
 pub(crate) struct Segment {
-    header: SegmentHeader,
+    /// Set when the segment is activated; a spare has none yet.
+    header: OnceLock<SegmentHeader>,
     buffer: Arc<Buffer>,
-    index: BlockIndex,
+    index: Arc<BlockIndex>,
+    /// Bytes below this were on disk when the segment was opened, and may turn out to be unreadable.
+    opened: u64,
+}
+
+/// A segment without header, all prepared so that activating it costs next to nothing.
+#[derive(Debug)]
+pub(crate) struct Blank {
+    segment: Arc<Segment>,
+    writer: Writer,
 }
 
 /// The right to append to a segment.
@@ -44,6 +55,7 @@ pub(crate) struct SegmentWriter {
     segment: Arc<Segment>,
     writer: Writer,
     seed: Seed,
+    first_offset: Offset,
     time_max: Timestamp,
     next_offset: Offset,
 }
@@ -63,19 +75,61 @@ pub(crate) struct Appended {
     pub(crate) first: Offset,
 }
 
+impl Blank {
+    /// A blank segment on zeroed memory of `region`.
+    pub(crate) fn new(region: Region) -> Self {
+        let index = Arc::new(BlockIndex::new(region.length()));
+        let (buffer, writer) = Buffer::new(region, 0);
+        Self { segment: Arc::new(Segment { header: OnceLock::new(), buffer, index, opened: 0 }), writer }
+    }
+
+    pub(crate) fn region(&self) -> &Region {
+        self.segment.buffer.region()
+    }
+
+    /// Stores the header, its magic last, and makes the segment ready for frames.
+    pub(crate) fn activate(mut self, header: &SegmentHeader) -> Option<SegmentWriter> {
+        let encoded = header.encode();
+        let (word, rest) = encoded.split_first_chunk::<WORD_BYTES>()?;
+        self.writer.frame(FRAMES_START)?.get_mut(..rest.len())?.copy_from_slice(rest);
+        self.segment.header.set(*header).ok()?;
+        self.writer.publish(u64::from_le_bytes(*word), FRAMES_START);
+        Some(SegmentWriter {
+            segment: self.segment,
+            writer: self.writer,
+            seed: Seed::new(header.incarnation),
+            first_offset: header.first_offset,
+            time_max: header.time_max,
+            next_offset: header.first_offset,
+        })
+    }
+}
+
 impl Segment {
     /// A segment whose frames fill `region` up to `published`.
-    pub(crate) fn new(header: SegmentHeader, region: Region, published: u64) -> (Arc<Self>, Writer) {
+    fn new(header: SegmentHeader, region: Region, published: u64) -> (Arc<Self>, Writer) {
+        let index = Arc::new(BlockIndex::new(header.capacity));
         let (buffer, writer) = Buffer::new(region, published);
-        (Arc::new(Self { header, buffer, index: BlockIndex::new(header.capacity) }), writer)
+        (Arc::new(Self { header: OnceLock::from(header), buffer, index, opened: published }), writer)
+    }
+
+    /// A segment that nobody writes any more.
+    pub(crate) fn sealed(header: SegmentHeader, region: Region, end: u64) -> Arc<Self> {
+        Self::new(header, region, end).0
     }
 
     pub(crate) fn header(&self) -> &SegmentHeader {
-        &self.header
+        self.header.get().expect("only blank segments have no header, and nobody is given one")
     }
 
     pub(crate) fn region(&self) -> &Region {
         self.buffer.region()
+    }
+
+    /// Sees to it that published bytes can be read; a touch of an unreadable page would end the process.
+    pub(crate) fn load(&self, range: Range<u64>) -> io::Result<()> {
+        let end = range.end.min(self.opened);
+        if range.start < end { self.buffer.region().load(range.start..end) } else { Ok(()) }
     }
 
     /// Up to where frames are published.
@@ -90,18 +144,18 @@ impl Segment {
         self.buffer.bytes(range)
     }
 
-    pub(crate) fn index(&self) -> &BlockIndex {
+    pub(crate) fn index(&self) -> &Arc<BlockIndex> {
         &self.index
     }
 
     /// How to walk over its frames.
     pub(crate) fn frames(&self) -> Frames {
-        Frames::new(&self.header, self.header.capacity)
+        Frames::new(self.header(), self.header().capacity)
     }
 }
 
 impl SegmentWriter {
-    /// Goes on behind the `published` frames of a segment, or at its start.
+    /// Goes on behind the `published` bytes of a segment.
     pub(crate) fn resume(
         header: SegmentHeader,
         region: Region,
@@ -109,9 +163,9 @@ impl SegmentWriter {
         next_offset: Offset,
         time_max: Timestamp,
     ) -> Self {
-        let (segment, writer) = Segment::new(header, region, published.max(FRAMES_START));
+        let (segment, writer) = Segment::new(header, region, published);
         let seed = Seed::new(header.incarnation);
-        Self { segment, writer, seed, time_max, next_offset }
+        Self { segment, writer, seed, first_offset: header.first_offset, time_max, next_offset }
     }
 
     pub(crate) fn segment(&self) -> &Arc<Segment> {
@@ -140,7 +194,7 @@ impl SegmentWriter {
     pub(crate) fn append(&mut self, body: &Body<'_>, time: Timestamp) -> Option<Appended> {
         let position = self.writer.tail();
         let first = self.next_offset;
-        let offset_delta = u32::try_from(first.since(self.segment.header.first_offset)).ok()?;
+        let offset_delta = u32::try_from(first.since(self.first_offset)).ok()?;
         let frame_length = u32::try_from(body.frame_length()).ok()?;
         let to = self.writer.frame(frame_length.into())?;
         let (head, to_body) = to.split_at_mut_checked(HEADER_BYTES.saturating_sub(WORD_BYTES))?;

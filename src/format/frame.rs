@@ -117,6 +117,16 @@ pub(crate) fn look(bytes: &[u8], seed: Seed, position: u64, room: u64) -> Look {
     }
 }
 
+/// The valid header at `bytes[0]`, however much of the body is there; `None` if there is none.
+pub(crate) fn header(bytes: &[u8], seed: Seed, position: u64, room: u64) -> Option<FrameHeader> {
+    let header = bytes.first_chunk::<HEADER_BYTES>()?;
+    match look(header, seed, position, room) {
+        Look::Frame(frame) => Some(frame),
+        Look::Short { .. } => read(header, room).ok(),
+        Look::Zero | Look::Bad(_) => None,
+    }
+}
+
 #[inline]
 fn read(header: &[u8; HEADER_BYTES], room: u64) -> Result<FrameHeader, Fault> {
     let found = table::LENGTH.u32(header);

@@ -2,7 +2,7 @@
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::arithmetic_side_effects)]
 
 use super::segment_header as table;
-use super::{FRAMES_START, Fault, SEGMENT_BYTES_MAX, SEGMENT_MAGIC, VERSION};
+use super::{FRAME_ALIGNMENT, FRAMES_START, Fault, SEGMENT_BYTES_MAX, SEGMENT_MAGIC, VERSION};
 use crate::checksum;
 use crate::types::{Epoch, Line, Offset, Place, StoreId, Timestamp};
 
@@ -118,8 +118,11 @@ impl SegmentHeader {
         if header.number == 0 || link.number >= header.number {
             return Err(Fault::Content { what: "segment header: its number does not follow its predecessor's" });
         }
-        if header.capacity < FRAMES_START || header.capacity > SEGMENT_BYTES_MAX {
-            return Err(Fault::Content { what: "segment header: capacity out of range" });
+        if !(FRAMES_START..=SEGMENT_BYTES_MAX).contains(&header.capacity)
+            || !header.capacity.is_multiple_of(FRAME_ALIGNMENT)
+            || !link.end.is_multiple_of(FRAME_ALIGNMENT)
+        {
+            return Err(Fault::Content { what: "segment header: capacity or end out of range" });
         }
         Ok(header)
     }

@@ -10,6 +10,7 @@
 use std::fs;
 use std::io;
 use std::ops::Range;
+use std::sync::Arc;
 
 use memmap2::{MmapMut, MmapOptions, MmapRaw};
 
@@ -19,7 +20,8 @@ use crate::types::{index, length};
 /// Memory that a segment is stored into: a shared map of a file, or anonymous memory for tests.
 #[derive(Debug)]
 pub struct Region {
-    map: MmapRaw,
+    map: Arc<MmapRaw>,
+    of_file: bool,
 }
 
 impl Region {
@@ -28,7 +30,13 @@ impl Region {
     /// # Errors
     /// What the system says.
     pub fn anonymous(bytes: u64) -> io::Result<Self> {
-        Ok(Self { map: MmapRaw::from(MmapMut::map_anon(index(bytes))?) })
+        Ok(Self { map: Arc::new(MmapRaw::from(MmapMut::map_anon(index(bytes))?)), of_file: false })
+    }
+
+    /// The same memory again, as two maps of one file would be; for a simulated [`Disk`](super::Disk).
+    #[must_use]
+    pub fn share(&self) -> Self {
+        Self { map: Arc::clone(&self.map), of_file: self.of_file }
     }
 
     pub(super) fn of_file(file: &fs::File, bytes: u64, access: Access) -> io::Result<Self> {
@@ -38,7 +46,7 @@ impl Region {
             Access::Read => options.map_raw_read_only(file)?,
             Access::Write => options.map_raw(file)?,
         };
-        Ok(Self { map })
+        Ok(Self { map: Arc::new(map), of_file: true })
     }
 
     /// Its length in bytes.
@@ -100,7 +108,12 @@ impl Region {
     }
 
     /// Makes the whole region read-only, for good. Nothing may be stored there afterwards.
+    ///
+    /// Memory of no file stays as it is: a simulated disk stores there when the file is written.
     pub(crate) fn protect(&self) {
+        if !self.of_file {
+            return;
+        }
         // SAFETY: the range is exactly the map of this region (guarantee 1); taking the right to store away makes no read
         // invalid, and the segment buffer has no writer any more when it calls this. A refusal leaves the map as it was.
         #[cfg(all(target_os = "linux", not(esker_portable)))]

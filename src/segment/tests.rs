@@ -20,7 +20,7 @@ fn header() -> SegmentHeader {
 
 fn writer() -> SegmentWriter {
     let region = Region::anonymous(1 << 18).expect("maps");
-    SegmentWriter::resume(header(), region, 0, Offset::new(10), Timestamp::default())
+    Blank::new(region).activate(&header()).expect("room for the header")
 }
 
 fn append(writer: &mut SegmentWriter, records: &[Record<'_>], time: i64) -> Option<Appended> {

@@ -97,6 +97,25 @@ impl Frames {
         }
     }
 
+    /// As [`Frames::step`], without looking at the body.
+    pub(crate) fn skim<'a>(&self, bytes: &'a [u8], position: u64, expected: Offset) -> Step<'a> {
+        if position < FRAMES_START || position > self.end {
+            return bad(Fault::Content { what: "a position outside the frames of its segment" });
+        }
+        match frame::look(bytes, self.seed, position, self.end.saturating_sub(position)) {
+            Look::Zero => Step::Zero,
+            Look::Short { needed } => Step::Short { needed },
+            Look::Bad(fault) => bad(fault),
+            Look::Frame(header) => {
+                let offset = self.first_offset.after(header.offset_delta.into());
+                if offset == expected {
+                    return Step::Frame(Frame { header, body: frame::body(bytes, &header), position, offset });
+                }
+                bad(Fault::Offset { found: offset.get(), expected: expected.get() })
+            }
+        }
+    }
+
     #[inline]
     fn judge(&self, header: &FrameHeader, body: &[u8], offset: Offset, expected: Offset) -> Result<(), Fault> {
         if offset != expected {
@@ -114,7 +133,7 @@ impl Frames {
         while let Some(word) = rest.first_chunk::<8>() {
             if *word != [0; 8] {
                 let room = self.end.saturating_sub(at);
-                if let Look::Frame(header) = frame::look(rest, self.seed, at, room) {
+                if let Some(header) = frame::header(rest, self.seed, at, room) {
                     return Some((at, self.first_offset.after(header.offset_delta.into())));
                 }
             }
@@ -148,8 +167,19 @@ impl<'a> Walk<'a> {
     /// The next step; stays where it is unless it yields a frame.
     #[inline]
     pub(crate) fn step(&mut self) -> Step<'a> {
+        self.go(Frames::step)
+    }
+
+    /// As [`Walk::step`], without looking at the body; for what was checked before.
+    #[inline]
+    pub(crate) fn skim(&mut self) -> Step<'a> {
+        self.go(Frames::skim)
+    }
+
+    #[inline]
+    fn go(&mut self, step: impl Fn(&Frames, &'a [u8], u64, Offset) -> Step<'a>) -> Step<'a> {
         let at = index(self.position.saturating_sub(self.start));
-        let step = self.frames.step(self.bytes.get(at..).unwrap_or_default(), self.position, self.offset);
+        let step = step(&self.frames, self.bytes.get(at..).unwrap_or_default(), self.position, self.offset);
         if let Step::Frame(frame) = &step {
             self.position = frame.end();
             self.offset = frame.next_offset();

@@ -1,0 +1,269 @@
+//! The log: many segments, one order. Append, read, make durable, recover.
+//!
+//! Guarantees:
+//! 1. Records are in one total order, their offsets dense; a batch is there in full or not at all.
+//! 2. *Visible* (an append returned): every reader sees it, and it survives the death of the process.
+//! 3. *Durable* (a ticket's wait, or a sync, returned): it survives power loss, and so does all before it.
+//! 4. Nothing that was durable is ever cut or left out in silence.
+//!
+//! The way of a record: [`appender`] stores it in the active segment, [`durability`] syncs it, [`reader`] hands it out.
+//! An open: [`survey`] lists, [`decide`] judges, [`act`] makes it true.
+
+mod act;
+mod anchor;
+mod appender;
+mod attach;
+mod background;
+mod batch;
+mod catalog;
+mod core;
+mod decide;
+mod durability;
+mod options;
+mod prepare;
+mod reader;
+mod report;
+mod salvage;
+mod source;
+mod stats;
+mod survey;
+mod ticket;
+mod window;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub use attach::{Attached, SegmentInfo, SegmentState};
+pub use batch::{Batch, Iter};
+pub use options::{Background, FileSystems, Options, Recovery, SEGMENT_BYTES_MIN, Sync};
+pub use reader::{ReadLine, ReadMode, Reader, Skipped};
+pub use report::{Cut, Ending, Evidence, RecoveryReport};
+pub use salvage::{Salvage, Salvaged};
+pub use stats::Stats;
+pub use ticket::Ticket;
+
+use self::core::{Core, frame_bytes};
+use self::reader::LogSource;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::record;
+use crate::platform::{Disk, Lock};
+use crate::segment::Body;
+use crate::types::{Epoch, Offset, Place, Record, StoreId};
+
+pub(crate) use survey::{ANCHOR_NAME, SegmentFile, Survey, survey};
+pub(crate) use window::{Scan, Scanned, Store};
+pub(crate) use decide::decide;
+
+/// An open log. Cheap to clone; all clones are the same log, from any number of threads.
+///
+/// Dropping the last clone closes the log and can not say if that failed; [`Log::close`] can.
+///
+/// ```
+/// # let folder = tempfile::tempdir()?;
+/// let log = esker::Log::open(folder.path())?;
+/// let ticket = log.append(b"created #1")?; // visible
+/// ticket.wait()?; // durable
+/// log.close()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Log {
+    handle: Arc<Handle>,
+}
+
+/// The last one closes the log.
+#[derive(Debug)]
+struct Handle {
+    core: Arc<Core>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // Who wants to know calls `close`.
+        let _unheard = self.core.close();
+    }
+}
+
+impl Log {
+    /// Opens the log in the directory `path` for writing, with default [`Options`]; makes both if they are not there.
+    ///
+    /// # Errors
+    /// See [`Options::open`].
+    ///
+    /// # Durability
+    /// What the log held is durable when this returns.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Options::new().open(path)
+    }
+
+    pub(crate) fn open_with(disk: Arc<dyn Disk>, options: &Options) -> Result<Self> {
+        let lock = match disk.lock() {
+            Ok(Lock::Held(lock)) => lock,
+            Ok(Lock::Busy(pid)) => {
+                let holder = pid.map_or("another process".to_owned(), |pid| format!("process {pid}"));
+                return Err(Error::new(ErrorKind::Locked, format!("locked for writing by {holder}"))
+                    .at_path(disk.directory())
+                    .held_by(pid)
+                    .next_step("close it there, or attach read-only"));
+            }
+            Err(error) => return Err(survey::io_error(&*disk, "lock the directory for writing", "", error)),
+        };
+        if options.file_systems == FileSystems::Known {
+            disk.check_file_system().map_err(|error| {
+                Error::new(ErrorKind::Incompatible, error.to_string())
+                    .at_path(disk.directory())
+                    .next_step("choose another directory, or open with FileSystems::Any")
+            })?;
+        }
+        let survey = survey(&*disk)?;
+        let decision = decide(&*disk, &survey)?;
+        let opened = act::act(&*disk, options, &survey, decision)?;
+        let core = Core::new(disk, options, lock, opened)?;
+        core.note_durable(None);
+        if !core.is_manual() {
+            background::start(&core)?;
+        }
+        Ok(Self { handle: Arc::new(Handle { core }) })
+    }
+
+    fn core(&self) -> &Core {
+        &self.handle.core
+    }
+
+    /// Appends one record: `&[u8]`, `&str`, or a [`Record`] with key, headers and more.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Limit`] or [`ErrorKind::Invalid`] for the record; [`ErrorKind::OutOfSpace`] if it does not fit and no
+    /// further segment could be prepared; `Closed`, `Poisoned`, `Forked`. Nothing was stored then, with one exception:
+    /// under [`Sync::EveryCommit`] `Poisoned` means that the outcome is unknown.
+    ///
+    /// # Durability
+    /// Visible when this returns: it survives the death of the process. Durable once the ticket's
+    /// [`wait`](Ticket::wait) returned (under [`Sync::EveryCommit`], when this returns).
+    #[inline]
+    pub fn append<'r>(&self, record: impl Into<Record<'r>>) -> Result<Ticket<'_>> {
+        self.append_slice(&[record.into()])
+    }
+
+    /// Appends all records in one frame: they become visible and durable together, or not at all. An empty batch stores
+    /// nothing.
+    ///
+    /// # Errors
+    /// As for [`Log::append`].
+    ///
+    /// # Durability
+    /// As for [`Log::append`].
+    #[inline]
+    pub fn append_batch<'r>(&self, records: impl AsRef<[Record<'r>]>) -> Result<Ticket<'_>> {
+        self.append_slice(records.as_ref())
+    }
+
+    #[inline]
+    fn append_slice(&self, records: &[Record<'_>]) -> Result<Ticket<'_>> {
+        let core = self.core();
+        if records.is_empty() {
+            let end = core.end(ReadLine::Visible);
+            return Ok(Ticket { core, end: end.place, first: end.offset, next: end.offset });
+        }
+        let shape = record::measure(records)?;
+        if frame_bytes(shape.body_length) > core.frame_bytes_max {
+            return Err(core.too_large(frame_bytes(shape.body_length)));
+        }
+        let (appended, segment) = core.append(&Body::records(records, shape))?;
+        let next = appended.first.after(shape.record_count.into());
+        let ticket = Ticket { core, end: Place::new(segment, appended.end), first: appended.first, next };
+        if core.syncs_every_commit() {
+            ticket.wait()?;
+        }
+        Ok(ticket)
+    }
+
+    /// Blocks until everything that is visible now is durable.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Poisoned`]: a sync failed, now or before. Whether what was not yet durable survives is unknown.
+    pub fn sync(&self) -> Result<()> {
+        self.core().sync().map(|_| ())
+    }
+
+    /// Blocks until everything before `place` is durable; the place is that of a [`Ticket`].
+    ///
+    /// # Errors
+    /// As for [`Log::sync`]; [`ErrorKind::Invalid`] for a place that the log has not reached.
+    pub fn wait_durable(&self, place: Place) -> Result<()> {
+        let end = self.core().end(ReadLine::Visible).place;
+        if place > end && !self.core().is_ended() {
+            let text = format!("wait for {place}, the log ends at {end}");
+            return Err(Error::new(ErrorKind::Invalid, text));
+        }
+        self.core().wait_durable(place)
+    }
+
+    /// A reader at the first record.
+    #[must_use]
+    pub fn reader(&self) -> Reader {
+        Reader::new(Arc::clone(&self.handle.core) as Arc<dyn LogSource>)
+    }
+
+    /// Offset of the first record.
+    #[must_use]
+    pub fn start(&self) -> Offset {
+        self.core().start
+    }
+
+    /// Offset behind the last visible record.
+    #[must_use]
+    pub fn visible(&self) -> Offset {
+        self.core().end(ReadLine::Visible).offset
+    }
+
+    /// Offset behind the last durable record.
+    #[must_use]
+    pub fn durable(&self) -> Offset {
+        self.core().end(ReadLine::Durable).offset
+    }
+
+    /// What the open found, kept and cut.
+    #[must_use]
+    pub fn recovery(&self) -> &RecoveryReport {
+        &self.core().report
+    }
+
+    /// Counters since the open.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.core().stats()
+    }
+
+    /// The identity of the store.
+    #[must_use]
+    pub fn store_id(&self) -> StoreId {
+        self.core().store_id
+    }
+
+    /// The epoch that appends belong to.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.core().epoch
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        self.core().disk.directory().to_owned()
+    }
+
+    /// Does once what the background threads would do now. Only of use with [`Background::Manual`].
+    pub fn background_step(&self) {
+        self.core().background_step();
+    }
+
+    /// Makes everything durable, marks the end as clean and lets the directory go. Other clones and waiting readers then
+    /// get [`ErrorKind::Closed`]; a second close does nothing.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Poisoned`] if a sync failed, now or before; the directory is let go all the same.
+    pub fn close(self) -> Result<()> {
+        self.core().close()
+    }
+}

@@ -1,0 +1,322 @@
+//! The append: one short lock, a frame at the tail, readers take none.
+//!
+//! Guarantees:
+//! 1. Frames are whole and in the order of the lock: offsets are dense, and a frame is visible before the next begins.
+//! 2. Under the lock nothing allocates, syncs, creates files, or calls the caller's code; a roll takes a prepared spare.
+//! 3. An append that fails has stored nothing, except `Poisoned` of a log that was poisoned while it waited for its sync.
+//! 4. Once a roll is due every data append waits for it, so that a large record is not overtaken for ever. If no spare can
+//!    be had, the roll is called off: smaller records may still go into the room that is left.
+//! 5. Control frames never wait: data leaves them a reserve in every segment, and the seal its own room.
+//! 6. If a thread ever unwinds while storing, the log is poisoned.
+
+use std::time::Instant;
+
+use super::act::{next_capacity, session};
+use super::catalog::{Entry, Handle};
+use super::core::{Core, closed, forked};
+use super::options::{Options, Sync};
+use super::prepare::Spare;
+use super::stats::AppendStats;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::control::{LINE_BYTES, LineBody, SESSION_BYTES};
+use crate::format::frame::HEADER_BYTES;
+use crate::format::header::{Link, SegmentHeader};
+use crate::format::{FRAMES_START, Kind};
+use crate::segment::{Appended, Body, SegmentWriter};
+use crate::sync::MutexGuard;
+use crate::types::{Line, Place, Timestamp, length};
+
+/// What data may not use at the end of a segment: marks, start lines, small state commits, session and close frames.
+const CONTROL_RESERVE_BYTES: u64 = 4096;
+/// What only the seal may use.
+const SEAL_RESERVE_BYTES: u64 = 128;
+/// What a segment holds beyond data: header, session frame, reserves.
+pub(crate) const OVERHEAD_BYTES: u64 = FRAMES_START + 128 + CONTROL_RESERVE_BYTES + SEAL_RESERVE_BYTES;
+const _: () = assert!(SEAL_RESERVE_BYTES >= 72 && HEADER_BYTES + LINE_BYTES <= 72 && HEADER_BYTES + SESSION_BYTES <= 128);
+
+/// What is behind the append lock.
+#[derive(Debug)]
+pub(crate) struct Appender {
+    pub(crate) writer: SegmentWriter,
+    /// Data frames end at or before this position.
+    data_limit: u64,
+    /// When the tail passes this, the preparer is told to populate further.
+    pub(crate) populate_at: u64,
+    /// Why appends are refused, once they are.
+    pub(crate) refusal: Option<Error>,
+    /// True while a frame is stored; found true by the next only if a thread unwound there.
+    storing: Storing,
+    /// Readers wait for the tail to move.
+    pub(crate) readers_wait: Waiting,
+    /// The syncer sleeps without a deadline and must be told of the next append.
+    pub(crate) syncer_sleeps: Waiting,
+    pub(crate) spare: Option<Spare>,
+    /// A roll waits for a spare with room for this many bytes of frame.
+    pub(crate) roll_needs: Option<u64>,
+    pub(crate) attempts: u64,
+    pub(crate) attempt_error: Option<Error>,
+    /// Bytes in all segments before this one.
+    pub(crate) settled_bytes: u64,
+    /// The end of the last data frame.
+    pub(crate) data_end: Place,
+    pub(crate) stats: AppendStats,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Storing {
+    No,
+    Yes,
+}
+
+/// Whether somebody waits to be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Waiting {
+    Nobody,
+    Somebody,
+}
+
+impl Waiting {
+    /// Takes the note that somebody waits.
+    #[inline]
+    fn take(&mut self) -> bool {
+        std::mem::replace(self, Self::Nobody) == Self::Somebody
+    }
+}
+
+impl Appender {
+    pub(crate) fn new(writer: SegmentWriter, options: &Options, settled_bytes: u64) -> Self {
+        let data_end = Place::new(writer.segment().header().number, writer.tail());
+        let mut appender = Self {
+            data_limit: 0,
+            populate_at: writer.tail(),
+            refusal: None,
+            storing: Storing::No,
+            readers_wait: Waiting::Nobody,
+            syncer_sleeps: Waiting::Nobody,
+            spare: None,
+            roll_needs: None,
+            attempts: 0,
+            attempt_error: None,
+            settled_bytes,
+            data_end,
+            stats: AppendStats::default(),
+            writer,
+        };
+        appender.set_limits();
+        // A sync that is only ever asked for needs no thread until there is something to mark.
+        if options.sync == Sync::OnRequest {
+            appender.syncer_sleeps = Waiting::Somebody;
+        }
+        appender
+    }
+
+    fn capacity(&self) -> u64 {
+        self.writer.segment().header().capacity
+    }
+
+    fn set_limits(&mut self) {
+        self.data_limit = self.capacity().saturating_sub(CONTROL_RESERVE_BYTES.saturating_add(SEAL_RESERVE_BYTES));
+    }
+
+    /// Where the log ends.
+    pub(crate) fn tail(&self) -> Line {
+        let place = Place::new(self.writer.segment().header().number, self.writer.tail());
+        Line { place, offset: self.writer.next_offset() }
+    }
+
+    fn fits(&self, stride: u64) -> bool {
+        self.writer.tail().saturating_add(stride) <= self.data_limit
+    }
+
+    #[inline]
+    fn store(&mut self, body: &Body<'_>, time: Timestamp) -> Option<Appended> {
+        self.storing = Storing::Yes;
+        let appended = self.writer.append(body, time);
+        self.storing = Storing::No;
+        appended
+    }
+
+    /// Appends a frame that carries a durable line, if there is room for it besides the seal.
+    pub(crate) fn append_line(&mut self, kind: Kind, durable: Line, now: Timestamp) -> Option<Appended> {
+        let bytes = LineBody { durable, time_max: self.writer.time_max() }.encode();
+        let body = Body::Control { kind, bytes: &bytes };
+        let seal_room = if kind == Kind::Seal { 0 } else { SEAL_RESERVE_BYTES };
+        let limit = self.capacity().saturating_sub(seal_room);
+        if self.writer.tail().saturating_add(body.stride()) > limit {
+            return None;
+        }
+        self.store(&body, now)
+    }
+
+    /// Refuses appends from now on, with this as the reason; the first reason stays.
+    pub(crate) fn refuse(&mut self, error: Error) {
+        self.refusal.get_or_insert(error);
+    }
+
+    fn check(&mut self) -> Result<()> {
+        if self.storing == Storing::Yes {
+            let text = "a thread panicked while it stored a frame";
+            self.refuse(Error::new(ErrorKind::Poisoned, text).next_step("close the log and open it again"));
+        }
+        self.refusal.clone().map_or(Ok(()), Err)
+    }
+}
+
+impl Core {
+    /// Appends one frame of records; it is visible when this returns.
+    #[inline]
+    pub(crate) fn append(&self, body: &Body<'_>) -> Result<(Appended, u64)> {
+        if self.fork.is_child() {
+            return Err(forked());
+        }
+        if body.frame_length() > self.frame_bytes_max {
+            return Err(self.too_large(body.frame_length()));
+        }
+        let stride = body.stride();
+        let time = self.disk.now();
+        let mut appender = self.appender.lock();
+        while appender.storing == Storing::Yes
+            || appender.refusal.is_some()
+            || appender.roll_needs.is_some()
+            || !appender.fits(stride)
+        {
+            appender.check()?;
+            appender = self.wait_for_roll(appender, stride)?;
+        }
+        let Some(appended) = appender.store(body, time) else {
+            return Err(self.too_large(body.frame_length()));
+        };
+        let segment = appender.data_end.segment;
+        appender.data_end.position = appended.end;
+        appender.stats.count(body.record_count(), stride);
+        let readers_wait = appender.readers_wait.take();
+        let syncer_sleeps = appender.syncer_sleeps.take();
+        let populate = appended.end >= appender.populate_at;
+        if populate {
+            appender.populate_at = u64::MAX;
+        }
+        drop(appender);
+        if readers_wait {
+            self.visible_moved.notify();
+        }
+        if populate {
+            self.preparer.wake();
+        }
+        if syncer_sleeps {
+            self.syncer.wake();
+        }
+        Ok((appended, segment))
+    }
+
+    /// Waits until the log rolled or may roll, or says why it cannot.
+    #[cold]
+    fn wait_for_roll<'a>(
+        &'a self,
+        mut appender: MutexGuard<'a, Appender>,
+        stride: u64,
+    ) -> Result<MutexGuard<'a, Appender>> {
+        let since = Instant::now();
+        let attempts = appender.attempts;
+        appender.stats.stalls = appender.stats.stalls.saturating_add(1);
+        let result = loop {
+            if let Err(error) = appender.check() {
+                break Err(error);
+            }
+            if appender.roll_needs.is_none() && appender.fits(stride) {
+                break Ok(());
+            }
+            let needs = appender.roll_needs.map_or(stride, |needs| needs.max(stride));
+            let durable = self.durability.lock().durable.place;
+            let proven = self.catalog.read().unproven(durable) < self.options.unproven_segments_max;
+            let roomy = appender.spare.as_ref().is_some_and(|spare| spare.holds(needs));
+            if proven && roomy {
+                if let Some(spare) = appender.spare.take() {
+                    self.roll(&mut appender, spare);
+                }
+                continue;
+            }
+            if appender.attempts > attempts && !roomy {
+                appender.roll_needs = None;
+                let error = appender.attempt_error.clone();
+                break Err(error.unwrap_or_else(|| Error::new(ErrorKind::OutOfSpace, "no segment could be prepared")));
+            }
+            appender.roll_needs = Some(needs);
+            if self.is_manual() {
+                drop(appender);
+                if proven { self.prepare_step() } else { self.sync_sealed_step() };
+                appender = self.appender.lock();
+            } else {
+                if proven { self.preparer.wake() } else { self.syncer.wake() };
+                self.rolled.wait(&mut appender);
+            }
+        };
+        if result.is_err() {
+            // Others wait for the same roll; they find out for themselves.
+            self.rolled.notify_all();
+        }
+        appender.stats.stalled = appender.stats.stalled.saturating_add(since.elapsed());
+        result.map(|()| appender)
+    }
+
+    /// Seals the active segment and goes on in `spare`.
+    fn roll(&self, appender: &mut Appender, spare: Spare) {
+        let durable = self.durability.lock().durable;
+        let now = self.disk.now();
+        let sealed = appender.append_line(Kind::Seal, durable, now);
+        assert!(sealed.is_some(), "every segment keeps room for its seal");
+        let old = *appender.writer.segment().header();
+        let end = appender.tail();
+        let header = SegmentHeader {
+            number: spare.number,
+            incarnation: spare.incarnation,
+            first_offset: end.offset,
+            predecessor: Some(Link { number: old.number, incarnation: old.incarnation, end: end.place.position }),
+            durable,
+            created: now,
+            time_max: appender.writer.time_max(),
+            capacity: spare.blank.region().length(),
+            ..old
+        };
+        let populated = spare.populated;
+        appender.storing = Storing::Yes;
+        let writer = spare.blank.activate(&header);
+        let mut writer = writer.expect("a spare has room for its header");
+        let bytes = session(&*self.disk, spare.identity).encode();
+        writer.append(&Body::Control { kind: Kind::Session, bytes: &bytes }, now);
+        appender.storing = Storing::No;
+        let handle = Handle::Open { segment: std::sync::Arc::clone(writer.segment()), file: spare.file };
+        appender.writer = writer;
+        appender.settled_bytes = appender.settled_bytes.saturating_add(end.place.position);
+        appender.data_end = appender.tail().place;
+        appender.populate_at = populated / 2;
+        appender.roll_needs = None;
+        appender.stats.rolls = appender.stats.rolls.saturating_add(1);
+        appender.set_limits();
+        self.catalog.write().roll(end.place.position, Entry { header, end: None, handle });
+        if appender.readers_wait.take() {
+            self.visible_moved.notify();
+        }
+        self.rolled.notify_all();
+        self.preparer.wake();
+        self.syncer.wake();
+    }
+
+    /// How large the spare for the next roll should be.
+    pub(crate) fn spare_capacity(&self, appender: &Appender) -> u64 {
+        let live = appender.settled_bytes.saturating_add(appender.writer.tail());
+        let needed = appender.roll_needs.map_or(0, |needs| needs.saturating_add(OVERHEAD_BYTES));
+        next_capacity(&self.options, live, needed)
+    }
+}
+
+/// Closes the appender: what comes later is refused.
+pub(crate) fn close(appender: &mut Appender) {
+    appender.refuse(closed());
+}
+
+impl Spare {
+    /// Whether a frame of this many bytes fits behind the header and before the reserves.
+    pub(crate) fn holds(&self, stride: u64) -> bool {
+        stride.saturating_add(OVERHEAD_BYTES) <= length(crate::types::index(self.blank.region().length()))
+    }
+}

@@ -1,0 +1,427 @@
+//! Read-only attach: look at a log that another process writes, or that nobody writes.
+//!
+//! Guarantees:
+//! 1. Nothing is changed: no byte, no name, no time of change. The writer's lock is only asked for.
+//! 2. Bytes are copied out of the files, and what was copied is checked, so that a store at the same time can do no harm.
+//! 3. Without a writer it shows what a default open would keep. If that open would refuse, it shows what lies before the
+//!    damage, and then the same error.
+//! 4. Beside a writer, what does not check is damage only below a durable line or an end that a successor names; at the
+//!    tail it is not there yet.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use super::catalog::{Catalog, Entry, Handle, copy_for_reading};
+use super::decide::{Decision, decide};
+use super::options::open_error;
+use super::reader::{Limit, LogSource, ReadLine, ReadMode, Reader};
+use super::survey::{Survey, io_error, survey};
+use super::window::{Scan, Scanned, View};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::{FRAMES_START, VERSION, segment_name, segment_number};
+use crate::platform::{Disk, SystemDisk};
+use crate::sync::Mutex;
+use crate::types::{Epoch, Line, Offset, Place, StoreId, Timestamp};
+
+/// Another process cannot wake a reader here: it looks again after this long.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
+/// A log to look at, read-only.
+///
+/// ```
+/// # let folder = tempfile::tempdir()?;
+/// # esker::Log::open(folder.path())?.append(b"created #1")?.wait()?;
+/// let attached = esker::Attached::open(folder.path())?;
+/// let mut reader = attached.reader();
+/// while let Some(batch) = reader.poll()? {
+///     println!("{} records", batch.len());
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Attached {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    disk: Arc<dyn Disk>,
+    writer: Option<Option<u32>>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    catalog: Catalog,
+    durable: Line,
+    /// How far the tail was followed.
+    seen: Line,
+    time_max: Timestamp,
+    clean: bool,
+    /// What an open would say.
+    refusal: Option<Error>,
+}
+
+/// Where a segment is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SegmentState {
+    /// It is appended to, or was until the writer ended.
+    Active,
+    /// Its end is settled.
+    Sealed,
+}
+
+/// What is known of a segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SegmentInfo {
+    /// Its number.
+    pub number: u64,
+    /// How often it was rewritten.
+    pub generation: u32,
+    /// Offset of its first record.
+    pub base_offset: Offset,
+    /// Records in it.
+    pub records: u64,
+    /// Bytes up to its end.
+    pub bytes: u64,
+    /// Where it is in its life.
+    pub state: SegmentState,
+    /// Append time of its first record.
+    pub first_time: Option<Timestamp>,
+    /// Latest append time up to its end.
+    pub last_time: Option<Timestamp>,
+}
+
+impl Attached {
+    /// Attaches to the log in the directory `path`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] if there is no log; [`ErrorKind::Incompatible`] for another format; what the system says.
+    /// Damage is no error here: reading meets it.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let disk = SystemDisk::open(path).map_err(|error| open_error(path, error))?;
+        Self::open_on(Arc::new(disk))
+    }
+
+    /// Attaches to the log on any [`Disk`].
+    ///
+    /// # Errors
+    /// As for [`Attached::open`].
+    pub fn open_on(disk: Arc<dyn Disk>) -> Result<Self> {
+        let failed = |error| io_error(&*disk, "ask for the writer's lock", "", error);
+        let writer = disk.lock_holder().map_err(failed)?;
+        let state = State::look(&*disk, writer.is_some())?;
+        Ok(Self { shared: Arc::new(Shared { disk, writer, state: Mutex::new(state) }) })
+    }
+
+    /// A reader at the first record.
+    #[must_use]
+    pub fn reader(&self) -> Reader {
+        Reader::new(Arc::clone(&self.shared) as Arc<dyn LogSource>)
+    }
+
+    /// The identity of the store.
+    #[must_use]
+    pub fn store_id(&self) -> StoreId {
+        self.first(|entry| entry.header.store_id)
+    }
+
+    /// The version of the format.
+    #[must_use]
+    pub fn format_version(&self) -> u16 {
+        VERSION
+    }
+
+    /// The newest epoch.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.shared.state.lock().catalog.entries().last().map(|entry| entry.header.epoch).unwrap_or_default()
+    }
+
+    /// Offset of the first record.
+    #[must_use]
+    pub fn start(&self) -> Offset {
+        self.first(|entry| entry.header.first_offset)
+    }
+
+    /// Offset behind the last record that can be read now.
+    #[must_use]
+    pub fn visible(&self) -> Offset {
+        self.shared.end(ReadLine::Visible).offset
+    }
+
+    /// Offset behind the last record that is written down as durable; a running writer may know of more.
+    #[must_use]
+    pub fn durable(&self) -> Offset {
+        self.shared.end(ReadLine::Durable).offset
+    }
+
+    /// Whether a writer holds the log, and its process id if it left one.
+    #[must_use]
+    pub fn writer(&self) -> Option<Option<u32>> {
+        self.shared.writer
+    }
+
+    /// Whether the log was closed, and nobody writes.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.shared.state.lock().clean
+    }
+
+    /// The error that an open for writing would return for what is on disk.
+    #[must_use]
+    pub fn refusal(&self) -> Option<Error> {
+        self.shared.state.lock().refusal.clone()
+    }
+
+    /// The segments, oldest first.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn segments(&self) -> Result<Vec<SegmentInfo>> {
+        let end = self.shared.end(ReadLine::Visible);
+        let (entries, time_max) = {
+            let state = self.shared.state.lock();
+            (state.catalog.entries().to_vec(), state.time_max)
+        };
+        let mut segments = Vec::with_capacity(entries.len());
+        for (entry, next) in entries.iter().zip(entries.iter().skip(1).map(Some).chain([None])) {
+            let (bytes, offset, last) = match (entry.end, next) {
+                (Some(bytes), Some(next)) => (bytes, next.header.first_offset, next.header.time_max),
+                _ => (end.place.position, end.offset, time_max),
+            };
+            let records = offset.since(entry.header.first_offset);
+            segments.push(SegmentInfo {
+                number: entry.number(),
+                generation: entry.header.generation,
+                base_offset: entry.header.first_offset,
+                records,
+                bytes,
+                state: if next.is_some() { SegmentState::Sealed } else { SegmentState::Active },
+                first_time: if records == 0 { None } else { self.shared.first_time(entry)? },
+                last_time: (records > 0).then_some(last),
+            });
+        }
+        Ok(segments)
+    }
+
+    fn first<T: Default>(&self, of: impl Fn(&Entry) -> T) -> T {
+        self.shared.state.lock().catalog.entries().first().map(of).unwrap_or_default()
+    }
+}
+
+impl State {
+    fn look(disk: &dyn Disk, writer: bool) -> Result<Self> {
+        let survey = survey(disk)?;
+        if writer {
+            return Self::beside_writer(disk, &survey);
+        }
+        match decide(disk, &survey) {
+            Ok(Some(decision)) => Ok(Self::as_decided(&decision)),
+            Ok(None) => Err(Error::new(ErrorKind::Invalid, "not a log: no segment is there")
+                .at_path(disk.directory())
+                .next_step("check the path")),
+            Err(error) if error.kind() == ErrorKind::Corrupt => Ok(Self::up_to_damage(&survey, error)),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn as_decided(decision: &Decision) -> Self {
+        let mut entries: Vec<Entry> = decision.chain.iter().map(Entry::of_member).collect();
+        if let Some(last) = entries.last_mut() {
+            last.end = Some(decision.end.place.position);
+        }
+        Self {
+            catalog: Catalog::new(entries),
+            durable: decision.durable.min(decision.end),
+            seen: decision.end,
+            time_max: decision.time_max,
+            clean: decision.clean,
+            refusal: None,
+        }
+    }
+
+    fn beside_writer(disk: &dyn Disk, survey: &Survey) -> Result<Self> {
+        let chain = survey.chain(disk)?;
+        let Some(last) = chain.last() else {
+            return Err(Error::new(ErrorKind::Invalid, "not a log yet: its writer has not begun")
+                .at_path(disk.directory())
+                .next_step("try again"));
+        };
+        let place = Place::new(last.header.number, FRAMES_START);
+        Ok(Self {
+            seen: Line { place, offset: last.header.first_offset },
+            time_max: last.header.time_max,
+            catalog: Catalog::new(chain.iter().map(Entry::of_member).collect()),
+            durable: survey.durable(),
+            clean: false,
+            refusal: None,
+        })
+    }
+
+    /// What can be reached from the oldest segment on, by links that hold.
+    fn up_to_damage(survey: &Survey, refusal: Error) -> Self {
+        let mut entries: Vec<Entry> = Vec::new();
+        for file in &survey.files {
+            let Ok(Some(header)) = &file.header else { continue };
+            if let Some(last) = entries.last_mut() {
+                let link = header.predecessor.filter(|link| link.incarnation == last.header.incarnation);
+                let Some(link) = link else { continue };
+                last.end = Some(link.end);
+            }
+            entries.push(Entry {
+                header: *header,
+                end: None,
+                handle: Handle::Cold(std::sync::Weak::new()),
+            });
+        }
+        let (seen, time_max) = entries.last().map_or((Line::default(), Timestamp::default()), |last| {
+            let place = Place::new(last.number(), FRAMES_START);
+            (Line { place, offset: last.header.first_offset }, last.header.time_max)
+        });
+        Self { catalog: Catalog::new(entries), durable: survey.durable(), seen, time_max, clean: false, refusal: Some(refusal) }
+    }
+}
+
+impl Shared {
+    fn first_time(&self, entry: &Entry) -> Result<Option<Timestamp>> {
+        let view = copy_for_reading(&*self.disk, entry)?;
+        let limit = entry.end.unwrap_or(entry.header.capacity);
+        let mut scan = Scan::new(view.store, view.frames, FRAMES_START, entry.header.first_offset, limit);
+        let failed = |error| io_error(&*self.disk, "read the segment", &segment_name(entry.number()), error);
+        while let Scanned::Frame(found) = scan.skim().map_err(failed)? {
+            if found.header.record_count > 0 {
+                return Ok(Some(found.header.time));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Follows the tail of the last segment, as far as it is whole.
+    fn follow_tail(&self) -> Result<()> {
+        let (entry, seen) = {
+            let state = self.state.lock();
+            (state.catalog.entries().last().cloned(), state.seen)
+        };
+        let Some(entry) = entry.filter(|entry| entry.end.is_none()) else { return Ok(()) };
+        let view = copy_for_reading(&*self.disk, &entry)?;
+        let limit = entry.header.capacity;
+        let mut scan = Scan::new(view.store, view.frames, seen.place.position, seen.offset, limit);
+        let (mut durable, mut time_max) = (Line::default(), Timestamp::from_nanoseconds(i64::MIN));
+        let failed = |error| io_error(&*self.disk, "read the segment", &segment_name(entry.number()), error);
+        while let Scanned::Frame(found) = scan.next().map_err(failed)? {
+            time_max = time_max.max(found.header.time);
+            if let Some(line) = scan.frame(&found).line() {
+                durable = durable.max(line.durable);
+            }
+        }
+        let mut state = self.state.lock();
+        state.durable = state.durable.max(durable);
+        state.time_max = state.time_max.max(time_max);
+        if state.seen.place.segment == entry.number() {
+            let place = Place::new(entry.number(), scan.position);
+            state.seen = state.seen.max(Line { place, offset: scan.offset });
+        }
+        Ok(())
+    }
+
+    /// Looks whether the log went on in another segment, and takes it into the catalog. `true`: it did.
+    fn look_for_successor(&self) -> Result<bool> {
+        let last = self.state.lock().catalog.entries().last().map_or(0, Entry::number);
+        let names = self.disk.list().map_err(|error| io_error(&*self.disk, "list the directory", "", error))?;
+        if !names.iter().filter_map(|name| segment_number(name)).any(|number| number > last) {
+            return Ok(false);
+        }
+        let survey = survey(&*self.disk)?;
+        let chain = survey.chain(&*self.disk)?;
+        let Some(newest) = chain.last().filter(|newest| newest.header.number > last) else { return Ok(false) };
+        let mut state = self.state.lock();
+        let place = Place::new(newest.header.number, FRAMES_START);
+        state.seen = Line { place, offset: newest.header.first_offset };
+        state.time_max = state.time_max.max(newest.header.time_max);
+        state.durable = state.durable.max(survey.durable());
+        state.catalog = Catalog::new(chain.iter().map(Entry::of_member).collect());
+        Ok(true)
+    }
+
+    fn is_live(&self) -> bool {
+        self.writer.is_some()
+    }
+}
+
+impl LogSource for Shared {
+    fn disk(&self) -> &dyn Disk {
+        &*self.disk
+    }
+
+    fn start(&self) -> Offset {
+        self.state.lock().catalog.entries().first().map(|entry| entry.header.first_offset).unwrap_or_default()
+    }
+
+    fn end(&self, line: ReadLine) -> Line {
+        // What cannot be read is found by the poll that meets it; until then the end is what was seen.
+        let _found_by_poll = self.follow_tail();
+        let state = self.state.lock();
+        match line {
+            ReadLine::Visible => state.seen,
+            ReadLine::Durable => state.durable.min(state.seen),
+        }
+    }
+
+    fn entry(&self, find: &dyn Fn(&Catalog) -> Option<Entry>) -> Result<Option<Entry>> {
+        let state = self.state.lock();
+        match (find(&state.catalog), &state.refusal) {
+            (None, Some(refusal)) => Err(refusal.clone()),
+            (found, _) => Ok(found),
+        }
+    }
+
+    fn view(&self, entry: &Entry, _always_copy: ReadMode) -> Result<View> {
+        copy_for_reading(&*self.disk, entry)
+    }
+
+    fn limit(&self, place: Place, view: &View, line: ReadLine) -> Limit {
+        let state = self.state.lock();
+        let end = state.catalog.get(place.segment).and_then(|entry| entry.end);
+        let visible = end.unwrap_or(view.header.capacity);
+        let durable = match state.durable.place.segment.cmp(&place.segment) {
+            std::cmp::Ordering::Less => 0,
+            std::cmp::Ordering::Equal => state.durable.place.position.min(visible),
+            std::cmp::Ordering::Greater => visible,
+        };
+        let position = if line == ReadLine::Durable { durable } else { visible };
+        let sure = end.is_some() || place.position < durable;
+        Limit { position, sure, over: end == Some(position) }
+    }
+
+    fn refresh(&self) -> Result<bool> {
+        if self.is_live() {
+            return self.look_for_successor();
+        }
+        let state = self.state.lock();
+        // An open would refuse; who reads on is told what it would say.
+        state.refusal.clone().map_or(Ok(false), Err)
+    }
+
+    fn wait(&self, _place: Place, _line: ReadLine, timeout: Duration) {
+        // No event crosses from the writer's process: look again after a while.
+        thread::sleep(timeout.min(LOOK_AGAIN));
+    }
+
+    fn ended(&self) -> Option<Error> {
+        None
+    }
+}
+
+impl Attached {
+    /// Bytes that all segments take up to their ends.
+    ///
+    /// # Errors
+    /// As for [`Attached::segments`].
+    pub fn bytes(&self) -> Result<u64> {
+        Ok(self.segments()?.iter().fold(0, |sum, segment| sum.saturating_add(segment.bytes)))
+    }
+}

@@ -1,0 +1,163 @@
+//! The two threads of a log, each a loop over steps that tests call one by one.
+//!
+//! Guarantees:
+//! 1. The preparer never waits for a sync of the log, the syncer never for a file to be created.
+//! 2. Both sleep without a deadline while nothing is appended; an append that matters wakes them.
+//! 3. Both end when the log is closed, poisoned, or dropped.
+
+use std::sync::{Arc, Weak};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use super::appender::Waiting;
+use super::core::Core;
+use super::options::Sync;
+use super::prepare::Pace;
+use crate::error::{Error, Result};
+use crate::sync::{Condvar, Mutex};
+
+/// After this long without appends a last mark is written.
+pub(crate) const IDLE: Duration = Duration::from_millis(50);
+
+/// Wakes one thread. A wake before the sleep counts.
+#[derive(Debug, Default)]
+pub(crate) struct Signal {
+    woken: Mutex<Option<Woken>>,
+    changed: Condvar,
+}
+
+#[derive(Debug)]
+struct Woken;
+
+impl Signal {
+    pub(crate) fn wake(&self) {
+        *self.woken.lock() = Some(Woken);
+        self.changed.notify_one();
+    }
+
+    fn sleep(&self, at_most: Option<Duration>) {
+        let mut woken = self.woken.lock();
+        match at_most {
+            Some(at_most) => {
+                self.changed.wait_while_for(&mut woken, |woken| woken.is_none(), at_most);
+            }
+            None => self.changed.wait_while(&mut woken, |woken| woken.is_none()),
+        }
+        *woken = None;
+    }
+}
+
+/// Starts both threads. They hold the log only weakly between rounds.
+pub(crate) fn start(core: &Arc<Core>) -> Result<()> {
+    let weak = Arc::downgrade(core);
+    let preparer = spawn("esker-prepare", move || {
+        let mut pace = Pace::default();
+        while let Some(core) = running(&weak) {
+            core.preparer_round(&mut pace);
+            core.preparer.sleep(None);
+        }
+    })?;
+    core.threads.lock().push(preparer);
+    let weak = Arc::downgrade(core);
+    let syncer = spawn("esker-sync", move || {
+        let mut rhythm = Rhythm::default();
+        while let Some(core) = running(&weak) {
+            let sleep = core.syncer_round(&mut rhythm);
+            core.syncer.sleep(sleep);
+        }
+    })?;
+    core.threads.lock().push(syncer);
+    Ok(())
+}
+
+fn running(weak: &Weak<Core>) -> Option<Arc<Core>> {
+    weak.upgrade().filter(|core| !core.is_ended())
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
+    let builder = thread::Builder::new().name(name.to_owned());
+    builder.spawn(run).map_err(|error| Error::io(format!("start the thread {name}"), error))
+}
+
+/// What the syncer remembers from round to round.
+#[derive(Debug, Default)]
+struct Rhythm {
+    /// Appends counted in the last round.
+    appends: u64,
+    synced_at: Duration,
+}
+
+impl Core {
+    /// One round of the syncer; returns how long it may sleep.
+    fn syncer_round(&self, rhythm: &mut Rhythm) -> Option<Duration> {
+        while self.sync_sealed_step() {}
+        let appends = self.appends();
+        let rests = appends == rhythm.appends;
+        rhythm.appends = appends;
+        let mut sleep = IDLE;
+        if let Sync::Interval(interval) = self.options.sync {
+            let since = self.disk.monotonic().saturating_sub(rhythm.synced_at);
+            if since >= interval {
+                rhythm.synced_at = self.disk.monotonic();
+                // A failure has poisoned the log, which everybody is told who asks for something.
+                let _poisoned = self.sync_data();
+            }
+            sleep = sleep.min(interval.saturating_sub(since)).max(Duration::from_millis(1));
+        }
+        if rests && self.all_synced() {
+            self.idle_mark_step();
+            if self.sleep_until_append(appends) {
+                return None;
+            }
+        }
+        Some(sleep)
+    }
+
+    /// Whether an interval sync has nothing left to do.
+    fn all_synced(&self) -> bool {
+        let data_end = self.appender.lock().data_end;
+        !matches!(self.options.sync, Sync::Interval(_)) || self.durability.lock().durable.place >= data_end
+    }
+
+    /// Waits for both threads to end; they do once appends are refused.
+    pub(crate) fn join(&self) {
+        self.preparer.wake();
+        self.syncer.wake();
+        let threads: Vec<_> = self.threads.lock().drain(..).collect();
+        for thread in threads {
+            // A thread that panicked has nothing left to do either.
+            let _ended = thread.join();
+        }
+    }
+
+    fn appends(&self) -> u64 {
+        self.appender.lock().stats.appends()
+    }
+
+    /// Syncs if there is data that is not durable.
+    fn sync_data(&self) -> Result<()> {
+        let data_end = self.appender.lock().data_end;
+        self.wait_durable(data_end)
+    }
+
+    /// Asks the next append to wake the syncer, unless one came in between.
+    fn sleep_until_append(&self, appends: u64) -> bool {
+        let mut appender = self.appender.lock();
+        let rests = appender.stats.appends() == appends;
+        if rests {
+            appender.syncer_sleeps = Waiting::Somebody;
+        }
+        rests
+    }
+
+    /// Everything that the threads would do now, once; for logs without threads.
+    pub(crate) fn background_step(&self) {
+        self.prepare_step();
+        while self.sync_sealed_step() {}
+        if let Sync::Interval(_) = self.options.sync {
+            // A failure has poisoned the log, which everybody is told who asks for something.
+            let _poisoned = self.sync_data();
+        }
+        self.idle_mark_step();
+    }
+}

@@ -1,0 +1,123 @@
+//! A batch: the records that a reader got from one poll, pinned and checked.
+//!
+//! Guarantees:
+//! 1. Every frame in a batch was checked in full before the batch was handed out.
+//! 2. Its bytes stay as they are while the batch lives, whatever happens to the log meanwhile.
+
+use std::ops::Range;
+
+use super::window::Chunk;
+use crate::format::record::Records;
+use crate::segment::walk::{Frames, Step, Walk};
+use crate::types::{Offset, Place, RecordRef};
+
+/// Records in the order of the log, from one poll of a reader.
+///
+/// It borrows nothing from the reader, and pins the segment that it lies in; keep it as long as needed, not longer.
+///
+/// ```
+/// # let folder = tempfile::tempdir()?;
+/// let log = esker::Log::open(folder.path())?;
+/// let _ = log.append_batch([esker::Record::new(b"a"), esker::Record::new(b"b")])?;
+/// let batch = log.reader().poll()?.expect("two records");
+/// assert_eq!(batch.len(), 2);
+/// let payloads: Vec<&[u8]> = batch.iter().map(|record| record.payload()).collect();
+/// assert_eq!(payloads, [b"a", b"b"]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Batch {
+    pub(super) chunk: Chunk,
+    pub(super) frames: Frames,
+    pub(super) segment: u64,
+    /// Position and offset of the first frame.
+    pub(super) position: u64,
+    pub(super) offset: Offset,
+    /// Records handed out: those of the frames that lie in this range.
+    pub(super) offsets: Range<Offset>,
+}
+
+impl Batch {
+    /// The records, oldest first.
+    #[must_use]
+    pub fn iter(&self) -> Iter<'_> {
+        let walk = self.frames.walk(self.chunk.from(self.position), self.position, self.offset);
+        Iter { walk, records: None, offsets: self.offsets.clone() }
+    }
+
+    /// The records, newest first. Collects them first, as frames are only linked forward.
+    pub fn iter_back(&self) -> impl Iterator<Item = RecordRef<'_>> {
+        let records: Vec<RecordRef<'_>> = self.iter().collect();
+        records.into_iter().rev()
+    }
+
+    /// How many records it holds; at least one.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        crate::types::index(self.offsets.end.since(self.offsets.start))
+    }
+
+    /// Whether it holds none; never, for a batch that a reader handed out.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.offsets.is_empty()
+    }
+
+    /// Offset of the first record.
+    #[must_use]
+    pub fn first(&self) -> Offset {
+        self.offsets.start
+    }
+
+    /// The offset behind the last record: where to go on.
+    #[must_use]
+    pub fn next(&self) -> Offset {
+        self.offsets.end
+    }
+
+    /// The place of the frame that holds the first record.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        Place::new(self.segment, self.position)
+    }
+}
+
+impl<'a> IntoIterator for &'a Batch {
+    type Item = RecordRef<'a>;
+    type IntoIter = Iter<'a>;
+
+    fn into_iter(self) -> Iter<'a> {
+        self.iter()
+    }
+}
+
+/// The records of a [`Batch`], oldest first.
+#[derive(Debug, Clone)]
+pub struct Iter<'a> {
+    walk: Walk<'a>,
+    records: Option<Records<'a>>,
+    offsets: Range<Offset>,
+}
+
+impl<'a> Iterator for Iter<'a> {
+    type Item = RecordRef<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<RecordRef<'a>> {
+        loop {
+            if let Some(record) = self.records.as_mut().and_then(Iterator::next) {
+                if record.offset() < self.offsets.start {
+                    continue;
+                }
+                return Some(record).filter(|record| record.offset() < self.offsets.end);
+            }
+            if self.walk.offset >= self.offsets.end {
+                return None;
+            }
+            match self.walk.skim() {
+                Step::Frame(frame) => self.records = Some(frame.records()),
+                Step::Zero | Step::Short { .. } | Step::Bad { .. } => return None,
+            }
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! What all handles, readers and background threads of one open log share.
+//!
+//! Guarantees:
+//! 1. Locks are taken in this order and never the other way: append lock, durability, catalog. The locks inside a `Wake`
+//!    are leaves.
+//! 2. Nobody waits for the disk while holding the append lock.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use super::act::Opened;
+use super::anchor::AnchorFile;
+use super::appender::Appender;
+use super::background::Signal;
+use super::catalog::Catalog;
+use super::durability::Durability;
+use super::options::{Background, Options, Sync};
+use super::report::RecoveryReport;
+use crate::error::{Error, ErrorKind, Result};
+use crate::platform::{Disk, ForkGuard, LockGuard};
+use crate::sync::{AtomicBool, Condvar, Mutex, RwLock, Wake};
+use crate::types::{Epoch, Offset, StoreId, length};
+use crossbeam::utils::CachePadded;
+
+pub(crate) struct Core {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) options: Options,
+    pub(crate) store_id: StoreId,
+    pub(crate) epoch: Epoch,
+    pub(crate) start: Offset,
+    pub(crate) report: RecoveryReport,
+    pub(crate) frame_bytes_max: u64,
+    pub(crate) fork: ForkGuard,
+    /// Set once a sync failed.
+    pub(crate) poisoned: AtomicBool,
+    pub(crate) appender: CachePadded<Mutex<Appender>>,
+    /// A spare is ready, or could not be had, or the log was closed.
+    pub(crate) rolled: Condvar,
+    pub(crate) durability: Mutex<Durability>,
+    /// Waiters of the sync that runs, and of the next.
+    pub(crate) synced: [Condvar; 2],
+    pub(crate) catalog: RwLock<Catalog>,
+    pub(crate) visible_moved: Wake,
+    pub(crate) durable_moved: Wake,
+    pub(crate) preparer: Signal,
+    pub(crate) syncer: Signal,
+    pub(crate) anchor: Mutex<AnchorFile>,
+    pub(crate) threads: Mutex<Vec<JoinHandle<()>>>,
+    /// The writer's lock on the directory; `None` once the log is closed.
+    pub(crate) lock: Mutex<Option<Box<dyn LockGuard>>>,
+}
+
+impl std::fmt::Debug for Core {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Log").field("directory", &self.disk.directory()).field("store_id", &self.store_id).finish_non_exhaustive()
+    }
+}
+
+impl Core {
+    pub(crate) fn new(
+        disk: Arc<dyn Disk>,
+        options: &Options,
+        lock: Box<dyn LockGuard>,
+        opened: Opened,
+    ) -> Result<Arc<Self>> {
+        let fork = ForkGuard::new().map_err(|error| Error::io("map the fork guard", error))?;
+        let segment_room = options.segment_bytes.saturating_sub(super::appender::OVERHEAD_BYTES);
+        let catalog = Catalog::new(opened.entries);
+        let appender = Appender::new(opened.writer, options, catalog.settled_bytes());
+        Ok(Arc::new(Self {
+            frame_bytes_max: options.frame_bytes_max.min(segment_room),
+            store_id: opened.store_id,
+            epoch: opened.report.epoch,
+            start: opened.report.start,
+            report: opened.report,
+            fork,
+            poisoned: AtomicBool::new(false),
+            appender: CachePadded::new(Mutex::new(appender)),
+            rolled: Condvar::new(),
+            durability: Mutex::new(Durability::new(opened.durable)),
+            synced: [Condvar::new(), Condvar::new()],
+            catalog: RwLock::new(catalog),
+            visible_moved: Wake::default(),
+            durable_moved: Wake::default(),
+            preparer: Signal::default(),
+            syncer: Signal::default(),
+            anchor: Mutex::new(opened.anchor),
+            threads: Mutex::new(Vec::new()),
+            lock: Mutex::new(Some(lock)),
+            options: options.clone(),
+            disk,
+        }))
+    }
+
+    pub(crate) fn is_manual(&self) -> bool {
+        self.options.background == Background::Manual
+    }
+
+    pub(crate) fn syncs_every_commit(&self) -> bool {
+        self.options.sync == Sync::EveryCommit
+    }
+
+    pub(crate) fn check_fork(&self) -> Result<()> {
+        if self.fork.is_child_for_sure() { Err(forked()) } else { Ok(()) }
+    }
+
+    /// A frame that no segment could hold.
+    #[cold]
+    pub(crate) fn too_large(&self, frame_bytes: u64) -> Error {
+        let text = format!("append refused: a frame of {frame_bytes} bytes, at most {}", self.frame_bytes_max);
+        Error::new(ErrorKind::Limit, text)
+            .next_step("nothing was stored; split the batch, or raise frame_bytes_max and segment_bytes")
+    }
+}
+
+#[cold]
+pub(crate) fn forked() -> Error {
+    Error::new(ErrorKind::Forked, "this handle was carried into a child process by fork")
+        .next_step("open the log in the child, after the parent has closed it")
+}
+
+#[cold]
+pub(crate) fn closed() -> Error {
+    Error::new(ErrorKind::Closed, "the log is closed").next_step("open it again")
+}
+
+/// The frame length of a batch, as a length in the log.
+pub(crate) fn frame_bytes(body_length: usize) -> u64 {
+    length(body_length).saturating_add(length(crate::format::frame::HEADER_BYTES))
+}

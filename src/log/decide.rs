@@ -1,0 +1,280 @@
+//! Recovery, first half: read, and decide where the log ends. Nothing is changed.
+//!
+//! Guarantees:
+//! 1. The durable line D is the highest that a valid mark, header or the anchor carries, also one that stands behind
+//!    damage. That a file exists proves nothing.
+//! 2. Damage or a missing file below D is an error. At or above D it ends the log: see [`Decision::end`].
+//! 3. Frames behind the end are counted, never kept.
+//! 4. After a clean close that the anchor knows, only the headers and the close frame are read.
+//! 5. Who only looks uses the same decision, so that it sees what an open would keep.
+//!
+//! Limit: rot in the last group, which no mark covers yet, cannot be told from a tear; [`Evidence`] is all there is.
+
+use super::report::{Cut, Evidence};
+use super::survey::{Member, Survey, corrupt, io_error};
+use super::window::{FoundFrame, Scan, Scanned, Store};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::control::{LINE_BYTES, SessionBody};
+use crate::format::frame::HEADER_BYTES;
+use crate::format::{FRAMES_START, Fault, Kind, align};
+use crate::platform::{Disk, Identity};
+use crate::segment::walk::Frames;
+use crate::types::{Line, Offset, Place, Timestamp, length};
+
+/// What recovery decided.
+#[derive(Debug)]
+pub(crate) struct Decision {
+    /// The segments that are kept, oldest first; never empty.
+    pub(crate) chain: Vec<Member>,
+    /// Where the log ends, in the last of them.
+    pub(crate) end: Line,
+    /// The durable line as written down.
+    pub(crate) durable: Line,
+    /// Whether a close frame stands at the very end.
+    pub(crate) clean: bool,
+    pub(crate) cut: Option<Cut>,
+    pub(crate) time_max: Timestamp,
+    pub(crate) scanned_bytes: u64,
+}
+
+/// Decides. `None`: there is no log yet.
+pub(crate) fn decide(disk: &dyn Disk, survey: &Survey) -> Result<Option<Decision>> {
+    let chain = survey.chain(disk)?;
+    let Some(newest) = chain.last() else { return Ok(None) };
+    if let Some((end, time_max)) = closed_at(survey, newest).map_err(|e| io_error(disk, "read", &newest.name, e))? {
+        return Ok(Some(Decision { end, durable: end, clean: true, cut: None, time_max, scanned_bytes: 0, chain }));
+    }
+    Judge::new(disk, survey.durable(), chain)?.decide().map(Some)
+}
+
+/// The end of the log, if the anchor says that it was closed there and nothing follows.
+fn closed_at(survey: &Survey, newest: &Member) -> std::io::Result<Option<(Line, Timestamp)>> {
+    let Some(anchor) = survey.own_anchor().filter(|anchor| anchor.clean) else { return Ok(None) };
+    let end = anchor.durable;
+    if end.place.segment != newest.header.number || newest.length < newest.header.capacity {
+        return Ok(None);
+    }
+    let close_bytes = align(length(HEADER_BYTES).saturating_add(length(LINE_BYTES)));
+    let start = end.place.position.saturating_sub(close_bytes);
+    let limit = newest.header.capacity;
+    let frames = Frames::new(&newest.header, limit);
+    let mut scan = Scan::new(Store::File(newest.file.clone()), frames, start, end.offset, limit);
+    let Scanned::Frame(found) = scan.next()? else { return Ok(None) };
+    let closed = found.header.kind == Kind::Close && scan.position == end.place.position;
+    Ok((closed && matches!(scan.next()?, Scanned::Zero | Scanned::End)).then_some((end, anchor.time_max)))
+}
+
+struct Judge<'a> {
+    disk: &'a dyn Disk,
+    chain: Vec<Member>,
+    durable: Line,
+    time_max: Timestamp,
+    scanned_bytes: u64,
+    last_kind: Option<Kind>,
+    session: Option<(SessionBody, Identity)>,
+}
+
+/// The first place that is not a valid frame, and whose fault it is.
+struct Stop {
+    member: usize,
+    line: Line,
+    /// `None`: nothing is stored there, in the last segment.
+    fault: Option<Fault>,
+}
+
+impl<'a> Judge<'a> {
+    fn new(disk: &'a dyn Disk, durable: Line, chain: Vec<Member>) -> Result<Self> {
+        let time_max = chain.first().map_or(Timestamp::default(), |member| member.header.time_max);
+        Ok(Self { disk, chain, durable, time_max, scanned_bytes: 0, last_kind: None, session: None })
+    }
+
+    fn decide(mut self) -> Result<Decision> {
+        let stop = self.scan_valid()?;
+        let clean_so_far = self.last_kind == Some(Kind::Close) && stop.member + 1 == self.chain.len();
+        let (frames, records) = self.scan_behind(&stop)?;
+        if stop.line.place < self.durable.place {
+            return Err(self.refusal(&stop));
+        }
+        let clean = clean_so_far && stop.fault.is_none() && frames == 0;
+        let torn = stop.fault.is_some() || frames > 0;
+        let cut = torn.then(|| Cut {
+            place: stop.line.place,
+            cause: stop.fault.unwrap_or(Fault::Missing).to_string(),
+            frames,
+            records,
+            evidence: self.evidence(),
+        });
+        self.chain.truncate(stop.member + 1);
+        if let Some(last) = self.chain.last_mut() {
+            last.end = None;
+        }
+        Ok(Decision {
+            end: stop.line,
+            durable: self.durable,
+            clean,
+            cut,
+            time_max: self.time_max,
+            scanned_bytes: self.scanned_bytes,
+            chain: self.chain,
+        })
+    }
+
+    /// Where the scan begins: at the durable line, if the chain holds it.
+    fn begin(&self) -> Result<(usize, u64, Offset)> {
+        if self.durable == Line::default() {
+            let first = self.chain.first().map_or(Offset::ZERO, |member| member.header.first_offset);
+            return Ok((0, FRAMES_START, first));
+        }
+        let place = self.durable.place;
+        let member = self.chain.iter().position(|member| member.header.number == place.segment);
+        let Some(member) = member else {
+            let text = format!("the log was durable up to {place}, and that segment is not there");
+            return Err(corrupt(text).at_path(self.disk.directory()));
+        };
+        let found = &self.chain[member];
+        if place.position > found.limit() || place.position < FRAMES_START {
+            let text = format!(
+                "the log was durable up to position {}, and the segment ends at {}",
+                place.position,
+                found.limit()
+            );
+            return Err(corrupt(text).at_path(self.disk.directory().join(&found.name)));
+        }
+        Ok((member, place.position, self.durable.offset))
+    }
+
+    fn scan_of(&self, member: usize, position: u64, offset: Offset) -> Scan {
+        let member = &self.chain[member];
+        let frames = Frames::new(&member.header, member.limit());
+        Scan::new(Store::File(member.file.clone()), frames, position, offset, member.limit())
+    }
+
+    /// Scans valid frames from the durable line up to the first place that is none.
+    fn scan_valid(&mut self) -> Result<Stop> {
+        let (begin, mut position, mut offset) = self.begin()?;
+        for member in begin..self.chain.len() {
+            self.time_max = self.time_max.max(self.chain[member].header.time_max);
+            self.first_session(member)?;
+            let mut scan = self.scan_of(member, position, offset);
+            let fault = loop {
+                match scan.next().map_err(|error| self.read_error(member, error))? {
+                    Scanned::Frame(found) => self.note(member, &scan, &found),
+                    Scanned::Bad { fault, .. } => break Some(fault),
+                    Scanned::Zero => break None,
+                    Scanned::End => break None,
+                }
+            };
+            let end = scan.position;
+            self.scanned_bytes = self.scanned_bytes.saturating_add(end.saturating_sub(position));
+            let line = Line { place: Place::new(self.chain[member].header.number, end), offset: scan.offset };
+            let whole = self.chain[member].end == Some(end);
+            let next = self.chain.get(member + 1);
+            match (fault, next) {
+                (Some(fault), _) if fault.is_unknown() => return Err(self.unknown(member, line, fault)),
+                (None, Some(next)) if whole && next.header.first_offset == line.offset => {}
+                (None, None) => {
+                    let cut_short = end >= self.chain[member].length && self.chain[member].end.is_none();
+                    let short = cut_short && self.chain[member].length < self.chain[member].header.capacity;
+                    let fault = short.then_some(Fault::Short {
+                        found: self.chain[member].length,
+                        expected: self.chain[member].header.capacity,
+                    });
+                    return Ok(Stop { member, line, fault });
+                }
+                (fault, _) => return Ok(Stop { member, line, fault: Some(fault.unwrap_or(Fault::Missing)) }),
+            }
+            (position, offset) = (FRAMES_START, line.offset);
+        }
+        // The loop ends inside, at the last segment.
+        Err(corrupt("no segment to scan").at_path(self.disk.directory()))
+    }
+
+    /// Counts valid frames behind the stop, and raises the durable line by the marks among them.
+    fn scan_behind(&mut self, stop: &Stop) -> Result<(u64, u64)> {
+        let (mut frames, mut records) = (0_u64, 0_u64);
+        for member in stop.member..self.chain.len() {
+            let (start, offset) = if member == stop.member {
+                (stop.line.place.position, stop.line.offset)
+            } else {
+                (FRAMES_START, self.chain[member].header.first_offset)
+            };
+            let mut scan = self.scan_of(member, start, offset);
+            let mut at_frame = member != stop.member;
+            loop {
+                let read_error = |error| self.read_error(member, error);
+                if at_frame && let Scanned::Frame(found) = scan.next().map_err(read_error)? {
+                    frames = frames.saturating_add(1);
+                    records = records.saturating_add(found.header.record_count.into());
+                    if let Some(line) = scan.frame(&found).line() {
+                        self.durable = self.durable.max(line.durable);
+                    }
+                    continue;
+                }
+                if !scan.resync().map_err(read_error)? {
+                    break;
+                }
+                at_frame = true;
+            }
+            let seen = self.chain[member].limit().saturating_sub(start);
+            self.scanned_bytes = self.scanned_bytes.saturating_add(seen);
+        }
+        Ok((frames, records))
+    }
+
+    fn note(&mut self, member: usize, scan: &Scan, found: &FoundFrame) {
+        self.last_kind = Some(found.header.kind);
+        self.time_max = self.time_max.max(found.header.time);
+        let frame = scan.frame(found);
+        if let Some(line) = frame.line() {
+            self.durable = self.durable.max(line.durable);
+            self.time_max = self.time_max.max(line.time_max);
+        }
+        if found.header.kind == Kind::Session
+            && let (Ok(session), Ok(now)) = (SessionBody::decode(frame.body), self.chain[member].file.identity())
+        {
+            self.session = Some((session, now));
+        }
+    }
+
+    /// Every segment begins with a session frame, which the scan may have begun behind.
+    fn first_session(&mut self, member: usize) -> Result<()> {
+        let first_offset = self.chain[member].header.first_offset;
+        let mut scan = self.scan_of(member, FRAMES_START, first_offset);
+        let kind = self.last_kind;
+        if let Scanned::Frame(found) = scan.next().map_err(|error| self.read_error(member, error))?
+            && found.header.kind == Kind::Session
+        {
+            self.note(member, &scan, &found);
+        }
+        self.last_kind = kind;
+        Ok(())
+    }
+
+    fn evidence(&self) -> Evidence {
+        match &self.session {
+            None => Evidence::None,
+            Some((session, now)) if (session.device, session.inode) != (now.device, now.inode) => Evidence::CopiedFile,
+            Some((session, _)) if session.boot_id == self.disk.boot_id() => Evidence::SameBoot,
+            Some(_) => Evidence::OtherBoot,
+        }
+    }
+
+    fn refusal(&self, stop: &Stop) -> Error {
+        let fault = stop.fault.unwrap_or(Fault::Missing);
+        corrupt(format!("{fault}, below the durable line at {}", self.durable.place))
+            .at_path(self.disk.directory().join(&self.chain[stop.member].name))
+            .at_place(stop.line.place)
+            .at_offset(stop.line.offset)
+    }
+
+    fn unknown(&self, member: usize, line: Line, fault: Fault) -> Error {
+        Error::new(ErrorKind::Incompatible, fault.to_string())
+            .at_path(self.disk.directory().join(&self.chain[member].name))
+            .at_place(line.place)
+            .next_step("open it with the version of esker that wrote it, or a newer one")
+    }
+
+    fn read_error(&self, member: usize, error: std::io::Error) -> Error {
+        io_error(self.disk, "read the segment", &self.chain[member].name, error)
+    }
+}

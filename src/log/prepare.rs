@@ -1,0 +1,154 @@
+//! Background work ahead of the writer: the next segment, and the pages in front of the tail.
+//!
+//! Guarantees:
+//! 1. A spare is created, reserved, synced, in a synced directory and mapped before a roll can take it.
+//! 2. A spare that could not be prepared leaves no file behind; the reason goes to whoever waits for the roll.
+//! 3. How far pages are populated follows the rate of appends: what the next 10 ms will use, at most 32 MiB, and nothing
+//!    for a slow writer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::act::{draw_incarnation, identity};
+use super::core::Core;
+use super::survey::io_error;
+use crate::error::Result;
+use crate::format::segment_name;
+use crate::platform::{Access, File, Identity};
+use crate::segment::Blank;
+
+/// The most that is populated ahead of the tail.
+const POPULATE_BYTES_MAX: u64 = 32 << 20;
+/// Less than this is not worth a system call: the first store of each page pays.
+const POPULATE_BYTES_MIN: u64 = 64 << 10;
+/// How far ahead in time population reaches.
+const POPULATE_AHEAD: Duration = Duration::from_millis(10);
+
+/// A segment that waits for its roll.
+#[derive(Debug)]
+pub(crate) struct Spare {
+    pub(crate) number: u64,
+    pub(crate) incarnation: u64,
+    pub(crate) file: Arc<dyn File>,
+    pub(crate) identity: Identity,
+    pub(crate) blank: Blank,
+    pub(crate) populated: u64,
+}
+
+/// How fast the tail moves, as population sees it.
+#[derive(Debug, Default)]
+pub(crate) struct Pace {
+    segment: u64,
+    tail: u64,
+    populated: u64,
+    at: Duration,
+    /// How much is populated ahead now.
+    window: u64,
+}
+
+impl Core {
+    /// Prepares the next segment if there is none, or none that is large enough. `true`: there was something to do.
+    pub(crate) fn prepare_step(&self) -> bool {
+        self.prepare_step_with(0)
+    }
+
+    fn prepare_step_with(&self, populate: u64) -> bool {
+        let (number, capacity, too_small) = {
+            let mut appender = self.appender.lock();
+            let needs = appender.roll_needs.unwrap_or(0);
+            if appender.refusal.is_some() || appender.spare.as_ref().is_some_and(|spare| spare.holds(needs)) {
+                return false;
+            }
+            if appender.attempt_error.is_some() && appender.roll_needs.is_none() {
+                // It failed, and nobody needs it now.
+                return false;
+            }
+            let number = appender.writer.segment().header().number.saturating_add(1);
+            (number, self.spare_capacity(&appender), appender.spare.take())
+        };
+        let discarded = too_small.map_or(Ok(()), |spare| {
+            let name = segment_name(spare.number);
+            self.disk.unlink(&name).map_err(|error| io_error(&*self.disk, "remove a spare that is too small", &name, error))
+        });
+        let prepared = discarded.and_then(|()| self.prepare(number, capacity, populate));
+        self.catalog.write().reserve();
+        let mut appender = self.appender.lock();
+        appender.attempts = appender.attempts.saturating_add(1);
+        match prepared {
+            Ok(spare) => (appender.spare, appender.attempt_error) = (Some(spare), None),
+            Err(error) => appender.attempt_error = Some(error),
+        }
+        drop(appender);
+        self.rolled.notify_all();
+        true
+    }
+
+    fn prepare(&self, number: u64, capacity: u64, populate: u64) -> Result<Spare> {
+        let disk = &*self.disk;
+        let name = segment_name(number);
+        let file = disk
+            .create(&name, capacity)
+            .map_err(|error| io_error(disk, "create the next segment", &name, error))?;
+        let finish = || {
+            let failed = |attempt| {
+                let name = &name;
+                move |error| io_error(disk, attempt, name, error)
+            };
+            file.sync().map_err(failed("sync the next segment"))?;
+            disk.sync_directory().map_err(failed("sync the directory of the next segment"))?;
+            let region = file.map(capacity, Access::Write).map_err(failed("map the next segment"))?;
+            region.populate(0..populate.max(crate::format::FRAMES_START));
+            Ok(Spare {
+                number,
+                incarnation: draw_incarnation(disk)?,
+                identity: identity(disk, &name, &*file)?,
+                file: Arc::clone(&file),
+                blank: Blank::new(region),
+                populated: populate.max(crate::format::FRAMES_START),
+            })
+        };
+        finish().inspect_err(|_| {
+            // What is left behind if this fails too is a spare, which the next open removes.
+            let _spare_stays = disk.unlink(&name);
+        })
+    }
+
+    /// One round of the preparer: pages ahead of the tail first, then the next segment.
+    pub(crate) fn preparer_round(&self, pace: &mut Pace) {
+        self.populate_step(pace);
+        while self.prepare_step_with(pace.window) {
+            self.populate_step(pace);
+        }
+    }
+
+    fn populate_step(&self, pace: &mut Pace) {
+        let (segment, header, tail) = {
+            let appender = self.appender.lock();
+            let segment = Arc::clone(appender.writer.segment());
+            let header = *segment.header();
+            (segment, header, appender.writer.tail())
+        };
+        let now = self.disk.monotonic();
+        if pace.segment != header.number {
+            let before = if pace.segment == 0 { tail } else { 0 };
+            *pace = Pace { segment: header.number, tail: before, populated: tail, at: pace.at, window: pace.window };
+        }
+        let elapsed = now.saturating_sub(pace.at).max(Duration::from_micros(100));
+        let appended = u128::from(tail.saturating_sub(pace.tail));
+        let ahead = appended.saturating_mul(POPULATE_AHEAD.as_nanos()) / elapsed.as_nanos();
+        pace.window = u64::try_from(ahead).unwrap_or(u64::MAX).min(POPULATE_BYTES_MAX);
+        (pace.tail, pace.at) = (tail, now);
+        let end = tail.saturating_add(pace.window).min(header.capacity);
+        let start = pace.populated.max(tail);
+        if pace.window >= POPULATE_BYTES_MIN && end > start {
+            segment.region().populate(start..end);
+            pace.populated = end;
+        }
+        let mut appender = self.appender.lock();
+        if appender.writer.segment().header().number == header.number {
+            // Half of the window is left when the next round begins; a slow writer is looked at again after a while.
+            let step = (pace.window / 2).max(POPULATE_BYTES_MIN);
+            appender.populate_at = tail.saturating_add(step);
+        }
+    }
+}

@@ -1,0 +1,531 @@
+//! Readers: one position in the log that moves forward or back, batch by batch.
+//!
+//! Guarantees:
+//! 1. Records come in the order of the log, each once, none left out; damage is an error, never a silent step.
+//! 2. After an error the reader stands where it stood; [`Reader::skip_damage`] steps over, and says what it left out.
+//! 3. A reader leaves a segment only at its end as the log knows it: behind the seal, or where the successor says.
+//! 4. Reading takes no lock except to go to another segment and to wait.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::batch::Batch;
+use super::catalog::Entry;
+use super::survey::{corrupt, io_error};
+use super::window::{Chunk, Scan, Scanned, View};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::{FRAMES_START, Fault, Kind, segment_name};
+use crate::platform::Disk;
+use crate::segment::walk::Step;
+use crate::types::{Line, Offset, Place, Timestamp, length};
+
+/// A batch is made of frames that begin within this many bytes.
+const BATCH_BYTES: u64 = 128 * 1024;
+
+/// Up to where a reader goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ReadLine {
+    /// All that is visible: it survives the death of the process, but may vanish when power fails.
+    #[default]
+    Visible,
+    /// Only what is durable. For whatever acts on the outside world.
+    Durable,
+}
+
+/// How a reader gets at the bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ReadMode {
+    /// Records borrow from the memory map; nothing is copied.
+    #[default]
+    Map,
+    /// Each batch is read from the file into memory of its own. Slower; a sector that the disk cannot read is then an
+    /// error under all circumstances, and nobody who damages the file under the map can disturb the process.
+    Copy,
+}
+
+/// Where frames may be read up to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limit {
+    pub(crate) position: u64,
+    /// What stands below the position is whole; if not, it is damage.
+    pub(crate) sure: bool,
+    /// The segment is over at the position.
+    pub(crate) over: bool,
+}
+
+/// What a reader reads: a log of this process, or one of another.
+pub(crate) trait LogSource: Send + Sync {
+    fn disk(&self) -> &dyn Disk;
+    /// Offset of the first record.
+    fn start(&self) -> Offset;
+    /// The end of what may be read now.
+    fn end(&self, line: ReadLine) -> Line;
+    fn entry(&self, find: &dyn Fn(&super::catalog::Catalog) -> Option<Entry>) -> Result<Option<Entry>>;
+    fn view(&self, entry: &Entry, mode: ReadMode) -> Result<View>;
+    /// For a reader at `place`: up to where its segment may be read.
+    fn limit(&self, place: Place, view: &View, line: ReadLine) -> Limit;
+    /// Looks for what came since, where nobody tells. `true`: there is more.
+    fn refresh(&self) -> Result<bool> {
+        Ok(false)
+    }
+    /// Blocks until something moved that a reader at `place` may want to see, at most for `timeout`.
+    fn wait(&self, place: Place, line: ReadLine, timeout: Duration);
+    /// Why nothing more will come, if so.
+    fn ended(&self) -> Option<Error>;
+}
+
+/// Reads the log from a position on, in batches.
+///
+/// ```
+/// # let folder = tempfile::tempdir()?;
+/// use std::time::Duration;
+///
+/// let log = esker::Log::open(folder.path())?;
+/// let _ = log.append(b"created #1")?;
+/// let mut reader = log.reader();
+/// while let Some(batch) = reader.poll()? {
+///     for record in &batch {
+///         println!("{} {} bytes", record.offset(), record.payload().len());
+///     }
+/// }
+/// assert!(reader.poll_wait(Duration::from_millis(1))?.is_none());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Reader {
+    source: Arc<dyn LogSource>,
+    line: ReadLine,
+    mode: ReadMode,
+    view: Option<Arc<View>>,
+    place: Place,
+    /// Offset that the frame at `place` begins with.
+    frame_offset: Offset,
+    /// Offset of the next record to hand out; larger than `frame_offset` after a seek into a frame.
+    next: Offset,
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reader").field("next", &self.next).field("place", &self.place).finish_non_exhaustive()
+    }
+}
+
+/// What [`Reader::skip_damage`] left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Skipped {
+    /// Where the damage begins.
+    pub from: Place,
+    /// Where the reader stands now.
+    pub to: Place,
+    /// Records that cannot be read.
+    pub records: u64,
+}
+
+/// What a reader took.
+enum Taken {
+    Batch(Batch),
+    /// Only frames without records that are new.
+    Control,
+    /// Nothing whole is there yet.
+    Nothing,
+}
+
+/// What a walk over a chunk found.
+struct Found {
+    /// Position and offset of the first frame with a record to hand out.
+    first_data: Option<(u64, Offset)>,
+    /// Where the valid frames end, and the offset there.
+    end: u64,
+    offset: Offset,
+    stop: Stop,
+}
+
+/// Why a walk went no further.
+enum Stop {
+    Short { needed: u64 },
+    Fault(Fault),
+}
+
+impl Reader {
+    pub(crate) fn new(source: Arc<dyn LogSource>) -> Self {
+        let next = source.start();
+        let mut reader = Self {
+            source,
+            line: ReadLine::Visible,
+            mode: ReadMode::Map,
+            view: None,
+            place: Place::default(),
+            frame_offset: next,
+            next,
+        };
+        reader.seek_earliest();
+        reader
+    }
+
+    /// Reads up to this line; [`ReadLine::Visible`] unless said.
+    #[must_use]
+    pub fn up_to(mut self, line: ReadLine) -> Self {
+        self.line = line;
+        self
+    }
+
+    /// Reads in this mode; [`ReadMode::Map`] unless said. Logs of other processes are always copied from.
+    #[must_use]
+    pub fn mode(mut self, mode: ReadMode) -> Self {
+        self.mode = mode;
+        self.view = None;
+        self
+    }
+
+    /// Offset of the next record that a poll hands out.
+    #[must_use]
+    pub fn offset(&self) -> Offset {
+        self.next
+    }
+
+    /// The next records, or `None` if there are none now. Does not block.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] with the place of the damage, and what the system says. The reader stands where it stood.
+    pub fn poll(&mut self) -> Result<Option<Batch>> {
+        loop {
+            let Some(view) = self.view()? else { return Ok(None) };
+            let limit = self.source.limit(self.place, &view, self.line);
+            if self.place.position < limit.position {
+                match self.take(&view, limit)? {
+                    Taken::Batch(batch) => return Ok(Some(batch)),
+                    Taken::Control => continue,
+                    Taken::Nothing => {}
+                }
+            }
+            if !limit.over || self.place.position < limit.position {
+                if self.source.refresh()? {
+                    continue;
+                }
+                return Ok(None);
+            }
+            if self.place.position > limit.position {
+                return Err(self.diverged(limit));
+            }
+            let number = self.place.segment;
+            let Some(entry) = self.source.entry(&|catalog| catalog.after(number).cloned())? else { return Ok(None) };
+            self.enter(&entry);
+        }
+    }
+
+    /// The next records; waits for them if there are none now, at most for `timeout`.
+    ///
+    /// # Errors
+    /// As for [`Reader::poll`]; also [`ErrorKind::Closed`] or [`ErrorKind::Poisoned`] if nothing more will come.
+    pub fn poll_wait(&mut self, timeout: Duration) -> Result<Option<Batch>> {
+        let deadline = Instant::now().checked_add(timeout);
+        loop {
+            let ended = self.source.ended();
+            if let Some(batch) = self.poll()? {
+                return Ok(Some(batch));
+            }
+            if let Some(error) = ended {
+                return Err(error);
+            }
+            let left = deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(Instant::now()));
+            if left.is_zero() {
+                return Ok(None);
+            }
+            self.source.wait(self.place, self.line, left);
+        }
+    }
+
+    /// The records before the position, and moves the position before them; `None` at the start of the log. Their order in
+    /// the batch is that of the log: [`Batch::iter_back`] goes from the newest to the oldest.
+    ///
+    /// # Errors
+    /// As for [`Reader::poll`].
+    pub fn poll_back(&mut self) -> Result<Option<Batch>> {
+        loop {
+            let Some(view) = self.view()? else { return Ok(None) };
+            if self.next > view.header.first_offset {
+                return self.take_back(&view).map(Some);
+            }
+            let number = self.place.segment;
+            let Some(entry) = self.source.entry(&|catalog| catalog.before(number).cloned())? else { return Ok(None) };
+            let next = self.next;
+            self.enter(&entry);
+            self.next = next;
+        }
+    }
+
+    /// Goes to the first record of the log.
+    pub fn seek_earliest(&mut self) {
+        let start = self.source.start();
+        // A failure is found again, and reported, by the poll that follows: the place is then unknown.
+        if self.seek(start).is_err() {
+            self.forget_place(start);
+        }
+    }
+
+    /// Goes behind the last record that may be read now.
+    pub fn seek_latest(&mut self) {
+        let end = self.source.end(self.line);
+        self.view = None;
+        (self.place, self.frame_offset, self.next) = (end.place, end.offset, end.offset);
+    }
+
+    /// Goes to the record with this offset, or behind the last record.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] if the log does not reach to it, or begins behind it; [`ErrorKind::Corrupt`] if damage stands
+    /// in the way. The reader stands where it stood.
+    pub fn seek(&mut self, offset: Offset) -> Result<()> {
+        let (start, end) = (self.source.start(), self.source.end(self.line));
+        if offset < start || offset > end.offset {
+            let text = format!("seek to offset {offset}, the log holds {start} to {}", end.offset);
+            return Err(Error::new(ErrorKind::Invalid, text).at_offset(offset));
+        }
+        if offset == end.offset {
+            self.seek_latest();
+            return Ok(());
+        }
+        let Some(entry) = self.source.entry(&|catalog| catalog.holding(offset).cloned())? else {
+            return Err(self.gone(offset));
+        };
+        let view = self.source.view(&entry, self.mode)?;
+        let delta = offset.since(entry.header.first_offset);
+        let limit = self.source.limit(Place::new(entry.number(), 0), &view, self.line).position;
+        let found = view
+            .locate(limit, |entry| u64::from(entry.offset_delta) <= delta)
+            .map_err(|error| self.read_error(entry.number(), error))?;
+        let known = found.unwrap_or_else(|| view.start_entry());
+        let first = entry.header.first_offset.after(known.offset_delta.into());
+        let mut scan = Scan::new(view.store.clone(), view.frames, known.position, first, limit);
+        loop {
+            let at = Place::new(entry.number(), scan.position);
+            match scan.skim().map_err(|error| self.read_error(entry.number(), error))? {
+                Scanned::Frame(frame) if frame.offset.after(frame.header.record_count.into()) > offset => {
+                    self.view = Some(Arc::new(view));
+                    (self.place, self.frame_offset, self.next) = (at, frame.offset, offset);
+                    return Ok(());
+                }
+                Scanned::Frame(_) => {}
+                Scanned::Zero | Scanned::End => return Err(self.damage(at, offset, Fault::Missing)),
+                Scanned::Bad { fault, .. } => return Err(self.damage(at, offset, fault)),
+            }
+        }
+    }
+
+    /// Goes to the first record appended at or after `time`, or behind the last record. Append times may step back; what
+    /// counts is the latest time up to each record.
+    ///
+    /// # Errors
+    /// As for [`Reader::seek`].
+    pub fn seek_time(&mut self, time: impl Into<Timestamp>) -> Result<()> {
+        let time = time.into();
+        let Some(entry) = self.source.entry(&|catalog| catalog.at_time(time).cloned())? else {
+            self.seek_latest();
+            return Ok(());
+        };
+        let view = self.source.view(&entry, self.mode)?;
+        let limit = self.source.limit(Place::new(entry.number(), 0), &view, self.line);
+        let failed = |error| self.read_error(entry.number(), error);
+        let found = view.locate(limit.position, |entry| entry.time_max < time).map_err(failed)?;
+        let known = found.unwrap_or_else(|| view.start_entry());
+        let first = entry.header.first_offset.after(known.offset_delta.into());
+        let mut time_max = entry.header.time_max.max(known.time_max);
+        let mut scan = Scan::new(view.store.clone(), view.frames, known.position, first, limit.position);
+        loop {
+            let at = Place::new(entry.number(), scan.position);
+            match scan.skim().map_err(failed)? {
+                Scanned::Frame(frame) => {
+                    time_max = time_max.max(frame.header.time);
+                    if frame.header.kind == Kind::Data && time_max >= time {
+                        self.view = Some(Arc::new(view));
+                        (self.place, self.frame_offset, self.next) = (at, frame.offset, frame.offset);
+                        return Ok(());
+                    }
+                }
+                Scanned::Bad { fault, .. } if limit.sure => return Err(self.damage(at, scan.offset, fault)),
+                Scanned::Bad { .. } | Scanned::Zero | Scanned::End => {
+                    self.view = Some(Arc::new(view));
+                    (self.place, self.frame_offset, self.next) = (at, scan.offset, scan.offset);
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// After [`ErrorKind::Corrupt`]: goes behind the damage, to the next frame that is whole. `None`: there is no damage at
+    /// the position.
+    ///
+    /// # Errors
+    /// What the system says; [`ErrorKind::Corrupt`] if nothing whole follows up to the end of the log.
+    pub fn skip_damage(&mut self) -> Result<Option<Skipped>> {
+        let Some(view) = self.view()? else { return Ok(None) };
+        let limit = self.source.limit(self.place, &view, self.line);
+        let from = self.place;
+        let mut scan = Scan::new(view.store.clone(), view.frames, from.position, self.frame_offset, limit.position);
+        let failed = |error| self.read_error(from.segment, error);
+        let damaged = match scan.next().map_err(failed)? {
+            Scanned::Frame(found) => found.header.kind == Kind::Gap,
+            Scanned::Bad { .. } | Scanned::Zero => limit.sure && from.position < limit.position,
+            Scanned::End => false,
+        };
+        if !damaged {
+            return Ok(None);
+        }
+        scan.position = from.position;
+        if scan.resync().map_err(failed)? {
+            self.place.position = scan.position;
+            self.frame_offset = scan.offset;
+        } else {
+            let number = from.segment;
+            let Some(entry) = self.source.entry(&|catalog| catalog.after(number).cloned())? else {
+                return Err(self.damage(from, self.next, Fault::Missing));
+            };
+            self.enter(&entry);
+        }
+        let records = self.frame_offset.since(self.next);
+        self.next = self.next.max(self.frame_offset);
+        Ok(Some(Skipped { from, to: self.place, records }))
+    }
+
+    fn enter(&mut self, entry: &Entry) {
+        self.view = None;
+        self.place = Place::new(entry.number(), FRAMES_START);
+        self.frame_offset = entry.header.first_offset;
+        self.next = entry.header.first_offset;
+    }
+
+    fn forget_place(&mut self, offset: Offset) {
+        self.view = None;
+        (self.place, self.frame_offset, self.next) = (Place::default(), offset, offset);
+    }
+
+    /// The segment at the position; opened if need be. `None`: there is no segment yet.
+    fn view(&mut self) -> Result<Option<Arc<View>>> {
+        if self.place.segment == 0 {
+            self.seek(self.next)?;
+        }
+        if let Some(view) = &self.view {
+            return Ok(Some(Arc::clone(view)));
+        }
+        let number = self.place.segment;
+        let Some(entry) = self.source.entry(&|catalog| catalog.get(number).cloned())? else { return Ok(None) };
+        let view = Arc::new(self.source.view(&entry, self.mode)?);
+        self.view = Some(Arc::clone(&view));
+        Ok(Some(view))
+    }
+
+    /// Takes whole frames from the position on.
+    fn take(&mut self, view: &View, limit: Limit) -> Result<Taken> {
+        let start = self.place;
+        let room = limit.position.saturating_sub(start.position);
+        let mut wanted = BATCH_BYTES;
+        let (chunk, found) = loop {
+            let loaded = view.store.load(start.position, wanted, limit.position);
+            let chunk = loaded.map_err(|error| self.read_error(start.segment, error))?;
+            let found = self.walk(view, &chunk);
+            match found.stop {
+                Stop::Short { needed } if found.end == start.position && (wanted..=room).contains(&needed) => {
+                    wanted = needed.max(wanted.saturating_add(1));
+                }
+                _ => break (chunk, found),
+            }
+        };
+        if found.end > start.position {
+            self.place.position = found.end;
+            self.frame_offset = found.offset;
+            let Some((position, offset)) = found.first_data else { return Ok(Taken::Control) };
+            let offsets = self.next..found.offset;
+            self.next = found.offset;
+            let (frames, segment) = (view.frames, start.segment);
+            return Ok(Taken::Batch(Batch { chunk, frames, segment, position, offset, offsets }));
+        }
+        let fault = match found.stop {
+            Stop::Fault(fault) => fault,
+            Stop::Short { needed } => Fault::Short { found: length(chunk.bytes().len()), expected: needed },
+        };
+        if limit.sure { Err(self.damage(start, self.next, fault)) } else { Ok(Taken::Nothing) }
+    }
+
+    fn walk(&self, view: &View, chunk: &Chunk) -> Found {
+        let mut walk = view.frames.walk(chunk.bytes(), self.place.position, self.frame_offset);
+        let mut first_data = None;
+        let stop = loop {
+            let before = (walk.position, walk.offset);
+            match walk.step() {
+                Step::Frame(frame) if frame.header.kind == Kind::Gap => {
+                    (walk.position, walk.offset) = before;
+                    break Stop::Fault(Fault::Content { what: "a gap that a repair left" });
+                }
+                Step::Frame(frame) => {
+                    if first_data.is_none() && frame.next_offset() > self.next {
+                        first_data = Some((frame.position, frame.offset));
+                    }
+                }
+                Step::Zero => break Stop::Fault(Fault::Missing),
+                Step::Bad { fault, .. } => break Stop::Fault(fault),
+                Step::Short { needed } => break Stop::Short { needed },
+            }
+        };
+        Found { first_data, end: walk.position, offset: walk.offset, stop }
+    }
+
+    fn take_back(&mut self, view: &View) -> Result<Batch> {
+        let number = self.place.segment;
+        let failed = |error| self.read_error(number, error);
+        let limit = self.source.limit(Place::new(number, 0), view, self.line);
+        let delta = self.next.since(view.header.first_offset);
+        let found = view.locate(limit.position, |entry| u64::from(entry.offset_delta) < delta).map_err(failed)?;
+        let known = found.unwrap_or_else(|| view.start_entry());
+        let first = view.header.first_offset.after(known.offset_delta.into());
+        let mut scan = Scan::new(view.store.clone(), view.frames, known.position, first, limit.position);
+        let mut first_data = None;
+        while scan.offset < self.next {
+            let at = Place::new(number, scan.position);
+            match scan.next().map_err(failed)? {
+                Scanned::Frame(frame) if frame.header.record_count > 0 => {
+                    first_data.get_or_insert((frame.position, frame.offset));
+                }
+                Scanned::Frame(_) => {}
+                Scanned::Zero | Scanned::End => return Err(self.damage(at, scan.offset, Fault::Missing)),
+                Scanned::Bad { fault, .. } => return Err(self.damage(at, scan.offset, fault)),
+            }
+        }
+        let Some((position, offset)) = first_data else {
+            return Err(self.damage(Place::new(number, known.position), first, Fault::Missing));
+        };
+        let chunk = view
+            .store
+            .load(position, scan.position.saturating_sub(position), scan.position)
+            .map_err(failed)?;
+        let offsets = offset..self.next;
+        self.place.position = position;
+        (self.frame_offset, self.next) = (offset, offset);
+        Ok(Batch { chunk, frames: view.frames, segment: number, position, offset, offsets })
+    }
+
+    fn damage(&self, place: Place, offset: Offset, fault: Fault) -> Error {
+        corrupt(fault.to_string())
+            .at_path(self.source.disk().directory().join(segment_name(place.segment)))
+            .at_place(place)
+            .at_offset(offset)
+    }
+
+    fn diverged(&self, limit: Limit) -> Error {
+        let text = format!(
+            "the writer died, and the log goes on from position {}, before what this reader saw",
+            limit.position
+        );
+        Error::new(ErrorKind::Conflict, text)
+            .at_path(self.source.disk().directory().join(segment_name(self.place.segment)))
+            .at_place(self.place)
+            .next_step("seek to an offset that is still there")
+    }
+
+    fn gone(&self, offset: Offset) -> Error {
+        corrupt("no segment holds the offset").at_path(self.source.disk().directory()).at_offset(offset)
+    }
+
+    fn read_error(&self, number: u64, error: std::io::Error) -> Error {
+        io_error(self.source.disk(), "read the segment", &segment_name(number), error)
+    }
+}

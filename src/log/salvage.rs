@@ -1,0 +1,79 @@
+//! Salvage: read everything that can be read, damage as items of its own.
+
+use std::path::Path;
+
+use super::attach::Attached;
+use super::batch::Batch;
+use super::reader::{Reader, Skipped};
+use crate::error::{Error, ErrorKind, Result};
+
+/// Reads a log whatever its state, without changing it: an iterator of batches and damages.
+///
+/// ```
+/// # let folder = tempfile::tempdir()?;
+/// # esker::Log::open(folder.path())?.append(b"created #1")?.wait()?;
+/// for item in esker::Salvage::open(folder.path())? {
+///     match item? {
+///         esker::Salvaged::Batch(batch) => println!("{} records", batch.len()),
+///         esker::Salvaged::Damage { error, skipped } => println!("{error}, {skipped:?}"),
+///         _ => {}
+///     }
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Salvage {
+    reader: Reader,
+    over: bool,
+}
+
+/// What salvage came to.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Salvaged {
+    /// Records that are whole.
+    Batch(Batch),
+    /// Something that is not.
+    Damage {
+        /// What is wrong, and where.
+        error: Error,
+        /// What was left out to go on; `None` if nothing whole follows.
+        skipped: Option<Skipped>,
+    },
+}
+
+impl Salvage {
+    /// Opens the log in `path` for salvage.
+    ///
+    /// # Errors
+    /// As for [`Attached::open`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Ok(Self { reader: Attached::open(path)?.reader(), over: false })
+    }
+}
+
+impl Iterator for Salvage {
+    type Item = Result<Salvaged>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.over {
+            return None;
+        }
+        match self.reader.poll() {
+            Ok(Some(batch)) => Some(Ok(Salvaged::Batch(batch))),
+            Ok(None) => {
+                self.over = true;
+                None
+            }
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                let skipped = self.reader.skip_damage().ok().flatten();
+                self.over = skipped.is_none();
+                Some(Ok(Salvaged::Damage { error, skipped }))
+            }
+            Err(error) => {
+                self.over = true;
+                Some(Err(error))
+            }
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! The log of this process, as readers see it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::appender::Waiting;
+use super::catalog::{Catalog, Entry, Handle, copy_for_reading, map_for_reading};
+use super::core::Core;
+use super::reader::{Limit, LogSource, ReadLine, ReadMode};
+use super::window::{Store, View};
+use crate::error::{Error, Result};
+use crate::platform::Disk;
+use crate::sync::Ordering;
+use crate::types::{Line, Offset, Place};
+
+impl Core {
+    /// A poisoned log shows what is durable, and nothing else.
+    fn line_shown(&self, line: ReadLine) -> ReadLine {
+        // Relaxed: the line itself is read under its lock.
+        if self.poisoned.load(Ordering::Relaxed) { ReadLine::Durable } else { line }
+    }
+
+    fn published(&self, number: u64, view: &View) -> u64 {
+        match &view.store {
+            Store::Mapped(segment) => segment.published(),
+            Store::File(_) => match self.catalog.read().get(number) {
+                Some(Entry { handle: Handle::Open { segment, .. }, .. }) => segment.published(),
+                Some(entry) => entry.end.unwrap_or_default(),
+                None => 0,
+            },
+        }
+    }
+}
+
+impl LogSource for Core {
+    fn disk(&self) -> &dyn Disk {
+        &*self.disk
+    }
+
+    fn start(&self) -> Offset {
+        self.start
+    }
+
+    fn end(&self, line: ReadLine) -> Line {
+        match self.line_shown(line) {
+            ReadLine::Visible => self.appender.lock().tail(),
+            ReadLine::Durable => self.durability.lock().durable,
+        }
+    }
+
+    fn entry(&self, find: &dyn Fn(&Catalog) -> Option<Entry>) -> Result<Option<Entry>> {
+        Ok(find(&self.catalog.read()))
+    }
+
+    fn view(&self, entry: &Entry, mode: ReadMode) -> Result<View> {
+        if mode == ReadMode::Copy {
+            return copy_for_reading(&*self.disk, entry);
+        }
+        let open = match &entry.handle {
+            Handle::Open { segment, .. } => Some(Arc::clone(segment)),
+            Handle::Cold(segment) => segment.upgrade(),
+        };
+        if let Some(segment) = open {
+            return Ok(View::mapped(segment));
+        }
+        let segment = map_for_reading(&*self.disk, entry)?;
+        self.catalog.write().remember(&segment);
+        Ok(View::mapped(segment))
+    }
+
+    fn limit(&self, place: Place, view: &View, line: ReadLine) -> Limit {
+        let line = self.line_shown(line);
+        let published = self.published(place.segment, view);
+        if line == ReadLine::Visible && place.position < published {
+            return Limit { position: published, sure: true, over: false };
+        }
+        let end = self.catalog.read().get(place.segment).and_then(|entry| entry.end);
+        // Once the segment has an end, all of it is published.
+        let published = end.unwrap_or(published);
+        let position = match line {
+            ReadLine::Visible => published,
+            ReadLine::Durable => {
+                let durable = self.durability.lock().durable.place;
+                match durable.segment.cmp(&place.segment) {
+                    std::cmp::Ordering::Less => 0,
+                    std::cmp::Ordering::Equal => durable.position.min(published),
+                    std::cmp::Ordering::Greater => published,
+                }
+            }
+        };
+        Limit { position, sure: true, over: end == Some(position) }
+    }
+
+    fn wait(&self, place: Place, line: ReadLine, timeout: Duration) {
+        match self.line_shown(line) {
+            ReadLine::Visible => {
+                let mut appender = self.appender.lock();
+                if appender.tail().place > place || appender.refusal.is_some() {
+                    return;
+                }
+                appender.readers_wait = Waiting::Somebody;
+                let ticket = self.visible_moved.ticket();
+                drop(appender);
+                self.visible_moved.wait(ticket, timeout);
+            }
+            ReadLine::Durable => {
+                let durability = self.durability.lock();
+                if durability.durable.place > place || durability.poison().is_some() {
+                    return;
+                }
+                let ticket = self.durable_moved.ticket();
+                drop(durability);
+                if self.is_ended() {
+                    return;
+                }
+                self.durable_moved.wait(ticket, timeout);
+            }
+        }
+    }
+
+    fn ended(&self) -> Option<Error> {
+        Core::ended(self)
+    }
+}

@@ -1,0 +1,106 @@
+//! Counters of a log: cheap, always on.
+
+use std::time::Duration;
+
+use super::core::Core;
+use crate::types::Line;
+
+/// What a log did since it was opened, and where it stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Frames of records appended.
+    pub appends: u64,
+    /// Records appended.
+    pub records: u64,
+    /// Bytes that they took in the log, headers and padding included.
+    pub bytes: u64,
+    /// Times that the log went on in the next segment.
+    pub rolls: u64,
+    /// Appends that had to wait for the next segment.
+    pub append_stalls: u64,
+    /// How long they waited, together.
+    pub append_stalled: Duration,
+    /// Syncs of the log that were run.
+    pub syncs: u64,
+    /// How long they took, together.
+    pub sync_time: Duration,
+    /// The longest of them.
+    pub sync_time_max: Duration,
+    /// Marks that found no room in their segment.
+    pub marks_skipped: u64,
+    /// Notes in the anchor that could not be written.
+    pub anchor_failures: u64,
+    /// How far the log is visible.
+    pub visible: Line,
+    /// How far the log is durable.
+    pub durable: Line,
+    /// Segments of the log.
+    pub segments: usize,
+}
+
+/// The part that is counted under the append lock.
+#[derive(Debug, Default)]
+pub(crate) struct AppendStats {
+    appends: u64,
+    records: u64,
+    bytes: u64,
+    pub(crate) rolls: u64,
+    pub(crate) stalls: u64,
+    pub(crate) stalled: Duration,
+    pub(crate) marks_skipped: u64,
+}
+
+impl AppendStats {
+    #[inline]
+    pub(crate) fn count(&mut self, records: u16, bytes: u64) {
+        self.appends = self.appends.wrapping_add(1);
+        self.records = self.records.wrapping_add(records.into());
+        self.bytes = self.bytes.wrapping_add(bytes);
+    }
+
+    /// Frames of records appended so far.
+    pub(crate) fn appends(&self) -> u64 {
+        self.appends
+    }
+}
+
+/// The part that is counted by whoever syncs.
+#[derive(Debug, Default)]
+pub(crate) struct SyncStats {
+    syncs: u64,
+    time: Duration,
+    time_max: Duration,
+}
+
+impl SyncStats {
+    pub(crate) fn count(&mut self, time: Duration) {
+        self.syncs = self.syncs.wrapping_add(1);
+        self.time = self.time.saturating_add(time);
+        self.time_max = self.time_max.max(time);
+    }
+}
+
+impl Core {
+    pub(crate) fn stats(&self) -> Stats {
+        let anchor_failures = self.anchor.lock().failures;
+        let appender = self.appender.lock();
+        let durability = self.durability.lock();
+        Stats {
+            appends: appender.stats.appends,
+            records: appender.stats.records,
+            bytes: appender.stats.bytes,
+            rolls: appender.stats.rolls,
+            append_stalls: appender.stats.stalls,
+            append_stalled: appender.stats.stalled,
+            marks_skipped: appender.stats.marks_skipped,
+            syncs: durability.stats.syncs,
+            sync_time: durability.stats.time,
+            sync_time_max: durability.stats.time_max,
+            anchor_failures,
+            visible: appender.tail(),
+            durable: durability.durable,
+            segments: self.catalog.read().entries().len(),
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! What is in the directory, and which files form the log: the chain.
+//!
+//! Guarantees:
+//! 1. Nothing is changed: files are opened for reading, only their headers are read.
+//! 2. The chain is the newest valid header and all its predecessors, each matched by number and incarnation.
+//! 3. A broken link at or above the durable line drops the newer part; one below it is corruption.
+
+use std::sync::Arc;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::anchor::Anchor;
+use crate::format::header::{self, SegmentHeader};
+use crate::format::{self, ANCHOR_BYTES, FRAMES_START, Fault};
+use crate::platform::{Access, Disk, File};
+use crate::types::{Line, Place, index};
+
+pub(crate) const ANCHOR_NAME: &str = "anchor";
+const OWN_NAMES: [&str; 3] = [ANCHOR_NAME, "lock", "quarantine"];
+
+/// A file with a segment's name.
+#[derive(Debug, Clone)]
+pub(crate) struct SegmentFile {
+    pub(crate) name: String,
+    pub(crate) number: u64,
+    pub(crate) length: u64,
+    pub(crate) file: Arc<dyn File>,
+    /// `Ok(None)`: no header yet, a spare.
+    pub(crate) header: std::result::Result<Option<SegmentHeader>, Fault>,
+}
+
+/// Everything in the directory that matters.
+#[derive(Debug)]
+pub(crate) struct Survey {
+    /// In the order of their numbers.
+    pub(crate) files: Vec<SegmentFile>,
+    pub(crate) anchor: Option<Anchor>,
+    /// Slots of the anchor that do not decode; they are ignored, and reported.
+    pub(crate) anchor_faults: Vec<Fault>,
+    /// Names that are not the log's.
+    pub(crate) strangers: Vec<String>,
+}
+
+/// A segment of the chain. All but the last have an end, named by their successor.
+#[derive(Debug, Clone)]
+pub(crate) struct Member {
+    pub(crate) name: String,
+    pub(crate) header: SegmentHeader,
+    pub(crate) length: u64,
+    pub(crate) file: Arc<dyn File>,
+    pub(crate) end: Option<u64>,
+}
+
+impl Member {
+    /// Up to where frames may lie: its end if it has one, else what the file holds.
+    pub(crate) fn limit(&self) -> u64 {
+        self.end.unwrap_or(self.header.capacity).min(self.length)
+    }
+}
+
+pub(crate) fn survey(disk: &dyn Disk) -> Result<Survey> {
+    let mut names = disk.list().map_err(|error| io_error(disk, "list the directory", "", error))?;
+    names.sort();
+    let mut survey = Survey { files: Vec::new(), anchor: None, anchor_faults: Vec::new(), strangers: Vec::new() };
+    for name in names {
+        if let Some(number) = format::segment_number(&name) {
+            // A file may vanish between listing and opening, when a writer is at work.
+            if let Some(file) = segment_file(disk, &name, number)? {
+                survey.files.push(file);
+            }
+        } else if name == ANCHOR_NAME {
+            read_anchor(disk, &mut survey)?;
+        } else if !OWN_NAMES.contains(&name.as_str()) {
+            survey.strangers.push(name);
+        }
+    }
+    survey.files.sort_by_key(|file| file.number);
+    check_headers(disk, &survey)?;
+    Ok(survey)
+}
+
+fn segment_file(disk: &dyn Disk, name: &str, number: u64) -> Result<Option<SegmentFile>> {
+    let file = match disk.open(name, Access::Read) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        file => file.map_err(|error| io_error(disk, "open the segment", name, error))?,
+    };
+    let read_error = |error| io_error(disk, "read the segment header", name, error);
+    let length = file.length().map_err(read_error)?;
+    let mut bytes = [0; header::BYTES];
+    let read = file.read_at(&mut bytes, 0).map_err(read_error)?;
+    let header = if read == header::BYTES || bytes.iter().all(|byte| *byte == 0) {
+        SegmentHeader::decode(&bytes)
+    } else {
+        Err(Fault::Short { found: crate::types::length(read), expected: crate::types::length(header::BYTES) })
+    };
+    Ok(Some(SegmentFile { name: name.to_owned(), number, length, file, header }))
+}
+
+fn read_anchor(disk: &dyn Disk, survey: &mut Survey) -> Result<()> {
+    let read_error = |error| io_error(disk, "read the anchor", ANCHOR_NAME, error);
+    let file = disk.open(ANCHOR_NAME, Access::Read).map_err(read_error)?;
+    let mut bytes = [0; ANCHOR_BYTES];
+    file.read_at(&mut bytes, 0).map_err(read_error)?;
+    for slot in Anchor::decode(&bytes) {
+        match slot {
+            Ok(Some(slot)) if survey.anchor.is_none_or(|anchor| anchor.sequence < slot.sequence) => {
+                survey.anchor = Some(slot);
+            }
+            Ok(_) => {}
+            Err(fault) => survey.anchor_faults.push(fault),
+        }
+    }
+    Ok(())
+}
+
+/// What no open can go on with: another format, a name that disagrees, another store's file.
+fn check_headers(disk: &dyn Disk, survey: &Survey) -> Result<()> {
+    let mut store_id = None;
+    for file in &survey.files {
+        let path = disk.directory().join(&file.name);
+        match &file.header {
+            Err(fault) if fault.is_unknown() => {
+                return Err(Error::new(ErrorKind::Incompatible, fault.to_string())
+                    .at_path(path)
+                    .next_step("open it with the version of esker that wrote it, or a newer one"));
+            }
+            Ok(Some(header)) if header.number != file.number => {
+                let text = format!("the name says segment {}, the header segment {}", file.number, header.number);
+                return Err(corrupt(text).at_path(path).next_step("give the file its own name again"));
+            }
+            Ok(Some(header)) if *store_id.get_or_insert(header.store_id) != header.store_id => {
+                let first = store_id.unwrap_or_default();
+                let text = format!("belongs to store {}, the files before it to store {first}", header.store_id);
+                return Err(corrupt(text).at_path(path).next_step("move it out of the directory"));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+impl Survey {
+    fn valid(&self) -> impl Iterator<Item = (&SegmentFile, &SegmentHeader)> {
+        self.files.iter().filter_map(|file| Some((file, file.header.as_ref().ok()?.as_ref()?)))
+    }
+
+    /// The highest durable line that a header or the anchor carries.
+    pub(crate) fn durable(&self) -> Line {
+        let headers = self.valid().map(|(_, header)| header.durable);
+        headers.chain(self.own_anchor().map(|anchor| anchor.durable)).max().unwrap_or_default()
+    }
+
+    /// The anchor, if it is of the same store as the segments.
+    pub(crate) fn own_anchor(&self) -> Option<&Anchor> {
+        let anchor = self.anchor.as_ref()?;
+        self.valid().all(|(_, header)| header.store_id == anchor.store_id).then_some(anchor)
+    }
+
+    /// The segments that form the log, oldest first; empty if there is no log yet.
+    pub(crate) fn chain(&self, disk: &dyn Disk) -> Result<Vec<Member>> {
+        let durable = self.durable().place;
+        let mut newest = self.valid().max_by_key(|(_, header)| (header.epoch.counter, header.number));
+        while let Some((file, header)) = newest {
+            match self.follow(file, header) {
+                Ok(chain) => {
+                    self.check_newest(disk, header.number)?;
+                    return Ok(chain);
+                }
+                Err(broken) => {
+                    if durable > Place::new(broken.number, FRAMES_START) {
+                        let text = format!("segment {} is missing or replaced: {}", broken.number, broken.cause);
+                        return Err(corrupt(text).at_path(disk.directory().join(&broken.named_by)));
+                    }
+                    newest = self
+                        .valid()
+                        .filter(|(file, _)| file.number < broken.above)
+                        .max_by_key(|(_, header)| (header.epoch.counter, header.number));
+                }
+            }
+        }
+        if durable > Place::default() {
+            let text = format!("no segment is left, but the log was durable up to {durable}");
+            return Err(corrupt(text).at_path(disk.directory()));
+        }
+        Ok(Vec::new())
+    }
+
+    fn check_newest(&self, disk: &dyn Disk, newest: u64) -> Result<()> {
+        match self.own_anchor() {
+            Some(anchor) if anchor.segment_highest > newest => {
+                let name = format::segment_name(anchor.segment_highest);
+                let text = format!("segment {} is missing or its header is damaged", anchor.segment_highest);
+                Err(corrupt(text).at_path(disk.directory().join(name)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn follow(&self, file: &SegmentFile, header: &SegmentHeader) -> std::result::Result<Vec<Member>, BrokenLink> {
+        let mut chain = vec![member(file, header, None)];
+        let mut current = *header;
+        while let Some(link) = current.predecessor {
+            let named_by = format::segment_name(current.number);
+            let broken = |cause| BrokenLink { number: link.number, above: current.number, named_by, cause };
+            let found = self.files.iter().find(|file| file.number == link.number);
+            let Some(found) = found else { return Err(broken("no such file".to_owned())) };
+            let before = match &found.header {
+                Ok(Some(before)) => before,
+                Ok(None) => return Err(broken("it has no header".to_owned())),
+                Err(fault) => return Err(broken(fault.to_string())),
+            };
+            if before.incarnation != link.incarnation {
+                let text = format!(
+                    "incarnation {:016x} found, {:016x} expected",
+                    before.incarnation, link.incarnation
+                );
+                return Err(broken(text));
+            }
+            if before.first_offset > current.first_offset || link.end < FRAMES_START || link.end > before.capacity {
+                return Err(broken(format!("it cannot end at position {}", link.end)));
+            }
+            chain.push(member(found, before, Some(link.end)));
+            current = *before;
+        }
+        chain.reverse();
+        Ok(chain)
+    }
+}
+
+fn member(file: &SegmentFile, header: &SegmentHeader, end: Option<u64>) -> Member {
+    Member { name: file.name.clone(), header: *header, length: file.length, file: Arc::clone(&file.file), end }
+}
+
+/// A link of the chain that leads nowhere.
+struct BrokenLink {
+    /// What it leads to.
+    number: u64,
+    /// Who holds it.
+    above: u64,
+    named_by: String,
+    cause: String,
+}
+
+pub(crate) fn corrupt(text: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Corrupt, text).next_step("run esker verify, and restore the file if there is a copy")
+}
+
+pub(crate) fn io_error(disk: &dyn Disk, attempt: &str, name: &str, error: std::io::Error) -> Error {
+    let path = if name.is_empty() { disk.directory().to_owned() } else { disk.directory().join(name) };
+    Error::io(attempt, error).at_path(path)
+}
+
+/// Whether a file holds anything but zeros.
+pub(crate) fn holds_bytes(file: &dyn File, length: u64) -> std::io::Result<bool> {
+    let mut piece = vec![0; index(length.min(1 << 20))];
+    let mut at = 0;
+    while at < length {
+        let read = file.read_at(&mut piece, at)?;
+        if read == 0 {
+            break;
+        }
+        if piece.iter().take(read).any(|byte| *byte != 0) {
+            return Ok(true);
+        }
+        at = at.saturating_add(crate::types::length(read));
+    }
+    Ok(false)
+}

@@ -1,0 +1,234 @@
+//! Bytes of a segment, wherever they come from: a map, or a file read into memory.
+//!
+//! Guarantees:
+//! 1. A [`Chunk`] keeps its bytes alive and unchanged: it pins the map, or owns a copy.
+//! 2. A chunk never reaches past the limit that was asked for, nor past what is published or stored in the file.
+
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::format::header::SegmentHeader;
+use crate::platform::File;
+use crate::segment::Segment;
+use crate::segment::index::{BlockIndex, Entry};
+use crate::segment::walk::{Frame, Frames, Step};
+use crate::types::{Offset, Timestamp, index, length};
+
+/// How much of a segment is taken at once while scanning.
+pub(crate) const SCAN_BYTES: u64 = 256 * 1024;
+
+/// Where the bytes of a segment come from.
+#[derive(Debug, Clone)]
+pub(crate) enum Store {
+    /// Published bytes of a map.
+    Mapped(Arc<Segment>),
+    /// A file, copied piece by piece.
+    File(Arc<dyn File>),
+}
+
+/// A piece of a segment.
+#[derive(Debug, Clone)]
+pub(crate) enum Chunk {
+    Mapped { segment: Arc<Segment>, range: Range<u64> },
+    Owned { bytes: Vec<u8>, start: u64 },
+}
+
+impl Store {
+    /// The bytes from `position` on, `bytes` long if `limit` allows.
+    pub(crate) fn load(&self, position: u64, bytes: u64, limit: u64) -> io::Result<Chunk> {
+        let end = position.saturating_add(bytes).min(limit);
+        match self {
+            Self::Mapped(segment) => {
+                let end = end.min(segment.published()).max(position);
+                segment.load(position..end)?;
+                Ok(Chunk::Mapped { segment: Arc::clone(segment), range: position..end })
+            }
+            Self::File(file) => {
+                let mut copy = vec![0; index(end.saturating_sub(position))];
+                let read = file.read_at(&mut copy, position)?;
+                copy.truncate(read);
+                Ok(Chunk::Owned { bytes: copy, start: position })
+            }
+        }
+    }
+}
+
+impl Chunk {
+    pub(crate) const EMPTY: Self = Self::Owned { bytes: Vec::new(), start: 0 };
+
+    /// Position of its first byte.
+    #[inline]
+    pub(crate) fn start(&self) -> u64 {
+        match self {
+            Self::Mapped { range, .. } => range.start,
+            Self::Owned { start, .. } => *start,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Mapped { segment, range } => segment.bytes(range.clone()).unwrap_or_default(),
+            Self::Owned { bytes, .. } => bytes,
+        }
+    }
+
+    /// The bytes from `position` to its end; empty if it lies outside.
+    #[inline]
+    pub(crate) fn from(&self, position: u64) -> &[u8] {
+        let skip = position.checked_sub(self.start()).map_or(usize::MAX, index);
+        self.bytes().get(skip..).unwrap_or_default()
+    }
+}
+
+/// A segment to read from: its header, where its bytes come from, and an index of it that grows with use.
+#[derive(Debug, Clone)]
+pub(crate) struct View {
+    pub(crate) header: SegmentHeader,
+    pub(crate) store: Store,
+    pub(crate) frames: Frames,
+    index: Arc<BlockIndex>,
+}
+
+impl View {
+    pub(crate) fn mapped(segment: Arc<Segment>) -> Self {
+        let (header, frames) = (*segment.header(), segment.frames());
+        Self { header, frames, index: Arc::clone(segment.index()), store: Store::Mapped(segment) }
+    }
+
+    pub(crate) fn of_file(header: SegmentHeader, file: Arc<dyn File>) -> Self {
+        let index = Arc::new(BlockIndex::new(header.capacity));
+        Self { header, frames: Frames::new(&header, header.capacity), store: Store::File(file), index }
+    }
+
+    /// The last indexed frame of which `before` is true, among all frames up to `limit`; the index is completed on the way.
+    /// `before` must be true of a first part of the frames. `None`: it is true of none.
+    pub(crate) fn locate(&self, limit: u64, before: impl Fn(&Entry) -> bool) -> io::Result<Option<Entry>> {
+        let known = self.index.last_where(&before);
+        let start = known.unwrap_or(Entry {
+            position: crate::format::FRAMES_START,
+            offset_delta: 0,
+            time_max: self.header.time_max,
+        });
+        let offset = self.header.first_offset.after(start.offset_delta.into());
+        let mut scan = Scan::new(self.store.clone(), self.frames, start.position, offset, limit);
+        let mut time_max = start.time_max;
+        while let Scanned::Frame(found) = scan.skim()? {
+            time_max = time_max.max(found.header.time);
+            let entry =
+                Entry { position: found.position, offset_delta: found.header.offset_delta, time_max };
+            self.index.note(entry);
+            if !before(&entry) {
+                break;
+            }
+        }
+        Ok(self.index.last_where(before))
+    }
+
+    /// The running maximum of the append time before the frame of an index entry is not kept; a walk begins with that of
+    /// the segment's start or with the entry's own.
+    pub(crate) fn start_entry(&self) -> Entry {
+        Entry { position: crate::format::FRAMES_START, offset_delta: 0, time_max: Timestamp::from_nanoseconds(i64::MIN) }
+    }
+}
+
+/// A frame that a scan found; its body is in the scan's chunk.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FoundFrame {
+    pub(crate) header: crate::format::frame::FrameHeader,
+    pub(crate) position: u64,
+    pub(crate) offset: Offset,
+}
+
+/// What a scan found at its position.
+#[derive(Debug)]
+pub(crate) enum Scanned {
+    Frame(FoundFrame),
+    Zero,
+    Bad { fault: crate::format::Fault, next: Option<(u64, Offset)> },
+    /// The limit is reached.
+    End,
+}
+
+/// Goes over the frames of a segment, loading it piece by piece.
+#[derive(Debug)]
+pub(crate) struct Scan {
+    store: Store,
+    frames: Frames,
+    chunk: Chunk,
+    pub(crate) position: u64,
+    pub(crate) offset: Offset,
+    limit: u64,
+}
+
+impl Scan {
+    pub(crate) fn new(store: Store, frames: Frames, position: u64, offset: Offset, limit: u64) -> Self {
+        Self { store, frames: Frames { end: limit.min(frames.end), ..frames }, chunk: Chunk::EMPTY, position, offset, limit }
+    }
+
+    /// Checks the frame at the position in full, and goes on behind it if it is valid.
+    pub(crate) fn next(&mut self) -> io::Result<Scanned> {
+        self.go(Frames::step)
+    }
+
+    /// As [`Scan::next`], without looking at the body.
+    pub(crate) fn skim(&mut self) -> io::Result<Scanned> {
+        self.go(Frames::skim)
+    }
+
+    /// The frame that was found last, whole.
+    pub(crate) fn frame(&self, found: &FoundFrame) -> Frame<'_> {
+        let body = crate::format::frame::body(self.chunk.from(found.position), &found.header);
+        Frame { header: found.header, body, position: found.position, offset: found.offset }
+    }
+
+    fn go(&mut self, step: for<'a> fn(&Frames, &'a [u8], u64, Offset) -> Step<'a>) -> io::Result<Scanned> {
+        if self.position >= self.limit {
+            return Ok(Scanned::End);
+        }
+        let mut needed = crate::types::length(crate::format::frame::HEADER_BYTES);
+        loop {
+            if length(self.chunk.from(self.position).len()) < needed {
+                self.chunk = self.store.load(self.position, needed.max(SCAN_BYTES), self.limit)?;
+            }
+            match step(&self.frames, self.chunk.from(self.position), self.position, self.offset) {
+                Step::Frame(frame) => {
+                    let found = FoundFrame { header: frame.header, position: frame.position, offset: frame.offset };
+                    (self.position, self.offset) = (frame.end(), frame.next_offset());
+                    return Ok(Scanned::Frame(found));
+                }
+                Step::Zero => return Ok(Scanned::Zero),
+                Step::Bad { fault, next } => return Ok(Scanned::Bad { fault, next }),
+                Step::Short { needed: more } if more > length(self.chunk.from(self.position).len()) && more > needed => {
+                    needed = more;
+                }
+                Step::Short { needed: more } => {
+                    let found = length(self.chunk.from(self.position).len());
+                    return Ok(Scanned::Bad { fault: crate::format::Fault::Short { found, expected: more }, next: None });
+                }
+            }
+        }
+    }
+
+    /// Moves to the next valid frame header behind the position, whatever its offset. `false`: there is none.
+    pub(crate) fn resync(&mut self) -> io::Result<bool> {
+        let mut at = self.position.saturating_add(crate::format::FRAME_ALIGNMENT);
+        while at < self.limit {
+            self.chunk = self.store.load(at, SCAN_BYTES, self.limit)?;
+            let bytes = self.chunk.bytes();
+            if let Some((position, offset)) = self.frames.resync(bytes, at) {
+                (self.position, self.offset) = (position, offset);
+                return Ok(true);
+            }
+            // A header that begins in the last bytes of this piece is found in the next, which overlaps it.
+            let step = length(bytes.len()).saturating_sub(length(crate::format::frame::HEADER_BYTES));
+            at = at.saturating_add(step.max(crate::format::FRAME_ALIGNMENT) & !(crate::format::FRAME_ALIGNMENT - 1));
+            if bytes.is_empty() {
+                break;
+            }
+        }
+        self.position = self.limit;
+        Ok(false)
+    }
+}
