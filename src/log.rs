@@ -50,9 +50,9 @@ use crate::platform::{Disk, Lock};
 use crate::segment::Body;
 use crate::types::{Epoch, Offset, Place, Record, StoreId};
 
+pub(crate) use decide::decide;
 pub(crate) use survey::{ANCHOR_NAME, SegmentFile, Survey, survey};
 pub(crate) use window::{Scan, Scanned, Store};
-pub(crate) use decide::decide;
 
 /// An open log. Cheap to clone; all clones are the same log, from any number of threads.
 ///
@@ -142,7 +142,7 @@ impl Log {
     /// [`wait`](Ticket::wait) returned (under [`Sync::EveryCommit`], when this returns).
     #[inline]
     pub fn append<'r>(&self, record: impl Into<Record<'r>>) -> Result<Ticket<'_>> {
-        self.append_slice(&[record.into()])
+        self.append_slice(std::slice::from_ref(&record.into()))
     }
 
     /// Appends all records in one frame: they become visible and durable together, or not at all. An empty batch stores
@@ -169,9 +169,7 @@ impl Log {
         if frame_bytes(shape.body_length) > core.frame_bytes_max {
             return Err(core.too_large(frame_bytes(shape.body_length)));
         }
-        let (appended, segment) = core.append(&Body::records(records, shape))?;
-        let next = appended.first.after(shape.record_count.into());
-        let ticket = Ticket { core, end: Place::new(segment, appended.end), first: appended.first, next };
+        let ticket = core.append(&Body::records(records, shape))?;
         if core.syncs_every_commit() {
             ticket.wait()?;
         }

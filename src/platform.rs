@@ -33,8 +33,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use map::Region;
 pub(crate) use map::ForkGuard;
+pub use map::Region;
 pub use system::SystemDisk;
 
 use crate::types::Timestamp;

@@ -28,7 +28,8 @@ use buffer::{Buffer, Writer};
 use index::{BlockIndex, Entry};
 use walk::Frames;
 
-/// Bodies above this are summed before the lock, smaller ones under it, while they are in the cache.
+/// Bodies whose records are longer than this are summed before the lock, others under it: there they are in the cache and
+/// in one piece, and a sum over many small pieces costs several times one over the whole.
 pub(crate) const SUM_BEFORE_LOCK_BYTES: usize = 4096;
 
 /// A mapped segment, for reading.
@@ -70,7 +71,6 @@ pub(crate) enum Body<'a> {
 /// What an append stored.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Appended {
-    pub(crate) position: u64,
     pub(crate) end: u64,
     pub(crate) first: Offset,
 }
@@ -197,12 +197,11 @@ impl SegmentWriter {
         let offset_delta = u32::try_from(first.since(self.first_offset)).ok()?;
         let frame_length = u32::try_from(body.frame_length()).ok()?;
         let to = self.writer.frame(frame_length.into())?;
-        let (head, to_body) = to.split_at_mut_checked(HEADER_BYTES.saturating_sub(WORD_BYTES))?;
-        let body_checksum = body.store(to_body);
+        let (head, to_body) = to.split_first_chunk_mut::<{ HEADER_BYTES - WORD_BYTES }>()?;
         let header = FrameHeader {
             length: frame_length,
             kind: body.kind(),
-            body_checksum,
+            body_checksum: body.store(to_body),
             topic: body.topic(),
             time,
             offset_delta,
@@ -210,12 +209,12 @@ impl SegmentWriter {
             header_checksum: 0,
         };
         let encoded = header.encode(self.seed, position);
-        head.copy_from_slice(frame::behind_word(&encoded));
+        encoded.store(head);
         self.time_max = self.time_max.max(time);
         self.segment.index.note(Entry { position, offset_delta, time_max: self.time_max });
-        self.writer.publish(frame::word(&encoded), header.stride());
+        self.writer.publish(encoded.commit_word(), header.stride());
         self.next_offset = first.after(header.record_count.into());
-        Some(Appended { position, end: self.writer.tail(), first })
+        Some(Appended { end: self.writer.tail(), first })
     }
 }
 
@@ -223,7 +222,7 @@ impl<'a> Body<'a> {
     /// Records, measured, and summed if they are large.
     #[inline]
     pub(crate) fn records(records: &'a [Record<'a>], shape: Shape) -> Self {
-        let large = shape.body_length > SUM_BEFORE_LOCK_BYTES;
+        let large = shape.body_length > SUM_BEFORE_LOCK_BYTES.saturating_mul(shape.record_count.into());
         let checksum = large.then(|| record::checksum_of(records, &shape));
         Self::Records { records, shape, checksum }
     }

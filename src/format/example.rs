@@ -60,7 +60,7 @@ fn the_example_is_what_the_encoder_stores() {
     };
     let mut stored = segment().encode().to_vec();
     stored.resize(index(FRAMES_START), 0);
-    stored.extend(head.encode(Seed::new(segment().incarnation), FRAMES_START));
+    stored.extend(head.encode(Seed::new(segment().incarnation), FRAMES_START).to_bytes());
     stored.extend(body);
     stored.resize(index(align(length(stored.len()))), 0);
     assert_eq!(shown(), stored);

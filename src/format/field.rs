@@ -112,6 +112,39 @@ impl Field {
     }
 }
 
+/// A structure put together as 64-bit words, in registers: bytes stored one by one and loaded again as a whole would wait
+/// for the store buffer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Words<const N: usize>([u64; N]);
+
+impl<const N: usize> Words<N> {
+    pub(crate) const fn zero() -> Self {
+        Self([0; N])
+    }
+
+    /// Puts a value into a field that lies inside one word and that it fits.
+    #[inline]
+    #[must_use]
+    pub(crate) fn with(mut self, field: Field, value: u64) -> Self {
+        debug_assert!(field.width == 8 || value.checked_shr(bits(field.width)) == Some(0), "field {}", field.name);
+        if let Some(word) = self.0.get_mut(field.place / 8) {
+            *word |= value.wrapping_shl(bits(field.place % 8));
+        }
+        self
+    }
+
+    #[inline]
+    pub(crate) fn words(&self) -> &[u64; N] {
+        &self.0
+    }
+}
+
+/// Bytes as bits, for shifts inside a word.
+#[inline]
+fn bits(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX).saturating_mul(8)
+}
+
 impl fmt::Display for Field {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "| {} | {} | {} | {} |", self.place, self.width, self.name.to_lowercase(), self.meaning)

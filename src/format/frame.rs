@@ -6,6 +6,7 @@
 //! 2. The body is another matter: [`check_body`] compares its checksum.
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::arithmetic_side_effects)]
 
+use super::field::Words;
 use super::frame_header as table;
 use super::{Fault, Kind, TOPIC_MIXED};
 use crate::checksum::{self, Seed};
@@ -15,6 +16,7 @@ pub(crate) const HEADER_BYTES: usize = table::BYTES;
 /// Bytes of the commit word, which is stored last.
 pub(crate) const WORD_BYTES: usize = 8;
 const SUMMED_BYTES: usize = table::HEADER_CHECKSUM.place;
+const _: () = assert!(SUMMED_BYTES == 32 && HEADER_BYTES == 36, "four words and a checksum");
 
 /// The header of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,32 +61,66 @@ impl FrameHeader {
     }
 
     #[inline]
-    pub(crate) fn encode(&self, seed: Seed, position: u64) -> [u8; HEADER_BYTES] {
+    pub(crate) fn encode(&self, seed: Seed, position: u64) -> Encoded {
+        let words = Words::<4>::zero()
+            .with(table::LENGTH, self.length.into())
+            .with(table::KIND, self.kind.number().into())
+            .with(table::TAG, seed.tag().into())
+            .with(table::BODY_CHECKSUM, self.body_checksum.into())
+            .with(table::TOPIC, self.topic.map_or(TOPIC_MIXED, Topic::get).into())
+            .with(table::TIME, self.time.nanoseconds().cast_unsigned())
+            .with(table::OFFSET_DELTA, self.offset_delta.into())
+            .with(table::RECORD_COUNT, self.record_count.into());
+        let mut summed = [0; SUMMED_BYTES];
+        for (to, word) in summed.chunks_exact_mut(8).zip(words.words()) {
+            to.copy_from_slice(&word.to_le_bytes());
+        }
+        Encoded { words, checksum: seed.header(position, &summed) }
+    }
+}
+
+/// A frame header ready to be stored.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Encoded {
+    words: Words<4>,
+    checksum: u32,
+}
+
+impl Encoded {
+    /// The commit word, which is stored last.
+    #[inline]
+    pub(crate) fn commit_word(&self) -> u64 {
+        let [word, ..] = self.words.words();
+        *word
+    }
+
+    /// Stores everything behind the commit word.
+    #[inline]
+    pub(crate) fn store(&self, to: &mut [u8; HEADER_BYTES - WORD_BYTES]) {
+        let [_, a, b, c] = self.words.words();
+        let (words, checksum) = to.split_at_mut(SUMMED_BYTES - WORD_BYTES);
+        for (to, word) in words.chunks_exact_mut(8).zip([a, b, c]) {
+            to.copy_from_slice(&word.to_le_bytes());
+        }
+        checksum.copy_from_slice(&self.checksum.to_le_bytes());
+    }
+
+    /// Header in full, as it stands in the file.
+    #[cfg(test)]
+    pub(crate) fn to_bytes(self) -> [u8; HEADER_BYTES] {
         let mut bytes = [0; HEADER_BYTES];
-        table::LENGTH.put(&mut bytes, self.length.to_le_bytes());
-        table::KIND.put(&mut bytes, [self.kind.number()]);
-        table::TAG.put(&mut bytes, seed.tag().to_le_bytes());
-        table::BODY_CHECKSUM.put(&mut bytes, self.body_checksum.to_le_bytes());
-        table::TOPIC.put(&mut bytes, self.topic.map_or(TOPIC_MIXED, Topic::get).to_le_bytes());
-        table::TIME.put(&mut bytes, self.time.nanoseconds().to_le_bytes());
-        table::OFFSET_DELTA.put(&mut bytes, self.offset_delta.to_le_bytes());
-        table::RECORD_COUNT.put(&mut bytes, self.record_count.to_le_bytes());
-        let sum = seed.header(position, bytes.get(..SUMMED_BYTES).unwrap_or_default());
-        table::HEADER_CHECKSUM.put(&mut bytes, sum.to_le_bytes());
+        if let Some((word, rest)) = bytes.split_first_chunk_mut::<WORD_BYTES>() {
+            *word = self.commit_word().to_le_bytes();
+            rest.first_chunk_mut().map(|rest| self.store(rest)).expect("the rest of the header");
+        }
         bytes
     }
 }
 
-/// The commit word in the first bytes of an encoded header.
+/// The commit word in the first bytes of a header.
 #[inline]
-pub(crate) fn word(header: &[u8; HEADER_BYTES]) -> u64 {
+fn word(header: &[u8; HEADER_BYTES]) -> u64 {
     header.first_chunk().map_or(0, |word| u64::from_le_bytes(*word))
-}
-
-/// The rest of an encoded header, which is stored before the word.
-#[inline]
-pub(crate) fn behind_word(header: &[u8; HEADER_BYTES]) -> &[u8] {
-    header.get(WORD_BYTES..).unwrap_or_default()
 }
 
 /// Looks at what begins at `bytes[0]`, which stands at `position` with `room` bytes up to the end of the segment.
@@ -193,7 +229,7 @@ mod tests {
             record_count: 1,
             header_checksum: 0,
         };
-        let mut bytes = header.encode(seed, position).to_vec();
+        let mut bytes = header.encode(seed, position).to_bytes().to_vec();
         bytes.extend(body);
         bytes
     }

@@ -77,8 +77,9 @@ fn create(disk: &dyn Disk, options: &Options, survey: &Survey) -> Result<Opened>
     }
     if let Some(file) = survey.files.iter().find(|file| file.header.is_err()) {
         let cause = file.header.as_ref().err().map(ToString::to_string).unwrap_or_default();
-        return Err(corrupt(format!("{cause}, and no other segment is there"))
-            .at_path(disk.directory().join(&file.name)));
+        return Err(
+            corrupt(format!("{cause}, and no other segment is there")).at_path(disk.directory().join(&file.name))
+        );
     }
     let random = || disk.random().map_err(|error| io_error(disk, "draw the store's identity", "", error));
     let (upper, lower) = (random()?.to_le_bytes(), random()?.to_le_bytes());
@@ -120,8 +121,7 @@ fn go_on(disk: &dyn Disk, survey: &Survey, decision: &Decision) -> Result<Opened
     file.reserve(last.header.capacity).map_err(failed("reserve the segment's space"))?;
     let region = file.map(last.header.capacity, Access::Write).map_err(failed("map the segment"))?;
     let end = decision.end;
-    let mut writer =
-        SegmentWriter::resume(last.header, region, end.place.position, end.offset, decision.time_max);
+    let mut writer = SegmentWriter::resume(last.header, region, end.place.position, end.offset, decision.time_max);
     append_session(disk, &mut writer, identity(disk, &last.name, &*file)?)?;
     let synced = end.place.position..writer.tail();
     file.sync_range(writer.segment().region(), synced).map_err(failed("sync the segment"))?;
@@ -243,7 +243,8 @@ fn begin_segment(disk: &dyn Disk, plan: &Successor) -> Result<(SegmentWriter, En
         capacity: plan.capacity,
     };
     let region = file.map(plan.capacity, Access::Write).map_err(failed("map the segment"))?;
-    let mut writer = Blank::new(region).activate(&header).ok_or_else(|| corrupt("a segment without room for its header"))?;
+    let mut writer =
+        Blank::new(region).activate(&header).ok_or_else(|| corrupt("a segment without room for its header"))?;
     append_session(disk, &mut writer, identity(disk, &name, &*file)?)?;
     file.sync().map_err(failed("sync the segment"))?;
     disk.sync_directory().map_err(|error| io_error(disk, "sync the directory", "", error))?;
@@ -262,12 +263,7 @@ pub(crate) fn identity(disk: &dyn Disk, name: &str, file: &dyn File) -> Result<I
 
 /// The session frame of this process for a file.
 pub(crate) fn session(disk: &dyn Disk, identity: Identity) -> SessionBody {
-    SessionBody {
-        boot_id: disk.boot_id(),
-        device: identity.device,
-        inode: identity.inode,
-        pid: std::process::id(),
-    }
+    SessionBody { boot_id: disk.boot_id(), device: identity.device, inode: identity.inode, pid: std::process::id() }
 }
 
 fn append_session(disk: &dyn Disk, writer: &mut SegmentWriter, identity: Identity) -> Result<()> {

@@ -66,7 +66,9 @@ impl AnchorFile {
 
     fn open(&self, disk: &dyn Disk) -> std::io::Result<Arc<dyn File>> {
         match disk.open(ANCHOR_NAME, Access::Write) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => disk.create(ANCHOR_NAME, length(ANCHOR_BYTES)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                disk.create(ANCHOR_NAME, length(ANCHOR_BYTES))
+            }
             file => file,
         }
     }

@@ -17,6 +17,7 @@ use super::core::{Core, closed, forked};
 use super::options::{Options, Sync};
 use super::prepare::Spare;
 use super::stats::AppendStats;
+use super::ticket::Ticket;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::control::{LINE_BYTES, LineBody, SESSION_BYTES};
 use crate::format::frame::HEADER_BYTES;
@@ -32,7 +33,8 @@ const CONTROL_RESERVE_BYTES: u64 = 4096;
 const SEAL_RESERVE_BYTES: u64 = 128;
 /// What a segment holds beyond data: header, session frame, reserves.
 pub(crate) const OVERHEAD_BYTES: u64 = FRAMES_START + 128 + CONTROL_RESERVE_BYTES + SEAL_RESERVE_BYTES;
-const _: () = assert!(SEAL_RESERVE_BYTES >= 72 && HEADER_BYTES + LINE_BYTES <= 72 && HEADER_BYTES + SESSION_BYTES <= 128);
+const _: () =
+    assert!(SEAL_RESERVE_BYTES >= 72 && HEADER_BYTES + LINE_BYTES <= 72 && HEADER_BYTES + SESSION_BYTES <= 128);
 
 /// What is behind the append lock.
 #[derive(Debug)]
@@ -136,6 +138,12 @@ impl Appender {
         appended
     }
 
+    /// Stores a control frame; apart from [`Appender::store`], so that the path of records stays in one piece.
+    #[cold]
+    fn store_control(&mut self, body: &Body<'_>, time: Timestamp) -> Option<Appended> {
+        self.store(body, time)
+    }
+
     /// Appends a frame that carries a durable line, if there is room for it besides the seal.
     pub(crate) fn append_line(&mut self, kind: Kind, durable: Line, now: Timestamp) -> Option<Appended> {
         let bytes = LineBody { durable, time_max: self.writer.time_max() }.encode();
@@ -145,7 +153,7 @@ impl Appender {
         if self.writer.tail().saturating_add(body.stride()) > limit {
             return None;
         }
-        self.store(&body, now)
+        self.store_control(&body, now)
     }
 
     /// Refuses appends from now on, with this as the reason; the first reason stays.
@@ -165,7 +173,7 @@ impl Appender {
 impl Core {
     /// Appends one frame of records; it is visible when this returns.
     #[inline]
-    pub(crate) fn append(&self, body: &Body<'_>) -> Result<(Appended, u64)> {
+    pub(crate) fn append(&self, body: &Body<'_>) -> Result<Ticket<'_>> {
         if self.fork.is_child() {
             return Err(forked());
         }
@@ -205,7 +213,8 @@ impl Core {
         if syncer_sleeps {
             self.syncer.wake();
         }
-        Ok((appended, segment))
+        let next = appended.first.after(body.record_count().into());
+        Ok(Ticket { core: self, end: Place::new(segment, appended.end), first: appended.first, next })
     }
 
     /// Waits until the log rolled or may roll, or says why it cannot.
@@ -243,10 +252,18 @@ impl Core {
             appender.roll_needs = Some(needs);
             if self.is_manual() {
                 drop(appender);
-                if proven { self.prepare_step() } else { self.sync_sealed_step() };
+                if proven {
+                    self.prepare_step()
+                } else {
+                    self.sync_sealed_step()
+                };
                 appender = self.appender.lock();
             } else {
-                if proven { self.preparer.wake() } else { self.syncer.wake() };
+                if proven {
+                    self.preparer.wake()
+                } else {
+                    self.syncer.wake()
+                };
                 self.rolled.wait(&mut appender);
             }
         };

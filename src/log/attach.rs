@@ -272,17 +272,20 @@ impl State {
                 let Some(link) = link else { continue };
                 last.end = Some(link.end);
             }
-            entries.push(Entry {
-                header: *header,
-                end: None,
-                handle: Handle::Cold(std::sync::Weak::new()),
-            });
+            entries.push(Entry { header: *header, end: None, handle: Handle::Cold(std::sync::Weak::new()) });
         }
         let (seen, time_max) = entries.last().map_or((Line::default(), Timestamp::default()), |last| {
             let place = Place::new(last.number(), FRAMES_START);
             (Line { place, offset: last.header.first_offset }, last.header.time_max)
         });
-        Self { catalog: Catalog::new(entries), durable: survey.durable(), seen, time_max, clean: false, refusal: Some(refusal) }
+        Self {
+            catalog: Catalog::new(entries),
+            durable: survey.durable(),
+            seen,
+            time_max,
+            clean: false,
+            refusal: Some(refusal),
+        }
     }
 }
 

@@ -52,7 +52,10 @@ pub(crate) struct Core {
 
 impl std::fmt::Debug for Core {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Log").field("directory", &self.disk.directory()).field("store_id", &self.store_id).finish_non_exhaustive()
+        f.debug_struct("Log")
+            .field("directory", &self.disk.directory())
+            .field("store_id", &self.store_id)
+            .finish_non_exhaustive()
     }
 }
 

@@ -39,8 +39,9 @@ pub(crate) struct Spare {
 #[derive(Debug, Default)]
 pub(crate) struct Pace {
     segment: u64,
-    tail: u64,
     populated: u64,
+    /// Bytes in the whole log when the last round began, and when that was.
+    bytes: u64,
     at: Duration,
     /// How much is populated ahead now.
     window: u64,
@@ -68,7 +69,9 @@ impl Core {
         };
         let discarded = too_small.map_or(Ok(()), |spare| {
             let name = segment_name(spare.number);
-            self.disk.unlink(&name).map_err(|error| io_error(&*self.disk, "remove a spare that is too small", &name, error))
+            self.disk
+                .unlink(&name)
+                .map_err(|error| io_error(&*self.disk, "remove a spare that is too small", &name, error))
         });
         let prepared = discarded.and_then(|()| self.prepare(number, capacity, populate));
         self.catalog.write().reserve();
@@ -86,9 +89,8 @@ impl Core {
     fn prepare(&self, number: u64, capacity: u64, populate: u64) -> Result<Spare> {
         let disk = &*self.disk;
         let name = segment_name(number);
-        let file = disk
-            .create(&name, capacity)
-            .map_err(|error| io_error(disk, "create the next segment", &name, error))?;
+        let file =
+            disk.create(&name, capacity).map_err(|error| io_error(disk, "create the next segment", &name, error))?;
         let finish = || {
             let failed = |attempt| {
                 let name = &name;
@@ -122,22 +124,23 @@ impl Core {
     }
 
     fn populate_step(&self, pace: &mut Pace) {
-        let (segment, header, tail) = {
+        let (segment, header, tail, bytes) = {
             let appender = self.appender.lock();
             let segment = Arc::clone(appender.writer.segment());
-            let header = *segment.header();
-            (segment, header, appender.writer.tail())
+            let (header, tail) = (*segment.header(), appender.writer.tail());
+            (segment, header, tail, appender.settled_bytes.saturating_add(tail))
         };
         let now = self.disk.monotonic();
         if pace.segment != header.number {
-            let before = if pace.segment == 0 { tail } else { 0 };
-            *pace = Pace { segment: header.number, tail: before, populated: tail, at: pace.at, window: pace.window };
+            (pace.segment, pace.populated) = (header.number, tail);
         }
         let elapsed = now.saturating_sub(pace.at).max(Duration::from_micros(100));
-        let appended = u128::from(tail.saturating_sub(pace.tail));
+        let appended = u128::from(bytes.saturating_sub(pace.bytes));
         let ahead = appended.saturating_mul(POPULATE_AHEAD.as_nanos()) / elapsed.as_nanos();
+        // A first look has nothing to compare with.
+        let ahead = if pace.at.is_zero() { 0 } else { ahead };
         pace.window = u64::try_from(ahead).unwrap_or(u64::MAX).min(POPULATE_BYTES_MAX);
-        (pace.tail, pace.at) = (tail, now);
+        (pace.bytes, pace.at) = (bytes, now);
         let end = tail.saturating_add(pace.window).min(header.capacity);
         let start = pace.populated.max(tail);
         if pace.window >= POPULATE_BYTES_MIN && end > start {

@@ -493,10 +493,7 @@ impl Reader {
         let Some((position, offset)) = first_data else {
             return Err(self.damage(Place::new(number, known.position), first, Fault::Missing));
         };
-        let chunk = view
-            .store
-            .load(position, scan.position.saturating_sub(position), scan.position)
-            .map_err(failed)?;
+        let chunk = view.store.load(position, scan.position.saturating_sub(position), scan.position).map_err(failed)?;
         let offsets = offset..self.next;
         self.place.position = position;
         (self.frame_offset, self.next) = (offset, offset);

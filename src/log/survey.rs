@@ -209,10 +209,7 @@ impl Survey {
                 Err(fault) => return Err(broken(fault.to_string())),
             };
             if before.incarnation != link.incarnation {
-                let text = format!(
-                    "incarnation {:016x} found, {:016x} expected",
-                    before.incarnation, link.incarnation
-                );
+                let text = format!("incarnation {:016x} found, {:016x} expected", before.incarnation, link.incarnation);
                 return Err(broken(text));
             }
             if before.first_offset > current.first_offset || link.end < FRAMES_START || link.end > before.capacity {

@@ -116,8 +116,7 @@ impl View {
         let mut time_max = start.time_max;
         while let Scanned::Frame(found) = scan.skim()? {
             time_max = time_max.max(found.header.time);
-            let entry =
-                Entry { position: found.position, offset_delta: found.header.offset_delta, time_max };
+            let entry = Entry { position: found.position, offset_delta: found.header.offset_delta, time_max };
             self.index.note(entry);
             if !before(&entry) {
                 break;
@@ -129,7 +128,11 @@ impl View {
     /// The running maximum of the append time before the frame of an index entry is not kept; a walk begins with that of
     /// the segment's start or with the entry's own.
     pub(crate) fn start_entry(&self) -> Entry {
-        Entry { position: crate::format::FRAMES_START, offset_delta: 0, time_max: Timestamp::from_nanoseconds(i64::MIN) }
+        Entry {
+            position: crate::format::FRAMES_START,
+            offset_delta: 0,
+            time_max: Timestamp::from_nanoseconds(i64::MIN),
+        }
     }
 }
 
@@ -146,7 +149,10 @@ pub(crate) struct FoundFrame {
 pub(crate) enum Scanned {
     Frame(FoundFrame),
     Zero,
-    Bad { fault: crate::format::Fault, next: Option<(u64, Offset)> },
+    Bad {
+        fault: crate::format::Fault,
+        next: Option<(u64, Offset)>,
+    },
     /// The limit is reached.
     End,
 }
@@ -164,7 +170,14 @@ pub(crate) struct Scan {
 
 impl Scan {
     pub(crate) fn new(store: Store, frames: Frames, position: u64, offset: Offset, limit: u64) -> Self {
-        Self { store, frames: Frames { end: limit.min(frames.end), ..frames }, chunk: Chunk::EMPTY, position, offset, limit }
+        Self {
+            store,
+            frames: Frames { end: limit.min(frames.end), ..frames },
+            chunk: Chunk::EMPTY,
+            position,
+            offset,
+            limit,
+        }
     }
 
     /// Checks the frame at the position in full, and goes on behind it if it is valid.
@@ -200,12 +213,17 @@ impl Scan {
                 }
                 Step::Zero => return Ok(Scanned::Zero),
                 Step::Bad { fault, next } => return Ok(Scanned::Bad { fault, next }),
-                Step::Short { needed: more } if more > length(self.chunk.from(self.position).len()) && more > needed => {
+                Step::Short { needed: more }
+                    if more > length(self.chunk.from(self.position).len()) && more > needed =>
+                {
                     needed = more;
                 }
                 Step::Short { needed: more } => {
                     let found = length(self.chunk.from(self.position).len());
-                    return Ok(Scanned::Bad { fault: crate::format::Fault::Short { found, expected: more }, next: None });
+                    return Ok(Scanned::Bad {
+                        fault: crate::format::Fault::Short { found, expected: more },
+                        next: None,
+                    });
                 }
             }
         }

@@ -17,6 +17,10 @@ use memmap2::{MmapMut, MmapOptions, MmapRaw};
 use super::{Access, native};
 use crate::types::{index, length};
 
+const PAGE_BYTES: usize = 4096;
+/// A sync of at least this much unmaps what it covers first.
+const UNMAP_BEFORE_SYNC_BYTES: usize = 256 << 10;
+
 /// Memory that a segment is stored into: a shared map of a file, or anonymous memory for tests.
 #[derive(Debug)]
 pub struct Region {
@@ -89,7 +93,26 @@ impl Region {
     /// Writes a range back and waits for the disk.
     pub(super) fn sync(&self, range: Range<u64>) -> io::Result<()> {
         let within = self.within(range.start, index(range.end.saturating_sub(range.start)));
+        if within.len() >= UNMAP_BEFORE_SYNC_BYTES {
+            self.unmap_pages(&within);
+        }
         self.map.flush_range(within.start, within.len())
+    }
+
+    /// Takes the whole pages of a range out of the page table; the system keeps what they hold, and the next touch finds
+    /// them there. Writing back a page that is mapped makes it read-only first, and tells every core so, page by page:
+    /// that slowed a thread that appended meanwhile to a fifth.
+    fn unmap_pages(&self, within: &Range<usize>) {
+        let start = within.start.next_multiple_of(PAGE_BYTES);
+        let end = within.end / PAGE_BYTES * PAGE_BYTES;
+        if !self.of_file || start >= end {
+            return;
+        }
+        // SAFETY: the range lies inside the map. It is a shared map of a file: what was stored is in the page cache, and is
+        // found there again by the next access, of whichever thread. A refusal leaves the pages mapped.
+        #[cfg(all(target_os = "linux", not(esker_portable)))]
+        let _still_mapped =
+            unsafe { self.map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, end - start) };
     }
 
     /// Asks for a range to be there before it is stored into; where that is not possible, the first store pays.
@@ -135,9 +158,8 @@ impl ForkGuard {
         // SAFETY: the page was just mapped for this guard alone, private and anonymous, and is not referenced elsewhere. A
         // refusal (kernels before 4.14) leaves the check by process id.
         #[cfg(all(target_os = "linux", not(esker_portable)))]
-        let _check_by_id = unsafe {
-            rustix::mm::madvise(page.as_mut_ptr().cast(), page.len(), rustix::mm::Advice::LinuxWipeOnFork)
-        };
+        let _check_by_id =
+            unsafe { rustix::mm::madvise(page.as_mut_ptr().cast(), page.len(), rustix::mm::Advice::LinuxWipeOnFork) };
         if let Some(word) = page.first_mut() {
             *word = 1;
         }

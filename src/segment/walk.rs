@@ -65,9 +65,14 @@ pub(crate) enum Step<'a> {
     /// Nothing is stored here yet.
     Zero,
     /// More bytes are needed, counted from the position.
-    Short { needed: u64 },
+    Short {
+        needed: u64,
+    },
     /// Not a valid frame; if its header is, where the next one begins and which offset it has.
-    Bad { fault: Fault, next: Option<(u64, Offset)> },
+    Bad {
+        fault: Fault,
+        next: Option<(u64, Offset)>,
+    },
 }
 
 impl Frames {

@@ -100,9 +100,7 @@ impl<'a> Record<'a> {
     pub fn payload_bytes(&self) -> usize {
         match self.payload {
             Payload::One([payload]) => payload.len(),
-            Payload::Several(pieces) => {
-                pieces.iter().fold(0, |sum: usize, piece| sum.saturating_add(piece.len()))
-            }
+            Payload::Several(pieces) => pieces.iter().fold(0, |sum: usize, piece| sum.saturating_add(piece.len())),
         }
     }
 }

@@ -146,6 +146,7 @@ impl MemoryDisk {
 
     /// What the death of the process leaves: a copy of all files as they are now, no lock held, nothing counted or armed.
     /// Wall clock, identities, mount and space go on; monotonic clock and random words begin anew, as in a new process.
+    /// Files are copied one after the other: it is one moment only if no other thread stores meanwhile.
     ///
     /// # Panics
     /// If the system has no memory left.

@@ -1,8 +1,10 @@
 use std::io::ErrorKind;
+use std::sync::Arc;
 use std::time::Duration;
 
 use esker::Timestamp;
 use esker::platform::{Access, Disk as _, Lock};
+use esker::{Background, Ending, Log, Options, ReadMode};
 
 use super::*;
 
@@ -182,4 +184,48 @@ fn damage_is_seen_under_maps_and_is_not_an_operation() {
     disk.remove("a");
     assert_eq!((disk.read_file("a"), disk.names()), (None, vec![]));
     assert_eq!(disk.operations(), ["create a"]);
+}
+
+const RECORDS: u64 = 300;
+
+fn open_log(disk: &MemoryDisk) -> Log {
+    let options = Options::new().background(Background::Manual).segment_bytes(16_384);
+    options.open_on(Arc::new(disk.clone())).expect("opens")
+}
+
+fn payload(number: u64) -> Vec<u8> {
+    format!("record {number} ").repeat(1 + usize::try_from(number % 20).expect("small")).into_bytes()
+}
+
+fn records(log: &Log, mode: ReadMode) -> Vec<(u64, Vec<u8>)> {
+    let mut reader = log.reader().mode(mode);
+    let mut records = Vec::new();
+    while let Some(batch) = reader.poll().expect("reads") {
+        records.extend(batch.iter().map(|record| (record.offset().get(), record.payload().to_vec())));
+    }
+    records
+}
+
+#[test]
+fn a_log_and_its_snapshot_hold_the_same_records() {
+    let disk = MemoryDisk::new(1);
+    let log = open_log(&disk);
+    for number in 0..RECORDS {
+        assert_eq!(log.append(&payload(number)).expect("appends").offset().get(), number);
+    }
+    assert!(log.stats().rolls > 3, "{:?}", log.stats());
+    let expected: Vec<_> = (0..RECORDS).map(|number| (number, payload(number))).collect();
+    assert!([ReadMode::Map, ReadMode::Copy].into_iter().all(|mode| records(&log, mode) == expected));
+
+    let left = disk.snapshot();
+    log.append(b"later").expect("appends").wait().expect("syncs");
+    log.close().expect("closes");
+    let found = open_log(&left);
+    assert_eq!(found.recovery().ending, Ending::Unclean);
+    assert!([ReadMode::Map, ReadMode::Copy].into_iter().all(|mode| records(&found, mode) == expected));
+    found.close().expect("closes");
+
+    let reopened = open_log(&disk);
+    assert_eq!((reopened.recovery().ending, reopened.visible().get()), (Ending::Clean, RECORDS + 1));
+    assert_eq!(records(&reopened, ReadMode::Map)[..expected.len()], expected);
 }
