@@ -16,11 +16,10 @@ pub(crate) struct Seed {
 
 impl Seed {
     pub(crate) fn new(incarnation: u64) -> Self {
-        let [a, b, c, d, e, f, g, h] = incarnation.to_le_bytes();
-        Self {
-            initial: crc32fast::hash(&[a, b, c, d, e, f, g, h]),
-            tag: u16::from_le_bytes([a ^ c ^ e ^ g, b ^ d ^ f ^ h]),
-        }
+        let bytes = incarnation.to_le_bytes();
+        let (pairs, _no_rest) = bytes.as_chunks::<2>();
+        let tag = pairs.iter().fold(0, |tag, pair| tag ^ u16::from_le_bytes(*pair));
+        Self { initial: crc32fast::hash(&bytes), tag }
     }
 
     /// The tag in the commit word of every frame of the segment.

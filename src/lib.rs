@@ -3,6 +3,7 @@ mod checksum;
 mod error;
 mod format;
 mod log;
+pub mod inspect;
 pub mod platform;
 mod segment;
 mod sync;

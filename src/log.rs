@@ -42,6 +42,10 @@ pub use salvage::{Salvage, Salvaged};
 pub use stats::Stats;
 pub use ticket::Ticket;
 
+pub(crate) use decide::decide;
+pub(crate) use survey::{ANCHOR_NAME, SegmentFile, Survey, survey};
+pub(crate) use window::{Scan, Scanned, Store};
+
 use self::core::{Core, frame_bytes};
 use self::reader::LogSource;
 use crate::error::{Error, ErrorKind, Result};
@@ -49,10 +53,6 @@ use crate::format::record;
 use crate::platform::{Disk, Lock};
 use crate::segment::Body;
 use crate::types::{Epoch, Offset, Place, Record, StoreId};
-
-pub(crate) use decide::decide;
-pub(crate) use survey::{ANCHOR_NAME, SegmentFile, Survey, survey};
-pub(crate) use window::{Scan, Scanned, Store};
 
 /// An open log. Cheap to clone; all clones are the same log, from any number of threads.
 ///
@@ -200,7 +200,8 @@ impl Log {
     /// A reader at the first record.
     #[must_use]
     pub fn reader(&self) -> Reader {
-        Reader::new(Arc::clone(&self.handle.core) as Arc<dyn LogSource>)
+        let core: Arc<Core> = Arc::clone(&self.handle.core);
+        Reader::new(core)
     }
 
     /// Offset of the first record.

@@ -18,7 +18,7 @@ use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use crate::checksum::{self, Seed};
-use crate::format::frame::{self, FrameHeader, HEADER_BYTES, WORD_BYTES};
+use crate::format::frame::{FrameHeader, HEADER_BYTES, WORD_BYTES};
 use crate::format::header::SegmentHeader;
 use crate::format::record::{self, Shape};
 use crate::format::{self, FRAMES_START, Kind};

@@ -162,8 +162,9 @@ impl Head {
 /// A length that [`measure`] found to be at most 65,535.
 #[inline]
 fn narrow(length: usize) -> u16 {
-    debug_assert!(length <= usize::from(u16::MAX), "measured before");
-    u16::try_from(length).unwrap_or(u16::MAX)
+    let narrow = u16::try_from(length);
+    debug_assert!(narrow.is_ok(), "measured before");
+    narrow.unwrap_or(u16::MAX)
 }
 
 /// Calls `sink` with the encoded bytes of the records, piece by piece, in order.
@@ -343,6 +344,7 @@ fn split_header(encoded: &[u8]) -> Option<(Header<'_>, &[u8])> {
     Some((Header { name, value }, rest))
 }
 
+#[expect(clippy::copy_iterator, reason = "it is two words, and callers iterate over a copy that a record gives")]
 impl<'a> Iterator for Headers<'a> {
     type Item = Header<'a>;
 

@@ -53,7 +53,7 @@ impl AnchorFile {
     fn store(&mut self, disk: &dyn Disk, note: &Anchor) -> std::io::Result<()> {
         let file = match &self.file {
             Some(file) => Arc::clone(file),
-            None => self.open(disk)?,
+            None => Self::open(disk)?,
         };
         let (position, slot) = note.encode();
         file.write_at(&slot, position)?;
@@ -64,7 +64,7 @@ impl AnchorFile {
         Ok(())
     }
 
-    fn open(&self, disk: &dyn Disk) -> std::io::Result<Arc<dyn File>> {
+    fn open(disk: &dyn Disk) -> std::io::Result<Arc<dyn File>> {
         match disk.open(ANCHOR_NAME, Access::Write) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 disk.create(ANCHOR_NAME, length(ANCHOR_BYTES))

@@ -191,15 +191,15 @@ impl Core {
             appender.check()?;
             appender = self.wait_for_roll(appender, stride)?;
         }
-        let Some(appended) = appender.store(body, time) else {
+        let Some(stored) = appender.store(body, time) else {
             return Err(self.too_large(body.frame_length()));
         };
         let segment = appender.data_end.segment;
-        appender.data_end.position = appended.end;
+        appender.data_end.position = stored.end;
         appender.stats.count(body.record_count(), stride);
         let readers_wait = appender.readers_wait.take();
         let syncer_sleeps = appender.syncer_sleeps.take();
-        let populate = appended.end >= appender.populate_at;
+        let populate = stored.end >= appender.populate_at;
         if populate {
             appender.populate_at = u64::MAX;
         }
@@ -213,8 +213,8 @@ impl Core {
         if syncer_sleeps {
             self.syncer.wake();
         }
-        let next = appended.first.after(body.record_count().into());
-        Ok(Ticket { core: self, end: Place::new(segment, appended.end), first: appended.first, next })
+        let next = stored.first.after(body.record_count().into());
+        Ok(Ticket { core: self, end: Place::new(segment, stored.end), first: stored.first, next })
     }
 
     /// Waits until the log rolled or may roll, or says why it cannot.
@@ -252,18 +252,11 @@ impl Core {
             appender.roll_needs = Some(needs);
             if self.is_manual() {
                 drop(appender);
-                if proven {
-                    self.prepare_step()
-                } else {
-                    self.sync_sealed_step()
-                };
+                let _whether_any = if proven { self.prepare_step() } else { self.sync_sealed_step() };
                 appender = self.appender.lock();
             } else {
-                if proven {
-                    self.preparer.wake()
-                } else {
-                    self.syncer.wake()
-                };
+                let helper = if proven { &self.preparer } else { &self.syncer };
+                helper.wake();
                 self.rolled.wait(&mut appender);
             }
         };

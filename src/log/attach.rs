@@ -120,7 +120,8 @@ impl Attached {
     /// A reader at the first record.
     #[must_use]
     pub fn reader(&self) -> Reader {
-        Reader::new(Arc::clone(&self.shared) as Arc<dyn LogSource>)
+        let shared: Arc<Shared> = Arc::clone(&self.shared);
+        Reader::new(shared)
     }
 
     /// The identity of the store.

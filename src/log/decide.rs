@@ -44,7 +44,7 @@ pub(crate) fn decide(disk: &dyn Disk, survey: &Survey) -> Result<Option<Decision
     if let Some((end, time_max)) = closed_at(survey, newest).map_err(|e| io_error(disk, "read", &newest.name, e))? {
         return Ok(Some(Decision { end, durable: end, clean: true, cut: None, time_max, scanned_bytes: 0, chain }));
     }
-    Judge::new(disk, survey.durable(), chain)?.decide().map(Some)
+    Judge::new(disk, survey.durable(), chain).decide().map(Some)
 }
 
 /// The end of the log, if the anchor says that it was closed there and nothing follows.
@@ -83,9 +83,9 @@ struct Stop {
 }
 
 impl<'a> Judge<'a> {
-    fn new(disk: &'a dyn Disk, durable: Line, chain: Vec<Member>) -> Result<Self> {
+    fn new(disk: &'a dyn Disk, durable: Line, chain: Vec<Member>) -> Self {
         let time_max = chain.first().map_or(Timestamp::default(), |member| member.header.time_max);
-        Ok(Self { disk, chain, durable, time_max, scanned_bytes: 0, last_kind: None, session: None })
+        Self { disk, chain, durable, time_max, scanned_bytes: 0, last_kind: None, session: None }
     }
 
     fn decide(mut self) -> Result<Decision> {
@@ -160,8 +160,7 @@ impl<'a> Judge<'a> {
                 match scan.next().map_err(|error| self.read_error(member, error))? {
                     Scanned::Frame(found) => self.note(member, &scan, &found),
                     Scanned::Bad { fault, .. } => break Some(fault),
-                    Scanned::Zero => break None,
-                    Scanned::End => break None,
+                    Scanned::Zero | Scanned::End => break None,
                 }
             };
             let end = scan.position;
@@ -199,21 +198,13 @@ impl<'a> Judge<'a> {
                 (FRAMES_START, self.chain[member].header.first_offset)
             };
             let mut scan = self.scan_of(member, start, offset);
-            let mut at_frame = member != stop.member;
-            loop {
-                let read_error = |error| self.read_error(member, error);
-                if at_frame && let Scanned::Frame(found) = scan.next().map_err(read_error)? {
-                    frames = frames.saturating_add(1);
-                    records = records.saturating_add(found.header.record_count.into());
-                    if let Some(line) = scan.frame(&found).line() {
-                        self.durable = self.durable.max(line.durable);
-                    }
-                    continue;
-                }
-                if !scan.resync().map_err(read_error)? {
-                    break;
-                }
-                at_frame = true;
+            let read_error = |error| self.read_error(member, error);
+            if member != stop.member || scan.resync().map_err(read_error)? {
+                let mut durable = self.durable;
+                let (more_frames, more_records) = scan.count_on(&mut durable).map_err(read_error)?;
+                self.durable = durable;
+                frames = frames.saturating_add(more_frames);
+                records = records.saturating_add(more_records);
             }
             let seen = self.chain[member].limit().saturating_sub(start);
             self.scanned_bytes = self.scanned_bytes.saturating_add(seen);

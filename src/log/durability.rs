@@ -247,15 +247,14 @@ impl Core {
             let durability = self.durability.lock();
             (durability.durable, durability.marked)
         };
-        let appender = self.appender.lock();
+        let mut appender = self.appender.lock();
         // Only if data became durable that no mark covers yet.
-        let data_end = appender.data_end;
-        let due = appender.refusal.is_none() && marked < durable.place && marked < data_end;
-        drop(appender);
-        if !due {
+        if appender.refusal.is_some() || marked >= durable.place || marked >= appender.data_end {
             return false;
         }
-        let target = self.mark_tail(durable);
+        self.append_mark(&mut appender, Kind::Mark, durable);
+        let target = appender.tail();
+        drop(appender);
         let done = self.wait_durable(target.place).is_ok();
         self.note_durable(None);
         done

@@ -135,8 +135,8 @@ impl Core {
             (pace.segment, pace.populated) = (header.number, tail);
         }
         let elapsed = now.saturating_sub(pace.at).max(Duration::from_micros(100));
-        let appended = u128::from(bytes.saturating_sub(pace.bytes));
-        let ahead = appended.saturating_mul(POPULATE_AHEAD.as_nanos()) / elapsed.as_nanos();
+        let growth = u128::from(bytes.saturating_sub(pace.bytes));
+        let ahead = growth.saturating_mul(POPULATE_AHEAD.as_nanos()) / elapsed.as_nanos();
         // A first look has nothing to compare with.
         let ahead = if pace.at.is_zero() { 0 } else { ahead };
         pace.window = u64::try_from(ahead).unwrap_or(u64::MAX).min(POPULATE_BYTES_MAX);

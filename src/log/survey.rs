@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::anchor::Anchor;
-use crate::format::header::{self, SegmentHeader};
+use crate::format::header::{self, Link, SegmentHeader};
 use crate::format::{self, ANCHOR_BYTES, FRAMES_START, Fault};
 use crate::platform::{Access, Disk, File};
-use crate::types::{Line, Place, index};
+use crate::types::{Line, Offset, Place, index};
 
 pub(crate) const ANCHOR_NAME: &str = "anchor";
 const OWN_NAMES: [&str; 3] = [ANCHOR_NAME, "lock", "quarantine"];
@@ -57,7 +57,14 @@ impl Member {
     }
 }
 
+/// Looks, and refuses what no open can go on with.
 pub(crate) fn survey(disk: &dyn Disk) -> Result<Survey> {
+    let survey = look(disk)?;
+    check_headers(disk, &survey)?;
+    Ok(survey)
+}
+
+fn look(disk: &dyn Disk) -> Result<Survey> {
     let mut names = disk.list().map_err(|error| io_error(disk, "list the directory", "", error))?;
     names.sort();
     let mut survey = Survey { files: Vec::new(), anchor: None, anchor_faults: Vec::new(), strangers: Vec::new() };
@@ -74,7 +81,6 @@ pub(crate) fn survey(disk: &dyn Disk) -> Result<Survey> {
         }
     }
     survey.files.sort_by_key(|file| file.number);
-    check_headers(disk, &survey)?;
     Ok(survey)
 }
 
@@ -139,7 +145,12 @@ fn check_headers(disk: &dyn Disk, survey: &Survey) -> Result<()> {
 }
 
 impl Survey {
-    fn valid(&self) -> impl Iterator<Item = (&SegmentFile, &SegmentHeader)> {
+    /// What is in the directory, unjudged: headers may be of another format, another store, or under another's name.
+    pub(crate) fn look(disk: &dyn Disk) -> Result<Self> {
+        look(disk)
+    }
+
+    pub(crate) fn valid(&self) -> impl Iterator<Item = (&SegmentFile, &SegmentHeader)> {
         self.files.iter().filter_map(|file| Some((file, file.header.as_ref().ok()?.as_ref()?)))
     }
 
@@ -199,27 +210,38 @@ impl Survey {
         let mut chain = vec![member(file, header, None)];
         let mut current = *header;
         while let Some(link) = current.predecessor {
-            let named_by = format::segment_name(current.number);
-            let broken = |cause| BrokenLink { number: link.number, above: current.number, named_by, cause };
-            let found = self.files.iter().find(|file| file.number == link.number);
-            let Some(found) = found else { return Err(broken("no such file".to_owned())) };
-            let before = match &found.header {
-                Ok(Some(before)) => before,
-                Ok(None) => return Err(broken("it has no header".to_owned())),
-                Err(fault) => return Err(broken(fault.to_string())),
-            };
-            if before.incarnation != link.incarnation {
-                let text = format!("incarnation {:016x} found, {:016x} expected", before.incarnation, link.incarnation);
-                return Err(broken(text));
-            }
-            if before.first_offset > current.first_offset || link.end < FRAMES_START || link.end > before.capacity {
-                return Err(broken(format!("it cannot end at position {}", link.end)));
-            }
+            let (found, before) = self.linked(link, current.first_offset).map_err(|cause| BrokenLink {
+                number: link.number,
+                above: current.number,
+                named_by: format::segment_name(current.number),
+                cause,
+            })?;
             chain.push(member(found, before, Some(link.end)));
             current = *before;
         }
         chain.reverse();
         Ok(chain)
+    }
+
+    /// The segment that a link leads to, or why the link does not hold; `first_offset` is that of the segment that has it.
+    pub(crate) fn linked(
+        &self,
+        link: Link,
+        first_offset: Offset,
+    ) -> std::result::Result<(&SegmentFile, &SegmentHeader), String> {
+        let found = self.files.iter().find(|file| file.number == link.number).ok_or("no such file")?;
+        let before = match &found.header {
+            Ok(Some(before)) => before,
+            Ok(None) => return Err("it has no header".to_owned()),
+            Err(fault) => return Err(fault.to_string()),
+        };
+        if before.incarnation != link.incarnation {
+            return Err(format!("incarnation {:016x} found, {:016x} expected", before.incarnation, link.incarnation));
+        }
+        if before.first_offset > first_offset || link.end < FRAMES_START || link.end > before.capacity {
+            return Err(format!("it cannot end at position {}", link.end));
+        }
+        Ok((found, before))
     }
 }
 

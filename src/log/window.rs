@@ -13,7 +13,7 @@ use crate::platform::File;
 use crate::segment::Segment;
 use crate::segment::index::{BlockIndex, Entry};
 use crate::segment::walk::{Frame, Frames, Step};
-use crate::types::{Offset, Timestamp, index, length};
+use crate::types::{Line, Offset, Timestamp, index, length};
 
 /// How much of a segment is taken at once while scanning.
 pub(crate) const SCAN_BYTES: u64 = 256 * 1024;
@@ -127,7 +127,7 @@ impl View {
 
     /// The running maximum of the append time before the frame of an index entry is not kept; a walk begins with that of
     /// the segment's start or with the entry's own.
-    pub(crate) fn start_entry(&self) -> Entry {
+    pub(crate) fn start_entry() -> Entry {
         Entry {
             position: crate::format::FRAMES_START,
             offset_delta: 0,
@@ -229,18 +229,43 @@ impl Scan {
         }
     }
 
+    /// Lets go of the bytes at hand, so that the next look reads them again.
+    pub(crate) fn forget(&mut self) {
+        self.chunk = Chunk::EMPTY;
+    }
+
+    /// Counts valid frames and their records from here to the limit, whatever lies between them, and raises `durable` to the
+    /// highest line that they carry.
+    pub(crate) fn count_on(&mut self, durable: &mut Line) -> io::Result<(u64, u64)> {
+        let (mut frames, mut records) = (0_u64, 0_u64);
+        loop {
+            if let Scanned::Frame(found) = self.next()? {
+                frames = frames.saturating_add(1);
+                records = records.saturating_add(found.header.record_count.into());
+                if let Some(line) = self.frame(&found).line() {
+                    *durable = (*durable).max(line.durable);
+                }
+            } else if !self.resync()? {
+                return Ok((frames, records));
+            }
+        }
+    }
+
     /// Moves to the next valid frame header behind the position, whatever its offset. `false`: there is none.
     pub(crate) fn resync(&mut self) -> io::Result<bool> {
         let mut at = self.position.saturating_add(crate::format::FRAME_ALIGNMENT);
+        let header_bytes = length(crate::format::frame::HEADER_BYTES);
         while at < self.limit {
-            self.chunk = self.store.load(at, SCAN_BYTES, self.limit)?;
-            let bytes = self.chunk.bytes();
+            if length(self.chunk.from(at).len()) < header_bytes {
+                self.chunk = self.store.load(at, SCAN_BYTES, self.limit)?;
+            }
+            let bytes = self.chunk.from(at);
             if let Some((position, offset)) = self.frames.resync(bytes, at) {
                 (self.position, self.offset) = (position, offset);
                 return Ok(true);
             }
             // A header that begins in the last bytes of this piece is found in the next, which overlaps it.
-            let step = length(bytes.len()).saturating_sub(length(crate::format::frame::HEADER_BYTES));
+            let step = length(bytes.len()).saturating_sub(header_bytes);
             at = at.saturating_add(step.max(crate::format::FRAME_ALIGNMENT) & !(crate::format::FRAME_ALIGNMENT - 1));
             if bytes.is_empty() {
                 break;

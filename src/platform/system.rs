@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Access, Disk, File, Identity, Lock, LockGuard, Region, native};
-use crate::types::{Timestamp, index, length};
+use crate::types::{Timestamp, length};
 
 const LOCK_NAME: &str = "lock";
 const QUARANTINE: &str = "quarantine";
@@ -287,6 +287,7 @@ pub(super) fn write_all_at(file: &fs::File, bytes: &[u8], position: u64) -> io::
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::index;
 
     #[test]
     fn a_created_file_is_zero_reserved_and_seen_alike_by_map_and_read() {

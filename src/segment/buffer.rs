@@ -110,6 +110,7 @@ impl Writer {
         // SAFETY: tail and tail + 8 lie inside the region, just checked; regions begin at a multiple of 4096 and tails are
         // multiples of 8, so the word is aligned. It lies past `published`: no slice of a reader covers it, and the slice of
         // `frame` begins behind it (guarantee 2).
+        #[expect(clippy::cast_ptr_alignment, reason = "aligned, as just argued")]
         let target = unsafe { &*self.buffer.region.start().add(index(self.tail)).cast::<Word>() };
         // Release: pairs with whoever reads the word from outside this process, by way of the page cache, and with the
         // checksums that it then compares.

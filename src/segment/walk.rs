@@ -96,7 +96,7 @@ impl Frames {
         let offset = self.first_offset.after(header.offset_delta.into());
         let next = Some((position.saturating_add(header.stride()), offset.after(header.record_count.into())));
         let body = frame::body(bytes, &header);
-        match self.judge(&header, body, offset, expected) {
+        match judge(&header, body, offset, expected) {
             Err(fault) => Step::Bad { fault, next },
             Ok(()) => Step::Frame(Frame { header, body, position, offset }),
         }
@@ -121,15 +121,6 @@ impl Frames {
         }
     }
 
-    #[inline]
-    fn judge(&self, header: &FrameHeader, body: &[u8], offset: Offset, expected: Offset) -> Result<(), Fault> {
-        if offset != expected {
-            return Err(Fault::Offset { found: offset.get(), expected: expected.get() });
-        }
-        frame::check_body(body, header)?;
-        if header.kind == Kind::Data { record::check(body, header) } else { control::check(header.kind, body) }
-    }
-
     /// Finds the next place at or after `position` in `bytes` (which begins there) where a valid header stands, whatever its
     /// offset; for looking behind damage. `None`: none begins in these bytes.
     pub(crate) fn resync(&self, bytes: &[u8], position: u64) -> Option<(u64, Offset)> {
@@ -152,6 +143,15 @@ impl Frames {
     pub(crate) fn walk<'a>(&self, bytes: &'a [u8], position: u64, offset: Offset) -> Walk<'a> {
         Walk { frames: *self, bytes, start: position, position, offset }
     }
+}
+
+#[inline]
+fn judge(header: &FrameHeader, body: &[u8], offset: Offset, expected: Offset) -> Result<(), Fault> {
+    if offset != expected {
+        return Err(Fault::Offset { found: offset.get(), expected: expected.get() });
+    }
+    frame::check_body(body, header)?;
+    if header.kind == Kind::Data { record::check(body, header) } else { control::check(header.kind, body) }
 }
 
 fn bad(fault: Fault) -> Step<'static> {

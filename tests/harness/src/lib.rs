@@ -8,4 +8,4 @@
 
 pub mod memory;
 
-pub use memory::MemoryDisk;
+pub use memory::{MemoryDisk, Mount};

@@ -1,0 +1,326 @@
+//! The chain as far as it can be followed: where recovery would stop at a broken link, this goes on.
+//!
+//! Guarantees:
+//! 1. Without damage the pieces are the chain of `log::survey`.
+//! 2. A segment whose header is lost, but whose incarnation and end its successor names, is still a piece; what is not
+//!    known of it is put together from its neighbours.
+//! 3. What does not fit is looked at again before it is believed: a writer may be at work.
+//! 4. Only a header that a later program may have written is an error.
+
+use std::sync::Arc;
+
+use super::{Finding, FindingClass};
+use crate::checksum;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::header::{self, Link, SegmentHeader};
+use crate::format::{FRAMES_START, Fault, SEGMENT_BYTES_MAX, VERSION, segment_header, segment_name};
+use crate::log::{ANCHOR_NAME, SegmentFile, Survey};
+use crate::platform::{Disk, File};
+use crate::types::{Line, Place, StoreId};
+
+/// How often a directory that does not fit together is looked at.
+const LOOKS_MAX: usize = 3;
+
+/// A segment of the log.
+#[derive(Debug)]
+pub(super) struct Piece {
+    pub(super) name: String,
+    pub(super) header: SegmentHeader,
+    pub(super) source: Source,
+    pub(super) file: Arc<dyn File>,
+    pub(super) length: u64,
+    /// Where its successor says that it ends.
+    pub(super) end: Option<u64>,
+    /// What is wrong between this piece and the one before it.
+    pub(super) gap: Option<Gap>,
+}
+
+/// Where the header of a piece comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Source {
+    /// From its file.
+    Stored,
+    /// Put together from what its neighbours say; the first offset is not known.
+    Rebuilt,
+}
+
+/// A link that does not hold.
+#[derive(Debug)]
+pub(super) struct Gap {
+    /// The segment that is not there or not whole.
+    pub(super) number: u64,
+    pub(super) class: FindingClass,
+    pub(super) cause: String,
+}
+
+/// A directory, as far as its headers tell.
+#[derive(Debug)]
+pub(super) struct Chain {
+    /// Oldest first; their numbers rise.
+    pub(super) pieces: Vec<Piece>,
+    pub(super) survey: Survey,
+    /// What was set aside because it is not of this log.
+    pub(super) foreign: Vec<Finding>,
+}
+
+impl Piece {
+    pub(super) fn number(&self) -> u64 {
+        self.header.number
+    }
+
+    /// Up to where frames may lie.
+    pub(super) fn limit(&self) -> u64 {
+        self.end.unwrap_or(self.header.capacity).min(self.length)
+    }
+
+    fn stored(file: &SegmentFile, header: &SegmentHeader, end: Option<u64>) -> Self {
+        Self {
+            name: file.name.clone(),
+            header: *header,
+            source: Source::Stored,
+            file: Arc::clone(&file.file),
+            length: file.length,
+            end,
+            gap: None,
+        }
+    }
+
+    /// A segment without header of its own, before `next`, which has `link`.
+    fn rebuilt(file: &SegmentFile, next: &SegmentHeader, link: Link) -> Self {
+        let capacity = file.length.clamp(FRAMES_START, SEGMENT_BYTES_MAX);
+        let header = SegmentHeader {
+            number: link.number,
+            incarnation: link.incarnation,
+            predecessor: None,
+            durable: Line::default(),
+            capacity,
+            ..*next
+        };
+        Self { source: Source::Rebuilt, ..Self::stored(file, &header, Some(link.end)) }
+    }
+}
+
+impl Chain {
+    /// Looks at the directory, more than once if it does not fit together.
+    pub(super) fn look(disk: &dyn Disk) -> Result<Self> {
+        let mut chain = Self::look_once(disk)?;
+        for _ in 1..LOOKS_MAX {
+            if chain.fits() {
+                break;
+            }
+            chain = Self::look_once(disk)?;
+        }
+        Ok(chain)
+    }
+
+    fn look_once(disk: &dyn Disk) -> Result<Self> {
+        let mut survey = Survey::look(disk)?;
+        refuse_unknown(disk, &mut survey)?;
+        let foreign = set_foreign_aside(disk, &mut survey);
+        let pieces = pieces(&survey);
+        Ok(Self { pieces, survey, foreign })
+    }
+
+    /// The number of the newest segment; 0 if there is none.
+    pub(super) fn newest(&self) -> u64 {
+        self.pieces.last().map_or(0, Piece::number)
+    }
+
+    /// The highest segment that something says is durable, as far as headers and anchor tell.
+    pub(super) fn highest_known(&self) -> u64 {
+        let anchored = self.survey.own_anchor().map_or(0, |anchor| anchor.segment_highest);
+        anchored.max(self.survey.durable().place.segment)
+    }
+
+    fn fits(&self) -> bool {
+        self.foreign.is_empty()
+            && self.pieces.iter().all(|piece| piece.gap.is_none())
+            && self.survey.files.iter().all(|file| file.header.is_ok())
+            && self.survey.anchor_faults.is_empty()
+            && self.highest_known() <= self.newest()
+    }
+
+    /// Files with a segment's name that are no piece.
+    pub(super) fn leftovers(&self) -> impl Iterator<Item = &SegmentFile> {
+        let is_piece = |file: &&SegmentFile| self.pieces.binary_search_by_key(&file.number, Piece::number).is_ok();
+        self.survey.files.iter().filter(move |file| !is_piece(file))
+    }
+
+    /// What is to be said about the anchor. It decides nothing, so this is never damage.
+    pub(super) fn judge_anchor(&self, disk: &dyn Disk) -> Vec<Finding> {
+        let finding = |cause: String| Finding {
+            class: FindingClass::BadAnchor,
+            segment: None,
+            file: disk.directory().join(ANCHOR_NAME),
+            position: None,
+            offset: None,
+            cause,
+        };
+        let unnoticed = "a lost last file would not be noticed";
+        let mut findings: Vec<Finding> =
+            self.survey.anchor_faults.iter().map(|fault| finding(format!("a slot does not check: {fault}"))).collect();
+        match (&self.survey.anchor, self.survey.own_anchor()) {
+            (Some(anchor), None) => {
+                findings.push(finding(format!("belongs to store {}: ignored, {unnoticed}", anchor.store_id)));
+            }
+            (None, _) if findings.is_empty() => findings.push(finding(format!("nothing noted in it: {unnoticed}"))),
+            _ => {}
+        }
+        findings
+    }
+
+    /// Files that are no part of the log: what a crash or a roll leaves, unless something says that they were durable.
+    pub(super) fn judge_leftovers(&self, disk: &dyn Disk, durable: Line) -> Vec<Finding> {
+        let newest = self.newest();
+        let known = self.highest_known().max(durable.place.segment);
+        let mut findings = Vec::new();
+        let mut seen = newest;
+        for file in self.leftovers() {
+            let above = file.number > newest;
+            let in_use = above && file.number <= known;
+            seen = seen.max(file.number);
+            let (class, cause) = match &file.header {
+                Ok(None) if in_use => (FindingClass::HeaderRot, "its header is zero, and it was in use".to_owned()),
+                Ok(None) if above => (FindingClass::SpareSegment, "prepared, not in use".to_owned()),
+                Err(fault) if in_use || newest == 0 => (FindingClass::HeaderRot, fault.to_string()),
+                Err(fault) if above => {
+                    (FindingClass::TornTail, format!("{fault}; nothing in it was known to be durable"))
+                }
+                Err(fault) => (FindingClass::OffChain, format!("not part of the log: {fault}")),
+                Ok(Some(_)) if in_use => {
+                    (FindingClass::BrokenChain, "it was in use, and no link of the chain leads to it".to_owned())
+                }
+                Ok(_) => (FindingClass::OffChain, "not part of the log".to_owned()),
+            };
+            findings.push(Finding::new(disk, class, Some(Place::new(file.number, 0)), None, cause));
+        }
+        if known > seen {
+            let cause = format!("it was in use; the newest segment that is there is {newest}");
+            let place = Some(Place::new(known, 0));
+            findings.push(Finding::new(disk, FindingClass::MissingSegment, place, None, cause));
+        }
+        findings
+    }
+}
+
+/// Finds out whether headers that claim another format are rotten; if one may be good, nothing can be judged.
+fn refuse_unknown(disk: &dyn Disk, survey: &mut Survey) -> Result<()> {
+    for file in &mut survey.files {
+        let Err(fault) = file.header else { continue };
+        if !fault.is_unknown() {
+            continue;
+        }
+        let path = disk.directory().join(&file.name);
+        let mut bytes = [0; header::BYTES];
+        file.file.read_at(&mut bytes, 0).map_err(|error| Error::io("read the segment header", error).at_path(&path))?;
+        if !sums_with_known_version(&bytes) {
+            return Err(Error::new(ErrorKind::Incompatible, fault.to_string())
+                .at_path(path)
+                .next_step("verify it with the version of esker that wrote it, or a newer one"));
+        }
+        file.header = Err(Fault::Content { what: "segment header: all of it checks but the version" });
+    }
+    Ok(())
+}
+
+/// Whether the checksum is right once the version is the one this build knows: then it is the version that rotted.
+fn sums_with_known_version(bytes: &[u8; header::BYTES]) -> bool {
+    let known = VERSION.to_le_bytes();
+    if segment_header::VERSION.of(bytes) == known {
+        return false;
+    }
+    let stored = segment_header::CHECKSUM.u32(bytes);
+    let mut summed = *bytes;
+    segment_header::VERSION.put(&mut summed, known);
+    segment_header::CHECKSUM.put(&mut summed, [0; 4]);
+    checksum::plain(&summed) == stored
+}
+
+/// Takes files out of the survey that are under another's name, or of another store than most.
+fn set_foreign_aside(disk: &dyn Disk, survey: &mut Survey) -> Vec<Finding> {
+    let store_id = most_frequent(survey);
+    let mut findings = Vec::new();
+    survey.files.retain(|file| {
+        let Ok(Some(header)) = &file.header else { return true };
+        let cause = if header.store_id != store_id {
+            format!("belongs to store {}, the log to store {store_id}: move it out of the directory", header.store_id)
+        } else if header.number != file.number {
+            format!("the header says segment {}: give the file its own name again", header.number)
+        } else {
+            return true;
+        };
+        findings.push(Finding {
+            class: FindingClass::ForeignSegment,
+            segment: Some(file.number),
+            file: disk.directory().join(&file.name),
+            position: None,
+            offset: None,
+            cause,
+        });
+        false
+    });
+    findings
+}
+
+/// The store that most segments belong to.
+fn most_frequent(survey: &Survey) -> StoreId {
+    let mut ids: Vec<StoreId> = survey.valid().map(|(_, header)| header.store_id).collect();
+    ids.sort_unstable();
+    let runs = ids.chunk_by(PartialEq::eq);
+    runs.max_by_key(|run| run.len()).and_then(<[StoreId]>::first).copied().unwrap_or_default()
+}
+
+fn pieces(survey: &Survey) -> Vec<Piece> {
+    let mut pieces: Vec<Piece> = Vec::new();
+    let mut below = u64::MAX;
+    while let Some((file, newest)) = newest_up_to(survey, below) {
+        pieces.push(Piece::stored(file, newest, None));
+        let mut current = *newest;
+        below = 0;
+        while let Some(link) = current.predecessor {
+            match survey.linked(link, current.first_offset) {
+                Ok((file, before)) => {
+                    pieces.push(Piece::stored(file, before, Some(link.end)));
+                    current = *before;
+                }
+                Err(cause) => {
+                    below = cross(survey, &mut pieces, &current, link, &cause);
+                    break;
+                }
+            }
+        }
+    }
+    pieces.reverse();
+    pieces
+}
+
+/// The newest segment among those numbered up to `number`.
+fn newest_up_to(survey: &Survey, number: u64) -> Option<(&SegmentFile, &SegmentHeader)> {
+    let within = survey.valid().filter(|(file, _)| file.number <= number);
+    within.max_by_key(|(_, header)| (header.epoch.counter, header.number))
+}
+
+/// Notes a link of `current` that does not hold; the chain goes on at or below the number returned.
+fn cross(survey: &Survey, pieces: &mut Vec<Piece>, current: &SegmentHeader, link: Link, cause: &str) -> u64 {
+    let cause = format!("{} links to segment {}: {cause}", segment_name(current.number), link.number);
+    let found = survey.files.iter().find(|file| file.number == link.number);
+    let class = match found.map(|file| &file.header) {
+        None => FindingClass::MissingSegment,
+        Some(Ok(Some(_))) => FindingClass::BrokenChain,
+        Some(Ok(None) | Err(_)) => FindingClass::HeaderRot,
+    };
+    let gap = Some(Gap { number: link.number, class, cause });
+    if let (FindingClass::HeaderRot, Some(file)) = (class, found) {
+        pieces.push(Piece { gap, ..Piece::rebuilt(file, current, link) });
+        return link.number.saturating_sub(1);
+    }
+    if let Some(last) = pieces.last_mut() {
+        last.gap = gap;
+    }
+    current.number.saturating_sub(1)
+}
+
+/// Whether a segment without (valid) header was known to be durable.
+pub(super) fn was_durable(number: u64, durable: Line) -> bool {
+    durable.place > Place::new(number, FRAMES_START)
+}

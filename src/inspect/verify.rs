@@ -1,0 +1,413 @@
+//! The check of a whole log.
+//!
+//! Guarantees:
+//! 1. The durable line D is found first, as recovery finds it: the highest that the anchor, a header, or a valid mark, seal
+//!    or close frame carries, also one behind damage.
+//! 2. What does not check below D is damage, and the check goes on behind it. The first place at or above D at which no
+//!    valid frame begins is the end of the log; what follows is counted as a torn tail.
+//! 3. Nothing is called damage before it was read twice: a writer may be storing it.
+
+use super::chain::{Chain, Gap, Piece, Source, was_durable};
+use super::origin::Origins;
+use super::{Finding, FindingClass, Progress, Verification};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::{FRAMES_START, Fault, align};
+use crate::log::{Scan, Scanned, Store};
+use crate::platform::Disk;
+use crate::segment::walk::Frames;
+use crate::types::{Line, Offset, Place};
+
+/// How much of a damaged stretch is searched for where it comes from.
+const ORIGIN_BYTES_MAX: u64 = 64 * 1024;
+/// How often progress is told.
+const PROGRESS_BYTES: u64 = 1 << 20;
+
+/// Checks the log on any [`Disk`], as [`verify`](super::verify) does in a directory.
+///
+/// # Errors
+/// As for [`verify`](super::verify).
+pub fn verify_on(disk: &dyn Disk, progress: &mut dyn FnMut(Progress)) -> Result<Verification> {
+    let writer = disk
+        .lock_holder()
+        .map_err(|error| Error::io("ask for the writer's lock", error).at_path(disk.directory()))?;
+    let chain = Chain::look(disk)?;
+    if chain.pieces.is_empty()
+        && chain.foreign.is_empty()
+        && chain.highest_known() == 0
+        && chain.survey.files.iter().all(|file| file.header.is_ok())
+    {
+        return Err(Error::new(ErrorKind::Invalid, "not a log: no segment is there")
+            .at_path(disk.directory())
+            .next_step("check the path"));
+    }
+    let durable = durable_line(disk, &chain)?;
+    let headers = chain.survey.valid().map(|(_, header)| *header);
+    let rebuilt = chain.pieces.iter().filter(|piece| piece.source == Source::Rebuilt).map(|piece| piece.header);
+    let origins = Origins::new(headers.chain(rebuilt).map(|h| (h.number, h.incarnation, h.capacity)));
+    let start = chain.pieces.first().map_or(Offset::ZERO, |piece| piece.header.first_offset);
+    let mut check = Check {
+        disk,
+        chain: &chain,
+        origins,
+        durable,
+        durable_checked: Line::default() == durable,
+        end: Line { place: Place::default(), offset: start },
+        found: Verification {
+            findings: Vec::new(),
+            omitted: 0,
+            segments: 0,
+            frames: 0,
+            records: 0,
+            bytes: 0,
+            start,
+            end: start,
+            durable: durable.offset,
+            writer,
+            damaged: false,
+        },
+        told: Told::new(progress, &chain),
+    };
+    check.run()?;
+    Ok(check.found)
+}
+
+/// D: beyond what headers and anchor carry only the newest frames can raise it.
+fn durable_line(disk: &dyn Disk, chain: &Chain) -> Result<Line> {
+    let mut durable = chain.survey.durable();
+    let known = durable.place;
+    for piece in chain.pieces.iter().filter(|piece| piece.number() >= known.segment) {
+        let (position, offset) = if piece.number() == known.segment && known.position >= FRAMES_START {
+            (align(known.position), durable.offset)
+        } else {
+            (FRAMES_START, piece.header.first_offset)
+        };
+        let counted = scan_of(piece, piece.header.first_offset, position, offset).count_on(&mut durable);
+        counted.map_err(|error| read_error(disk, piece, error))?;
+    }
+    Ok(durable)
+}
+
+fn scan_of(piece: &Piece, first_offset: Offset, position: u64, offset: Offset) -> Scan {
+    let frames = Frames { first_offset, ..Frames::new(&piece.header, piece.limit()) };
+    Scan::new(Store::File(piece.file.clone()), frames, position, offset, piece.limit())
+}
+
+fn read_error(disk: &dyn Disk, piece: &Piece, error: std::io::Error) -> Error {
+    Error::io("read the segment", error).at_path(disk.directory().join(&piece.name))
+}
+
+struct Check<'a, 'p> {
+    disk: &'a dyn Disk,
+    chain: &'a Chain,
+    origins: Origins,
+    durable: Line,
+    /// Whether the scan has come past D, and found its offset right or not.
+    durable_checked: bool,
+    end: Line,
+    found: Verification,
+    told: Told<'p>,
+}
+
+/// Whether the log goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Then {
+    GoOn,
+    /// Nothing more is to be found in this piece.
+    PieceEnds,
+    LogEnds,
+}
+
+/// What is not a valid frame.
+struct Stop {
+    /// `None`: nothing is stored.
+    fault: Option<Fault>,
+    next: Option<(u64, Offset)>,
+}
+
+impl Check<'_, '_> {
+    fn run(&mut self) -> Result<()> {
+        if let Some(pid) = self.found.writer {
+            let writer = pid.map_or("another process".to_owned(), |pid| format!("process {pid}"));
+            let cause = format!("{writer} holds the log for writing; what it stores meanwhile was not judged");
+            self.report(FindingClass::LiveWriter, None, None, cause);
+        }
+        for finding in self.chain.foreign.iter().cloned().chain(self.chain.judge_anchor(self.disk)) {
+            self.found.report(finding);
+        }
+        let chain = self.chain;
+        for (index, piece) in chain.pieces.iter().enumerate() {
+            if let Some(gap) = &piece.gap
+                && self.gap(gap, index)? == Then::LogEnds
+            {
+                break;
+            }
+            let then = self.piece(index, piece)?;
+            self.found.segments = self.found.segments.saturating_add(1);
+            self.found.bytes = self.found.bytes.saturating_add(self.end.place.position);
+            if then == Then::LogEnds {
+                break;
+            }
+        }
+        self.found.end = self.end.offset;
+        for finding in chain.judge_leftovers(self.disk, self.durable) {
+            self.found.report(finding);
+        }
+        if self.durable.place > self.end.place && !self.found.damaged {
+            let cause = format!("the log was durable up to {}, and ends at {}", self.durable.place, self.end.place);
+            self.report(FindingClass::BrokenChain, Some(self.end.place), Some(self.end.offset), cause);
+        }
+        self.told.end();
+        Ok(())
+    }
+
+    /// Goes over a link that does not hold: damage below D, the end of the log above.
+    fn gap(&mut self, gap: &Gap, index: usize) -> Result<Then> {
+        let place = Place::new(gap.number, 0);
+        if was_durable(gap.number, self.durable) {
+            self.report(gap.class, Some(place), None, self.below_durable(&gap.cause));
+            return Ok(Then::GoOn);
+        }
+        let (frames, records) = self.count_behind(index)?;
+        let cause = self.torn(&gap.cause, frames, records);
+        self.report(FindingClass::TornTail, Some(place), Some(self.end.offset), cause);
+        Ok(Then::LogEnds)
+    }
+
+    fn piece(&mut self, index: usize, piece: &Piece) -> Result<Then> {
+        let first_offset = match piece.source {
+            Source::Stored => piece.header.first_offset,
+            Source::Rebuilt => self.end.offset,
+        };
+        let mut scan = scan_of(piece, first_offset, FRAMES_START, first_offset);
+        let then = loop {
+            self.check_durable(piece, &scan);
+            let stop = match self.settled(piece, &mut scan)? {
+                Scanned::Frame(found) => {
+                    self.found.frames = self.found.frames.saturating_add(1);
+                    let records = u64::from(found.header.record_count);
+                    self.found.records = self.found.records.saturating_add(records);
+                    self.told.at(scan.position);
+                    continue;
+                }
+                Scanned::End => break self.at_limit(index, piece, &mut scan)?,
+                Scanned::Zero => Stop { fault: None, next: None },
+                Scanned::Bad { fault, next } => Stop { fault: Some(fault), next },
+            };
+            let then = self.stop(index, piece, &mut scan, &stop)?;
+            if then != Then::GoOn {
+                break then;
+            }
+        };
+        self.end = Line { place: Place::new(piece.number(), scan.position), offset: scan.offset };
+        self.told.piece(piece.limit());
+        Ok(then)
+    }
+
+    /// The next step of a scan; what is no frame is read once more.
+    fn settled(&self, piece: &Piece, scan: &mut Scan) -> Result<Scanned> {
+        let failed = |error| read_error(self.disk, piece, error);
+        match scan.next().map_err(failed)? {
+            found @ (Scanned::Frame(_) | Scanned::End) => Ok(found),
+            Scanned::Zero | Scanned::Bad { .. } => {
+                scan.forget();
+                scan.next().map_err(failed)
+            }
+        }
+    }
+
+    /// The scan reached the limit of its piece: is that where the piece ends, and does the next one follow?
+    fn at_limit(&mut self, index: usize, piece: &Piece, scan: &mut Scan) -> Result<Then> {
+        let expected = piece.end.unwrap_or(piece.header.capacity);
+        if scan.position < expected {
+            let fault = Fault::Short { found: piece.length, expected };
+            let then = self.stop(index, piece, scan, &Stop { fault: Some(fault), next: None })?;
+            return Ok(if then == Then::GoOn { Then::PieceEnds } else { then });
+        }
+        let Some(next) = self.chain.pieces.get(index.saturating_add(1)) else { return Ok(Then::LogEnds) };
+        let unknown = next.source == Source::Rebuilt || piece.source == Source::Rebuilt || piece.end.is_none();
+        let follows = next.header.first_offset;
+        if unknown || follows == scan.offset {
+            return Ok(Then::PieceEnds);
+        }
+        let fault = Fault::Offset { found: follows.get(), expected: scan.offset.get() };
+        if self.is_durable(piece, scan) {
+            let cause = self.below_durable(&format!("{fault}, in the header of {}", next.name));
+            self.report_at(FindingClass::BrokenChain, piece, scan.position, scan.offset, cause);
+            return Ok(Then::PieceEnds);
+        }
+        self.log_ends(index, piece, scan, Some(fault))
+    }
+
+    /// No valid frame begins here.
+    fn stop(&mut self, index: usize, piece: &Piece, scan: &mut Scan, stop: &Stop) -> Result<Then> {
+        let (position, offset) = (scan.position, scan.offset);
+        if let Some(fault) = stop.fault.filter(Fault::is_unknown) {
+            return Err(Error::new(ErrorKind::Incompatible, fault.to_string())
+                .at_path(self.disk.directory().join(&piece.name))
+                .at_place(Place::new(piece.number(), position))
+                .next_step("verify it with the version of esker that wrote it, or a newer one"));
+        }
+        if !self.is_durable(piece, scan) {
+            return self.log_ends(index, piece, scan, stop.fault);
+        }
+        let last = index.saturating_add(1) >= self.chain.pieces.len();
+        if stop.fault.is_none() && piece.end.is_none() && !last {
+            // Its successor is not there to say where it ends, which is a finding already.
+            return Ok(Then::PieceEnds);
+        }
+        let mut backward = None;
+        let then = if let Some(Fault::Offset { found, .. }) = stop.fault {
+            // The frame itself was not looked at yet.
+            scan.offset = Offset::new(found);
+            Then::GoOn
+        } else if let Some((next, offset)) = stop.next {
+            (scan.position, scan.offset) = (next, offset);
+            Then::GoOn
+        } else if scan.resync().map_err(|error| read_error(self.disk, piece, error))? {
+            backward = (scan.offset < offset).then_some(scan.offset);
+            Then::GoOn
+        } else {
+            (scan.position, scan.offset) = (position, offset);
+            if last { Then::LogEnds } else { Then::PieceEnds }
+        };
+        let behind = if then == Then::GoOn { scan.position } else { piece.limit() };
+        let (class, cause) = self.classify(piece, stop, position..behind)?;
+        self.report_at(class, piece, position, offset, self.below_durable(&cause));
+        if let Some(found) = backward {
+            let fault = Fault::Offset { found: found.get(), expected: offset.get() };
+            self.report_at(FindingClass::BrokenChain, piece, behind, offset, self.below_durable(&fault.to_string()));
+        }
+        Ok(then)
+    }
+
+    fn classify(&self, piece: &Piece, stop: &Stop, range: std::ops::Range<u64>) -> Result<(FindingClass, String)> {
+        let Some(fault) = stop.fault else { return Ok((FindingClass::LostBytes, Fault::Missing.to_string())) };
+        let class = match fault {
+            Fault::Offset { .. } => FindingClass::BrokenChain,
+            Fault::Short { .. } => FindingClass::LostBytes,
+            Fault::Length { .. } if piece.length < piece.end.unwrap_or(piece.header.capacity) => FindingClass::LostBytes,
+            Fault::Length { .. } => FindingClass::BrokenChain,
+            _ if stop.next.is_some() => FindingClass::BodyRot,
+            _ => FindingClass::HeaderRot,
+        };
+        if class != FindingClass::HeaderRot {
+            return Ok((class, fault.to_string()));
+        }
+        let bytes = Store::File(piece.file.clone())
+            .load(range.start, ORIGIN_BYTES_MAX, range.end.min(piece.limit()))
+            .map_err(|error| read_error(self.disk, piece, error))?;
+        let Some(origin) = self.origins.find(bytes.bytes(), range.start, piece.number()) else {
+            return Ok((class, fault.to_string()));
+        };
+        let home = Place::new(origin.segment, origin.home);
+        let text = format!("{fault}; at position {} stands what belongs to {home}", origin.found);
+        let own = origin.segment == piece.number();
+        Ok((if own { FindingClass::MisplacedBlock } else { FindingClass::StaleBytes }, text))
+    }
+
+    /// The log ends at the scan's position, which is not below D.
+    fn log_ends(&mut self, index: usize, piece: &Piece, scan: &mut Scan, fault: Option<Fault>) -> Result<Then> {
+        let last = index.saturating_add(1) >= self.chain.pieces.len();
+        let (position, offset) = (scan.position, scan.offset);
+        if last && fault.is_none() && self.found.writer.is_some() {
+            // What stands behind is being stored just now.
+            return Ok(Then::LogEnds);
+        }
+        let failed = |error| read_error(self.disk, piece, error);
+        let mut counted = (0, 0);
+        if scan.resync().map_err(failed)? {
+            counted = scan.count_on(&mut Line::default()).map_err(failed)?;
+        }
+        (scan.position, scan.offset) = (position, offset);
+        let (frames, records) = self.count_behind(index.saturating_add(1))?;
+        let (frames, records) = (frames.saturating_add(counted.0), records.saturating_add(counted.1));
+        if fault.is_some() || frames > 0 || !last {
+            let cause = self.torn(&fault.unwrap_or(Fault::Missing).to_string(), frames, records);
+            self.report_at(FindingClass::TornTail, piece, position, offset, cause);
+        }
+        Ok(Then::LogEnds)
+    }
+
+    /// Valid frames and their records in the pieces from `first` on.
+    fn count_behind(&mut self, first: usize) -> Result<(u64, u64)> {
+        let (mut frames, mut records) = (0_u64, 0_u64);
+        let chain = self.chain;
+        for piece in chain.pieces.iter().skip(first) {
+            let first_offset = piece.header.first_offset;
+            let counted = scan_of(piece, first_offset, FRAMES_START, first_offset).count_on(&mut Line::default());
+            let counted = counted.map_err(|error| read_error(self.disk, piece, error))?;
+            (frames, records) = (frames.saturating_add(counted.0), records.saturating_add(counted.1));
+            self.told.piece(piece.limit());
+        }
+        Ok((frames, records))
+    }
+
+    /// D carries an offset too, which must be the one expected at its place.
+    fn check_durable(&mut self, piece: &Piece, scan: &Scan) {
+        let place = Place::new(piece.number(), scan.position);
+        if self.durable_checked || place < self.durable.place {
+            return;
+        }
+        self.durable_checked = true;
+        if place == self.durable.place && scan.offset != self.durable.offset && piece.source == Source::Stored {
+            let fault = Fault::Offset { found: self.durable.offset.get(), expected: scan.offset.get() };
+            let cause = format!("the durable line that is written down does not fit the frames: {fault}");
+            self.report_at(FindingClass::BrokenChain, piece, scan.position, scan.offset, cause);
+        }
+    }
+
+    /// Whether a valid frame has to begin where the scan is. A running writer has stored all up to a settled end.
+    fn is_durable(&self, piece: &Piece, scan: &Scan) -> bool {
+        let settled = self.found.writer.is_some() && piece.end.is_some();
+        settled || Place::new(piece.number(), scan.position) < self.durable.place
+    }
+
+    fn below_durable(&self, cause: &str) -> String {
+        format!("{cause}; the log was durable up to {}", self.durable.place)
+    }
+
+    fn torn(&self, cause: &str, frames: u64, records: u64) -> String {
+        let durable = self.durable.place;
+        format!("{cause}; not known to be durable, which reaches up to {durable}; behind it {frames} valid frames, {records} records")
+    }
+
+    fn report_at(&mut self, class: FindingClass, piece: &Piece, position: u64, offset: Offset, cause: String) {
+        self.report(class, Some(Place::new(piece.number(), position)), Some(offset), cause);
+    }
+
+    fn report(&mut self, class: FindingClass, place: Option<Place>, offset: Option<Offset>, cause: String) {
+        self.found.report(Finding::new(self.disk, class, place, offset, cause));
+    }
+}
+
+/// Who wants to know how far the check is.
+struct Told<'p> {
+    progress: &'p mut dyn FnMut(Progress),
+    total: u64,
+    /// Bytes of the pieces that are done.
+    done: u64,
+    next: u64,
+}
+
+impl<'p> Told<'p> {
+    fn new(progress: &'p mut dyn FnMut(Progress), chain: &Chain) -> Self {
+        let total = chain.pieces.iter().fold(0_u64, |sum, piece| sum.saturating_add(piece.limit()));
+        Self { progress, total, done: 0, next: 0 }
+    }
+
+    fn at(&mut self, position: u64) {
+        let done = self.done.saturating_add(position);
+        if done >= self.next {
+            self.next = done.saturating_add(PROGRESS_BYTES);
+            (self.progress)(Progress { bytes_done: done.min(self.total), bytes_total: self.total });
+        }
+    }
+
+    fn piece(&mut self, bytes: u64) {
+        self.done = self.done.saturating_add(bytes);
+    }
+
+    fn end(&mut self) {
+        (self.progress)(Progress { bytes_done: self.total, bytes_total: self.total });
+    }
+}

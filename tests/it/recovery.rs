@@ -1,0 +1,383 @@
+//! What an open makes of what it finds: DESIGN's rules for ends, tears, damage, epochs and leftovers, one claim a test.
+
+use std::sync::Arc;
+
+use esker::{Attached, Ending, ErrorKind, Evidence, Offset, Recovery, Salvage, Salvaged};
+use harness::MemoryDisk;
+
+use crate::support::{append_numbered, at, expected, numbered, open, options, payloads, segment_name};
+
+#[test]
+fn a_clean_close_continues_the_segment_in_the_same_epoch() {
+    let disk = MemoryDisk::new(1);
+    let log = open(&disk).expect("opens");
+    let epoch = log.epoch();
+    append_numbered(&log, 0..3);
+    log.close().expect("closes");
+    let log = open(&disk).expect("opens again");
+    assert_eq!(log.recovery().ending, Ending::Clean);
+    assert_eq!(log.recovery().scanned_bytes, 0, "the anchor leads to the close frame");
+    assert_eq!(log.epoch(), epoch);
+    append_numbered(&log, 3..5);
+    assert_eq!(log.stats().segments, 1);
+    assert_eq!(payloads(&log), expected(0..5));
+}
+
+#[test]
+fn a_clean_close_is_known_without_the_anchor_too() {
+    let disk = MemoryDisk::new(1);
+    let log = open(&disk).expect("opens");
+    append_numbered(&log, 0..100);
+    log.close().expect("closes");
+    disk.remove("anchor");
+    let log = open(&disk).expect("opens again");
+    assert_eq!(log.recovery().ending, Ending::Clean);
+    assert!(log.recovery().scanned_bytes > 0);
+    assert_eq!(payloads(&log), expected(0..100));
+}
+
+#[test]
+fn an_empty_log_closed_and_opened_many_times_stays_one_log() {
+    let disk = MemoryDisk::new(1);
+    for round in 0..40_u64 {
+        let log = open(&disk).expect("opens");
+        assert_eq!(log.visible(), Offset::new(round));
+        append_numbered(&log, round..round + 1);
+        log.close().expect("closes");
+    }
+    let log = open(&disk).expect("opens");
+    assert_eq!(payloads(&log), expected(0..40));
+    assert_eq!(log.epoch().counter, 1, "clean ends do not raise the epoch");
+}
+
+#[test]
+fn the_death_of_the_process_loses_nothing_visible_and_raises_the_epoch() {
+    let disk = MemoryDisk::new(2);
+    let log = open(&disk).expect("opens");
+    append_numbered(&log, 0..200);
+    let segments = log.stats().segments;
+    assert!(segments > 2);
+    let left = disk.snapshot();
+    let recovered = open(&left).expect("recovers");
+    let report = recovered.recovery();
+    assert_eq!((report.ending, &report.cut), (Ending::Unclean, &None));
+    assert_eq!(payloads(&recovered), expected(0..200));
+    assert_eq!(recovered.epoch().counter, log.epoch().counter + 1);
+    assert_ne!(recovered.epoch().word, log.epoch().word);
+    assert_eq!(recovered.durable(), Offset::new(200), "recovery made durable what it kept");
+    append_numbered(&recovered, 200..210);
+    assert_eq!(payloads(&recovered), expected(0..210));
+    assert_eq!(recovered.stats().segments, segments + 1, "a recovered segment is not appended to");
+}
+
+#[test]
+fn recovering_twice_changes_nothing_more() {
+    let disk = MemoryDisk::new(3);
+    let log = open(&disk).expect("opens");
+    append_numbered(&log, 0..50);
+    let left = disk.snapshot();
+    for crash in 0..10_u64 {
+        let recovered = open(&left.snapshot()).expect("recovers");
+        assert_eq!(payloads(&recovered), expected(0..50), "crash {crash}");
+        let again = open(&left).expect("recovers again");
+        assert_eq!(payloads(&again), expected(0..50), "crash {crash}");
+    }
+}
+
+#[test]
+fn a_small_log_stays_small_over_many_crashes() {
+    let mut disk = MemoryDisk::new(4);
+    for _ in 0..50 {
+        let log = open(&disk).expect("opens");
+        append_numbered(&log, 0..1);
+        disk = disk.snapshot();
+    }
+    assert!(disk.space_held() < 60 * 16 * 1024, "{} bytes held", disk.space_held());
+}
+
+#[test]
+fn a_torn_tail_above_the_durable_line_is_cut_and_reported() {
+    let disk = MemoryDisk::new(5);
+    let log = open(&disk).expect("opens");
+    let places = append_numbered(&log, 0..10);
+    log.wait_durable(places[4]).expect("syncs");
+    let more = append_numbered(&log, 10..16);
+    let left = disk.snapshot();
+    left.set_boot_id([9; 16]);
+    left.edit_file(&segment_name(more[2].segment), |bytes| bytes[at(more[2].position) + 50] ^= 1);
+    let log = open(&left).expect("recovers");
+    let report = log.recovery();
+    assert_eq!(report.ending, Ending::Torn);
+    let cut = report.cut.as_ref().expect("a cut");
+    assert_eq!((cut.place, cut.frames, cut.records), (more[2], 2, 2));
+    assert_eq!(cut.evidence, Evidence::OtherBoot);
+    assert!(cut.cause.contains("checksum"), "{}", cut.cause);
+    assert_eq!(report.end.offset, Offset::new(13));
+    assert_eq!(payloads(&log), expected(0..13));
+    append_numbered(&log, 13..20);
+    assert_eq!(payloads(&log), expected(0..20), "offsets go on where the log was cut");
+}
+
+#[test]
+fn torn_under_the_same_boot_is_reported_as_likely_damage() {
+    let disk = MemoryDisk::new(5);
+    let log = open(&disk).expect("opens");
+    let places = append_numbered(&log, 0..10);
+    let left = disk.snapshot();
+    left.edit_file(&segment_name(1), |bytes| bytes[at(places[7].position) + 40] ^= 1);
+    let log = open(&left).expect("recovers");
+    assert_eq!(log.recovery().cut.as_ref().expect("a cut").evidence, Evidence::SameBoot);
+}
+
+#[test]
+fn damage_below_the_durable_line_is_refused_and_nothing_is_changed() {
+    let disk = MemoryDisk::new(6);
+    let log = open(&disk).expect("opens");
+    let places = append_numbered(&log, 0..10);
+    log.sync().expect("syncs");
+    append_numbered(&log, 10..11);
+    log.sync().expect("syncs, and marks the line of the sync before");
+    let left = disk.snapshot();
+    left.edit_file(&segment_name(1), |bytes| bytes[at(places[3].position) + 40] ^= 1);
+    let before: Vec<_> = left.names().iter().map(|name| left.read_file(name)).collect();
+    let error = open(&left).expect_err("damage");
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert_eq!(error.place(), Some(places[3]));
+    assert_eq!(error.offset(), Some(Offset::new(4)));
+    let text = error.to_string();
+    assert!(
+        text.contains("0000000001.seg") && text.contains("checksum") && text.contains("run esker verify"),
+        "{text}"
+    );
+    let after: Vec<_> = left.names().iter().map(|name| left.read_file(name)).collect();
+    assert_eq!(before, after);
+}
+
+#[test]
+fn a_mark_behind_the_damage_still_tells_what_was_durable() {
+    let disk = MemoryDisk::new(7);
+    let log = open(&disk).expect("opens");
+    let first = append_numbered(&log, 0..5);
+    log.sync().expect("syncs");
+    append_numbered(&log, 5..6);
+    log.sync().expect("syncs and marks");
+    let left = disk.snapshot();
+    left.remove("anchor");
+    left.edit_file(&segment_name(1), |bytes| bytes[at(first[0].position)..at(first[1].position)].fill(0));
+    let error = open(&left).expect_err("the mark that follows covers it");
+    assert_eq!((error.kind(), error.place()), (ErrorKind::Corrupt, Some(first[0])));
+}
+
+#[test]
+fn a_tear_may_span_segments_and_the_later_ones_leave_the_chain() {
+    let disk = MemoryDisk::new(8);
+    let log = options().unproven_segments_max(100).open_on(Arc::new(disk.clone())).expect("opens");
+    let places = append_numbered(&log, 0..300);
+    let last = places.last().expect("places").segment;
+    assert!(last > 3);
+    let left = disk.snapshot();
+    let torn = places.iter().position(|place| place.segment == 2).expect("in segment 2");
+    left.edit_file(&segment_name(2), |bytes| bytes[at(places[torn].position)] ^= 0x10);
+    let log = open(&left).expect("recovers");
+    let kept = u64::try_from(torn).expect("small") + 1;
+    assert_eq!(payloads(&log), expected(0..kept));
+    let cut = log.recovery().cut.clone().expect("a cut");
+    assert!(cut.records > 100, "{cut:?}");
+    let quarantined: Vec<String> = (3..=last).map(segment_name).collect();
+    assert_eq!(left.quarantined(), quarantined);
+    assert_eq!(log.recovery().quarantined, quarantined);
+    append_numbered(&log, kept..kept + 100);
+    let again = open(&left.snapshot()).expect("recovers again");
+    assert_eq!(payloads(&again), expected(0..kept + 100));
+}
+
+#[test]
+fn a_missing_segment_below_the_durable_line_is_refused() {
+    let disk = MemoryDisk::new(9);
+    let log = open(&disk).expect("opens");
+    append_numbered(&log, 0..300);
+    log.close().expect("closes");
+    let names: Vec<String> = disk.names().into_iter().filter(|name| name.contains("seg")).collect();
+    assert!(names.len() > 3);
+    for name in &names {
+        let left = disk.snapshot();
+        left.remove(name);
+        let error = open(&left).expect_err("a segment is missing");
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{name}: {error}");
+    }
+}
+
+#[test]
+fn a_header_that_was_never_stored_is_a_spare_and_is_removed() {
+    let disk = MemoryDisk::new(10);
+    let log = open(&disk).expect("opens");
+    append_numbered(&log, 0..5);
+    log.background_step();
+    assert!(disk.names().contains(&segment_name(2)), "a spare was prepared");
+    let left = disk.snapshot();
+    let recovered = open(&left).expect("recovers");
+    assert_eq!(recovered.recovery().removed, [segment_name(2)]);
+    assert!(left.quarantined().is_empty());
+    assert_eq!(payloads(&recovered), expected(0..5));
+}
+
+#[test]
+fn a_spare_that_holds_something_is_set_aside() {
+    let disk = MemoryDisk::new(10);
+    let log = open(&disk).expect("opens");
+    append_numbered(&log, 0..5);
+    log.background_step();
+    let left = disk.snapshot();
+    left.edit_file(&segment_name(2), |bytes| bytes[9000] = 1);
+    let recovered = open(&left).expect("recovers");
+    assert_eq!(recovered.recovery().quarantined, [segment_name(2)]);
+    assert_eq!(left.quarantined(), [segment_name(2)]);
+}
+
+#[test]
+fn strict_refuses_an_unclean_end_and_changes_nothing() {
+    let disk = MemoryDisk::new(11);
+    let log = open(&disk).expect("opens");
+    append_numbered(&log, 0..5);
+    let left = disk.snapshot();
+    let strict = options().recovery(Recovery::Strict);
+    let error = strict.open_on(Arc::new(left.clone())).expect_err("not clean");
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert_eq!(left.operations().iter().filter(|operation| operation.contains("seg")).count(), 0);
+    open(&left).expect("recovers").close().expect("closes");
+    let log = strict.open_on(Arc::new(left)).expect("clean now");
+    assert_eq!(payloads(&log), expected(0..5));
+}
+
+#[test]
+fn recovery_stores_and_syncs_what_it_keeps_before_the_new_segment_is_durable() {
+    let disk = MemoryDisk::new(12);
+    let log = options().unproven_segments_max(100).open_on(Arc::new(disk.clone())).expect("opens");
+    let places = append_numbered(&log, 0..150);
+    let last = places.last().expect("places").segment;
+    let left = disk.snapshot();
+    left.take_operations();
+    open(&left).expect("recovers");
+    let operations = left.take_operations();
+    let find = |text: &str| operations.iter().position(|operation| operation == text);
+    let created = operations.iter().position(|operation| operation.starts_with("create 0")).expect("a successor");
+    for number in 1..=last {
+        let synced = find(&format!("sync {}", segment_name(number))).unwrap_or_else(|| panic!("segment {number}"));
+        assert!(synced < created, "{operations:?}");
+        if number > 1 {
+            assert!(find(&format!("sync {}", segment_name(number - 1))) < Some(synced), "oldest first");
+        }
+    }
+    let directory = operations.iter().skip(created).position(|operation| operation == "sync directory");
+    let unlinked = operations.iter().skip(created).position(|operation| operation.starts_with("unlink"));
+    assert!(directory.is_some() && (unlinked.is_none() || unlinked > directory), "{operations:?}");
+}
+
+#[test]
+fn two_segments_of_one_number_or_of_another_store_are_refused() {
+    let disk = MemoryDisk::new(13);
+    let log = open(&disk).expect("opens");
+    append_numbered(&log, 0..200);
+    log.close().expect("closes");
+    let other = MemoryDisk::new(14);
+    let log = open(&other).expect("opens");
+    append_numbered(&log, 0..200);
+    log.close().expect("closes");
+    let foreign = other.read_file(&segment_name(2)).expect("a second segment");
+    let left = disk.snapshot();
+    left.edit_file(&segment_name(2), |bytes| bytes.copy_from_slice(&foreign[..bytes.len()]));
+    assert_eq!(open(&left).expect_err("another store").kind(), ErrorKind::Corrupt);
+    let left = disk.snapshot();
+    let first = left.read_file(&segment_name(1)).expect("a segment");
+    left.edit_file(&segment_name(2), |bytes| {
+        let common = bytes.len().min(first.len());
+        bytes[..common].copy_from_slice(&first[..common]);
+    });
+    let error = open(&left).expect_err("the name says otherwise");
+    assert!(error.to_string().contains("the name says segment 2"), "{error}");
+}
+
+#[test]
+fn a_newer_format_is_refused_as_such() {
+    let disk = MemoryDisk::new(15);
+    open(&disk).expect("opens").close().expect("closes");
+    disk.edit_file(&segment_name(1), |bytes| bytes[8] = 7);
+    let error = open(&disk).expect_err("a newer format");
+    assert_eq!(error.kind(), ErrorKind::Incompatible);
+    assert!(error.to_string().contains("format version 7 found, this build knows version 0"), "{error}");
+    assert_eq!(Attached::open_on(Arc::new(disk)).expect_err("same").kind(), ErrorKind::Incompatible);
+}
+
+#[test]
+fn a_damaged_anchor_is_ignored_and_a_lost_last_segment_is_noticed_by_a_good_one() {
+    let disk = MemoryDisk::new(16);
+    let log = open(&disk).expect("opens");
+    append_numbered(&log, 0..200);
+    log.close().expect("closes");
+    let left = disk.snapshot();
+    left.edit_file("anchor", |bytes| bytes.fill(0x55));
+    assert_eq!(payloads(&open(&left).expect("opens")), expected(0..200));
+    let left = disk.snapshot();
+    let last = left.names().into_iter().rfind(|name| name.ends_with(".seg")).expect("a segment");
+    left.remove(&last);
+    let error = open(&left).expect_err("the last segment is gone");
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+}
+
+#[test]
+fn attach_without_a_writer_shows_what_an_open_would_keep_and_changes_nothing() {
+    let disk = MemoryDisk::new(17);
+    let log = open(&disk).expect("opens");
+    let places = append_numbered(&log, 0..30);
+    let left = disk.snapshot();
+    left.edit_file(&segment_name(places[20].segment), |bytes| bytes[at(places[20].position) + 12] ^= 4);
+    left.take_operations();
+    let attached = Attached::open_on(Arc::new(left.clone())).expect("attaches");
+    let seen = crate::support::drain(&mut attached.reader()).expect("reads");
+    assert_eq!(seen, expected(0..21));
+    assert_eq!((attached.visible(), attached.is_clean()), (Offset::new(21), false));
+    assert!(left.operations().is_empty(), "{:?}", left.operations());
+    assert_eq!(payloads(&open(&left).expect("recovers")), seen);
+}
+
+#[test]
+fn attach_and_salvage_go_up_to_damage_and_beyond_on_request() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let log = options().open(folder.path()).expect("opens");
+    let places = append_numbered(&log, 0..30);
+    log.close().expect("closes");
+    let path = folder.path().join(segment_name(places[9].segment));
+    let mut bytes = std::fs::read(&path).expect("reads");
+    bytes[at(places[9].position) + 45] ^= 1;
+    std::fs::write(&path, bytes).expect("writes");
+    let attached = Attached::open(folder.path()).expect("attaches");
+    let mut reader = attached.reader();
+    let first = reader.poll().expect("reads").expect("records");
+    assert_eq!(first.len(), 10);
+    let error = reader.poll().expect_err("damage");
+    assert_eq!((error.kind(), error.place()), (ErrorKind::Corrupt, Some(places[9])));
+    let skipped = reader.skip_damage().expect("goes on").expect("over the damage");
+    assert_eq!((skipped.from, skipped.to, skipped.records), (places[9], places[10], 1));
+    assert_eq!(crate::support::drain(&mut reader).expect("reads"), expected(11..30));
+    let mut records = 0;
+    let mut damages = 0;
+    for item in Salvage::open(folder.path()).expect("opens") {
+        match item.expect("readable") {
+            Salvaged::Batch(batch) => records += batch.len(),
+            Salvaged::Damage { skipped, .. } => damages += skipped.expect("something follows").records,
+            _ => {}
+        }
+    }
+    assert_eq!((records, damages), (29, 1));
+}
+
+#[test]
+fn a_frame_longer_than_a_batch_is_read_whole() {
+    let disk = MemoryDisk::new(18);
+    let log = options().segment_bytes(1 << 20).open_on(Arc::new(disk)).expect("opens");
+    let large = vec![7; 700_000];
+    let _ = log.append(&numbered(0)).expect("appends");
+    let _ = log.append(&large).expect("appends");
+    let _ = log.append(&numbered(2)).expect("appends");
+    assert_eq!(payloads(&log), [numbered(0), large, numbered(2)]);
+}
