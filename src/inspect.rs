@@ -14,12 +14,14 @@
 mod chain;
 mod dissect;
 mod origin;
+mod progress;
 mod verify;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 pub use dissect::{Checksums, Dissection, FieldValue, FrameRow, FrameRows, SettledEnd, dissect};
+pub use progress::Progress;
 pub use verify::verify_on;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -58,15 +60,6 @@ pub fn verify(path: impl AsRef<Path>, progress: &mut dyn FnMut(Progress)) -> Res
         Error::io("open the directory", error).at_path(path)
     })?;
     verify_on(&disk, progress)
-}
-
-/// How far [`verify`] is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Progress {
-    /// Bytes checked.
-    pub bytes_done: u64,
-    /// Bytes to check. A running writer may add some later.
-    pub bytes_total: u64,
 }
 
 /// What [`verify`] found.
@@ -133,13 +126,7 @@ pub struct Finding {
 
 impl Finding {
     /// About a place, or the directory if there is none.
-    fn new(
-        disk: &dyn Disk,
-        class: FindingClass,
-        place: Option<Place>,
-        offset: Option<Offset>,
-        cause: String,
-    ) -> Self {
+    fn new(disk: &dyn Disk, class: FindingClass, place: Option<Place>, offset: Option<Offset>, cause: String) -> Self {
         let directory = disk.directory();
         Self {
             class,

@@ -168,10 +168,14 @@ impl FieldValue {
             4 => field.u32(bytes).to_string(),
             2 => field.u16(bytes).to_string(),
             _ if raw.iter().all(|byte| *byte == 0) && !is_in(&HEX) => "0".to_owned(),
-            _ => raw.iter().map(|byte| format!("{byte:02x}")).collect(),
+            _ => hex(raw),
         };
         Self { name: field.name.to_lowercase(), place: field.place, width: field.width, value, meaning: field.meaning }
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
 }
 
 /// A checksum as it stands in the file, and as it should be.
@@ -274,7 +278,8 @@ impl FrameRows {
                 let room = self.frames.end.saturating_sub(position);
                 let row = match frame::header(&bytes, self.frames.seed, position, room) {
                     Some(header) if next.is_some() => {
-                        let sums = Checksums { stored: header.body_checksum, computed: self.sum_body(position, &header)? };
+                        let sums =
+                            Checksums { stored: header.body_checksum, computed: self.sum_body(position, &header)? };
                         self.row_of(position, &header, sums, Some(fault))
                     }
                     _ => self.row_of_damage(position, &bytes, read, fault),

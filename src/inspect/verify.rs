@@ -9,7 +9,8 @@
 
 use super::chain::{Chain, Gap, Piece, Source, was_durable};
 use super::origin::Origins;
-use super::{Finding, FindingClass, Progress, Verification};
+use super::progress::{Progress, Told};
+use super::{Finding, FindingClass, Verification};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{FRAMES_START, Fault, align};
 use crate::log::{Scan, Scanned, Store};
@@ -19,17 +20,14 @@ use crate::types::{Line, Offset, Place};
 
 /// How much of a damaged stretch is searched for where it comes from.
 const ORIGIN_BYTES_MAX: u64 = 64 * 1024;
-/// How often progress is told.
-const PROGRESS_BYTES: u64 = 1 << 20;
 
 /// Checks the log on any [`Disk`], as [`verify`](super::verify) does in a directory.
 ///
 /// # Errors
 /// As for [`verify`](super::verify).
 pub fn verify_on(disk: &dyn Disk, progress: &mut dyn FnMut(Progress)) -> Result<Verification> {
-    let writer = disk
-        .lock_holder()
-        .map_err(|error| Error::io("ask for the writer's lock", error).at_path(disk.directory()))?;
+    let writer =
+        disk.lock_holder().map_err(|error| Error::io("ask for the writer's lock", error).at_path(disk.directory()))?;
     let chain = Chain::look(disk)?;
     if chain.pieces.is_empty()
         && chain.foreign.is_empty()
@@ -45,6 +43,7 @@ pub fn verify_on(disk: &dyn Disk, progress: &mut dyn FnMut(Progress)) -> Result<
     let rebuilt = chain.pieces.iter().filter(|piece| piece.source == Source::Rebuilt).map(|piece| piece.header);
     let origins = Origins::new(headers.chain(rebuilt).map(|h| (h.number, h.incarnation, h.capacity)));
     let start = chain.pieces.first().map_or(Offset::ZERO, |piece| piece.header.first_offset);
+    let total = chain.pieces.iter().fold(0_u64, |sum, piece| sum.saturating_add(piece.limit()));
     let mut check = Check {
         disk,
         chain: &chain,
@@ -65,7 +64,7 @@ pub fn verify_on(disk: &dyn Disk, progress: &mut dyn FnMut(Progress)) -> Result<
             writer,
             damaged: false,
         },
-        told: Told::new(progress, &chain),
+        told: Told::new(progress, total),
     };
     check.run()?;
     Ok(check.found)
@@ -251,10 +250,6 @@ impl Check<'_, '_> {
             return self.log_ends(index, piece, scan, stop.fault);
         }
         let last = index.saturating_add(1) >= self.chain.pieces.len();
-        if stop.fault.is_none() && piece.end.is_none() && !last {
-            // Its successor is not there to say where it ends, which is a finding already.
-            return Ok(Then::PieceEnds);
-        }
         let mut backward = None;
         let then = if let Some(Fault::Offset { found, .. }) = stop.fault {
             // The frame itself was not looked at yet.
@@ -270,6 +265,11 @@ impl Check<'_, '_> {
             (scan.position, scan.offset) = (position, offset);
             if last { Then::LogEnds } else { Then::PieceEnds }
         };
+        // A segment whose successor is lost may have ended here; that nobody says so is a finding of its own.
+        let end_lost = piece.end.is_none() && (!last || self.durable.place.segment > piece.number());
+        if end_lost && stop.fault.is_none() && then != Then::GoOn {
+            return Ok(then);
+        }
         let behind = if then == Then::GoOn { scan.position } else { piece.limit() };
         let (class, cause) = self.classify(piece, stop, position..behind)?;
         self.report_at(class, piece, position, offset, self.below_durable(&cause));
@@ -283,10 +283,11 @@ impl Check<'_, '_> {
     fn classify(&self, piece: &Piece, stop: &Stop, range: std::ops::Range<u64>) -> Result<(FindingClass, String)> {
         let Some(fault) = stop.fault else { return Ok((FindingClass::LostBytes, Fault::Missing.to_string())) };
         let class = match fault {
-            Fault::Offset { .. } => FindingClass::BrokenChain,
             Fault::Short { .. } => FindingClass::LostBytes,
-            Fault::Length { .. } if piece.length < piece.end.unwrap_or(piece.header.capacity) => FindingClass::LostBytes,
-            Fault::Length { .. } => FindingClass::BrokenChain,
+            Fault::Length { .. } if piece.length < piece.end.unwrap_or(piece.header.capacity) => {
+                FindingClass::LostBytes
+            }
+            Fault::Length { .. } | Fault::Offset { .. } => FindingClass::BrokenChain,
             _ if stop.next.is_some() => FindingClass::BodyRot,
             _ => FindingClass::HeaderRot,
         };
@@ -368,7 +369,9 @@ impl Check<'_, '_> {
 
     fn torn(&self, cause: &str, frames: u64, records: u64) -> String {
         let durable = self.durable.place;
-        format!("{cause}; not known to be durable, which reaches up to {durable}; behind it {frames} valid frames, {records} records")
+        format!(
+            "{cause}; not known to be durable, which reaches up to {durable}; behind it {frames} valid frames, {records} records"
+        )
     }
 
     fn report_at(&mut self, class: FindingClass, piece: &Piece, position: u64, offset: Offset, cause: String) {
@@ -377,37 +380,5 @@ impl Check<'_, '_> {
 
     fn report(&mut self, class: FindingClass, place: Option<Place>, offset: Option<Offset>, cause: String) {
         self.found.report(Finding::new(self.disk, class, place, offset, cause));
-    }
-}
-
-/// Who wants to know how far the check is.
-struct Told<'p> {
-    progress: &'p mut dyn FnMut(Progress),
-    total: u64,
-    /// Bytes of the pieces that are done.
-    done: u64,
-    next: u64,
-}
-
-impl<'p> Told<'p> {
-    fn new(progress: &'p mut dyn FnMut(Progress), chain: &Chain) -> Self {
-        let total = chain.pieces.iter().fold(0_u64, |sum, piece| sum.saturating_add(piece.limit()));
-        Self { progress, total, done: 0, next: 0 }
-    }
-
-    fn at(&mut self, position: u64) {
-        let done = self.done.saturating_add(position);
-        if done >= self.next {
-            self.next = done.saturating_add(PROGRESS_BYTES);
-            (self.progress)(Progress { bytes_done: done.min(self.total), bytes_total: self.total });
-        }
-    }
-
-    fn piece(&mut self, bytes: u64) {
-        self.done = self.done.saturating_add(bytes);
-    }
-
-    fn end(&mut self) {
-        (self.progress)(Progress { bytes_done: self.total, bytes_total: self.total });
     }
 }

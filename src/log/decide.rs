@@ -44,7 +44,7 @@ pub(crate) fn decide(disk: &dyn Disk, survey: &Survey) -> Result<Option<Decision
     if let Some((end, time_max)) = closed_at(survey, newest).map_err(|e| io_error(disk, "read", &newest.name, e))? {
         return Ok(Some(Decision { end, durable: end, clean: true, cut: None, time_max, scanned_bytes: 0, chain }));
     }
-    Judge::new(disk, survey.durable(), chain).decide().map(Some)
+    Judge::new(disk, survey, chain).decide().map(Some)
 }
 
 /// The end of the log, if the anchor says that it was closed there and nothing follows.
@@ -83,9 +83,12 @@ struct Stop {
 }
 
 impl<'a> Judge<'a> {
-    fn new(disk: &'a dyn Disk, durable: Line, chain: Vec<Member>) -> Self {
-        let time_max = chain.first().map_or(Timestamp::default(), |member| member.header.time_max);
-        Self { disk, chain, durable, time_max, scanned_bytes: 0, last_kind: None, session: None }
+    fn new(disk: &'a dyn Disk, survey: &Survey, chain: Vec<Member>) -> Self {
+        // What lies below the durable line is not scanned: its latest append time is known to whoever carries the line.
+        let headers = chain.iter().map(|member| member.header.time_max);
+        let carried = headers.chain(survey.own_anchor().map(|anchor| anchor.time_max));
+        let time_max = carried.max().unwrap_or_default();
+        Self { disk, chain, durable: survey.durable(), time_max, scanned_bytes: 0, last_kind: None, session: None }
     }
 
     fn decide(mut self) -> Result<Decision> {

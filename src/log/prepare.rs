@@ -39,6 +39,7 @@ pub(crate) struct Spare {
 #[derive(Debug, Default)]
 pub(crate) struct Pace {
     segment: u64,
+    /// Up to where pages are there: populated, or touched by appends.
     populated: u64,
     /// Bytes in the whole log when the last round began, and when that was.
     bytes: u64,
@@ -141,13 +142,17 @@ impl Core {
         let ahead = if pace.at.is_zero() { 0 } else { ahead };
         pace.window = u64::try_from(ahead).unwrap_or(u64::MAX).min(POPULATE_BYTES_MAX);
         (pace.bytes, pace.at) = (bytes, now);
+        // Where appends outran population, they touched the pages first.
+        let faults = tail.saturating_sub(pace.populated).div_ceil(4096);
         let end = tail.saturating_add(pace.window).min(header.capacity);
         let start = pace.populated.max(tail);
+        pace.populated = start;
         if pace.window >= POPULATE_BYTES_MIN && end > start {
             segment.region().populate(start..end);
             pace.populated = end;
         }
         let mut appender = self.appender.lock();
+        appender.stats.page_faults = appender.stats.page_faults.saturating_add(faults);
         if appender.writer.segment().header().number == header.number {
             // Half of the window is left when the next round begins; a slow writer is looked at again after a while.
             let step = (pace.window / 2).max(POPULATE_BYTES_MIN);

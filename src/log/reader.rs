@@ -294,7 +294,7 @@ impl Reader {
         let found = view
             .locate(limit, |entry| u64::from(entry.offset_delta) <= delta)
             .map_err(|error| self.read_error(entry.number(), error))?;
-        let known = found.unwrap_or_else(|| View::start_entry());
+        let known = found.unwrap_or_else(View::start_entry);
         let first = entry.header.first_offset.after(known.offset_delta.into());
         let mut scan = Scan::new(view.store.clone(), view.frames, known.position, first, limit);
         loop {
@@ -327,7 +327,7 @@ impl Reader {
         let limit = self.source.limit(Place::new(entry.number(), 0), &view, self.line);
         let failed = |error| self.read_error(entry.number(), error);
         let found = view.locate(limit.position, |entry| entry.time_max < time).map_err(failed)?;
-        let known = found.unwrap_or_else(|| View::start_entry());
+        let known = found.unwrap_or_else(View::start_entry);
         let first = entry.header.first_offset.after(known.offset_delta.into());
         let mut time_max = entry.header.time_max.max(known.time_max);
         let mut scan = Scan::new(view.store.clone(), view.frames, known.position, first, limit.position);
@@ -475,7 +475,7 @@ impl Reader {
         let limit = self.source.limit(Place::new(number, 0), view, self.line);
         let delta = self.next.since(view.header.first_offset);
         let found = view.locate(limit.position, |entry| u64::from(entry.offset_delta) < delta).map_err(failed)?;
-        let known = found.unwrap_or_else(|| View::start_entry());
+        let known = found.unwrap_or_else(View::start_entry);
         let first = view.header.first_offset.after(known.offset_delta.into());
         let mut scan = Scan::new(view.store.clone(), view.frames, known.position, first, limit.position);
         let mut first_data = None;

@@ -2,6 +2,13 @@
 
 mod basic;
 mod durability;
+#[cfg(all(target_os = "linux", not(esker_portable)))]
+mod fork;
+mod inspect;
+mod kill;
 mod limits;
+mod property;
+#[cfg(target_os = "linux")]
+mod real_disk;
 mod recovery;
 mod support;

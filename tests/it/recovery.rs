@@ -256,7 +256,7 @@ fn recovery_stores_and_syncs_what_it_keeps_before_the_new_segment_is_durable() {
     let places = append_numbered(&log, 0..150);
     let last = places.last().expect("places").segment;
     let left = disk.snapshot();
-    left.take_operations();
+    let _the_setting = left.take_operations();
     open(&left).expect("recovers");
     let operations = left.take_operations();
     let find = |text: &str| operations.iter().position(|operation| operation == text);
@@ -331,7 +331,7 @@ fn attach_without_a_writer_shows_what_an_open_would_keep_and_changes_nothing() {
     let places = append_numbered(&log, 0..30);
     let left = disk.snapshot();
     left.edit_file(&segment_name(places[20].segment), |bytes| bytes[at(places[20].position) + 12] ^= 4);
-    left.take_operations();
+    let _the_setting = left.take_operations();
     let attached = Attached::open_on(Arc::new(left.clone())).expect("attaches");
     let seen = crate::support::drain(&mut attached.reader()).expect("reads");
     assert_eq!(seen, expected(0..21));
@@ -380,4 +380,19 @@ fn a_frame_longer_than_a_batch_is_read_whole() {
     let _ = log.append(&large).expect("appends");
     let _ = log.append(&numbered(2)).expect("appends");
     assert_eq!(payloads(&log), [numbered(0), large, numbered(2)]);
+}
+
+#[test]
+fn seeking_by_time_still_finds_what_lay_below_the_durable_line_of_a_crash() {
+    let disk = MemoryDisk::new(19);
+    let log = open(&disk).expect("opens");
+    disk.advance(std::time::Duration::from_millis(1));
+    append_numbered(&log, 0..1);
+    log.sync().expect("syncs");
+    log.background_step();
+    let time = esker::platform::Disk::now(&disk);
+    let log = open(&disk.snapshot()).expect("recovers");
+    let mut reader = log.reader();
+    reader.seek_time(time).expect("seeks");
+    assert_eq!(reader.offset(), Offset::ZERO);
 }

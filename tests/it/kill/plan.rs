@@ -1,0 +1,225 @@
+//! What a writer that is going to be killed appends.
+//!
+//! Guarantees:
+//! 1. Every byte follows from the seed of the run, the thread and the number of the record: whoever finds a record can
+//!    tell whether it was submitted, and what it has to look like.
+//! 2. The batches of a thread follow from the same: where its frames end can be told without having seen it write.
+
+use std::time::Duration;
+
+use esker::{Header, Options, Record, RecordRef, Sync, Timestamp, Topic};
+
+/// What a segment holds beyond data, with some to spare.
+const OVERHEAD_BYTES: u64 = 9 * 1024;
+/// What a record takes beyond payload, key and headers, at most.
+const RECORD_OVERHEAD_BYTES: usize = 64;
+const PAYLOAD_BYTES_MAX: u64 = 5000;
+const IDENTITY_BYTES: usize = 24;
+
+/// Random numbers from a seed: splitmix64.
+pub(crate) struct Dice(u64);
+
+impl Dice {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    pub(crate) fn word(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// Less than `limit`, which is not 0.
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
+        self.word() % limit
+    }
+
+    fn bytes(&mut self, count: u64) -> Vec<u8> {
+        (0..count.div_ceil(8)).flat_map(|_| self.word().to_le_bytes()).take(usize_of(count)).collect()
+    }
+}
+
+/// Which record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Identity {
+    /// Seed of the run.
+    pub(crate) run: u64,
+    pub(crate) thread: u64,
+    /// Counts the records of the thread.
+    pub(crate) number: u64,
+}
+
+impl Identity {
+    fn dice(self) -> Dice {
+        let mut dice = Dice::new(self.run);
+        dice.0 ^= Dice::new(self.thread.wrapping_mul(0x1_0001)).word();
+        dice.0 ^= Dice::new(self.number.wrapping_add(1)).word();
+        dice
+    }
+
+    fn bytes(self) -> Vec<u8> {
+        [self.run, self.thread, self.number].iter().flat_map(|word| word.to_le_bytes()).collect()
+    }
+
+    /// The identity that a record carries in its payload, or in its key if it is a tombstone.
+    pub(crate) fn found_in(record: &RecordRef<'_>) -> Option<Self> {
+        let carrier = if record.is_tombstone() { record.key()? } else { record.payload() };
+        let mut words = carrier.get(..IDENTITY_BYTES)?.chunks_exact(8);
+        let mut word = || Some(u64::from_le_bytes(words.next()?.try_into().ok()?));
+        Some(Self { run: word()?, thread: word()?, number: word()? })
+    }
+}
+
+/// A record, in full.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Sample {
+    payload: Vec<u8>,
+    key: Option<Vec<u8>>,
+    headers: Vec<(String, Vec<u8>)>,
+    topic: u32,
+    event_time: Option<i64>,
+    tombstone: bool,
+}
+
+impl Sample {
+    pub(crate) fn of(identity: Identity) -> Self {
+        let mut dice = identity.dice();
+        let tombstone = dice.below(16) == 0;
+        let mut payload = identity.bytes();
+        let random_bytes = match dice.below(16) {
+            0..=11 => dice.below(200),
+            12..=14 => dice.below(2000),
+            _ => dice.below(PAYLOAD_BYTES_MAX),
+        };
+        payload.extend(dice.bytes(random_bytes));
+        let key_bytes = dice.below(40);
+        let key = (dice.below(3) == 0).then(|| dice.bytes(key_bytes));
+        let header_count = dice.below(4).saturating_sub(1);
+        let headers = (0..header_count).map(|number| (format!("header-{number}"), dice.bytes(number * 7))).collect();
+        let topic = u32::try_from(dice.below(3)).expect("small");
+        let event_time = (dice.below(4) == 0).then(|| i64::from_le_bytes(dice.word().to_le_bytes()));
+        if tombstone {
+            return Self { key: Some(payload), payload: Vec::new(), headers, topic, event_time, tombstone };
+        }
+        Self { payload, key, headers, topic, event_time, tombstone }
+    }
+
+    pub(crate) fn found(record: &RecordRef<'_>) -> Self {
+        Self {
+            payload: record.payload().to_vec(),
+            key: record.key().map(<[u8]>::to_vec),
+            headers: record.headers().map(|header| (header.name.to_owned(), header.value.to_vec())).collect(),
+            topic: record.topic().get(),
+            event_time: record.event_time().map(Timestamp::nanoseconds),
+            tombstone: record.is_tombstone(),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        let headers: usize = self.headers.iter().map(|(name, value)| name.len() + value.len() + 3).sum();
+        self.payload.len() + self.key.as_ref().map_or(0, Vec::len) + headers + RECORD_OVERHEAD_BYTES
+    }
+
+    pub(crate) fn headers(&self) -> Vec<Header<'_>> {
+        self.headers.iter().map(|(name, value)| Header { name, value }).collect()
+    }
+
+    pub(crate) fn record<'a>(&'a self, headers: &'a [Header<'a>]) -> Record<'a> {
+        let record = match &self.key {
+            Some(key) if self.tombstone => Record::tombstone(key),
+            Some(key) => Record::new(&self.payload).key(key),
+            None => Record::new(&self.payload),
+        };
+        let record = record.headers(headers).topic(Topic::new(self.topic).expect("a small number"));
+        match self.event_time {
+            Some(time) => record.event_time(Timestamp::from_nanoseconds(time)),
+            None => record,
+        }
+    }
+}
+
+/// How a run ends if nobody kills it before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LastAct {
+    Close,
+    Stay,
+}
+
+/// One life of a writer.
+#[derive(Debug, Clone)]
+pub(crate) struct Run {
+    pub(crate) seed: u64,
+    pub(crate) threads: u64,
+    pub(crate) options: Options,
+    /// Frames of each thread.
+    pub(crate) frames: u64,
+    /// One of so many appends is waited for.
+    pub(crate) waits: u64,
+    pub(crate) last_act: LastAct,
+    frame_bytes: usize,
+}
+
+impl Run {
+    pub(crate) fn of(seed: u64) -> Self {
+        let mut dice = Dice::new(seed ^ 0x72_756e);
+        let segment_bytes = [16, 32, 64][usize_of(dice.below(3))] * 1024;
+        let sync = match dice.below(4) {
+            0 => Sync::EveryCommit,
+            1 => Sync::Interval(Duration::from_millis(1 + dice.below(5))),
+            _ => Sync::OnRequest,
+        };
+        let unproven = usize_of(1 + dice.below(8));
+        let threads = [1, 1, 2, 4][usize_of(dice.below(4))];
+        Self {
+            seed,
+            threads,
+            options: Options::new().segment_bytes(segment_bytes).sync(sync).unproven_segments_max(unproven),
+            frames: 1 + dice.below(120) / threads,
+            waits: 1 + dice.below(20),
+            last_act: if dice.below(3) == 0 { LastAct::Close } else { LastAct::Stay },
+            frame_bytes: usize_of(segment_bytes - OVERHEAD_BYTES),
+        }
+    }
+
+    /// The numbers of the records of each frame of a thread, frame by frame.
+    pub(crate) fn plan(&self, thread: u64) -> Plan<'_> {
+        Plan { run: self, thread, dice: Dice::new(self.seed ^ (thread + 1).wrapping_mul(0xb_a7c4)), next: 0 }
+    }
+}
+
+/// See [`Run::plan`].
+pub(crate) struct Plan<'a> {
+    run: &'a Run,
+    thread: u64,
+    dice: Dice,
+    next: u64,
+}
+
+impl Iterator for Plan<'_> {
+    type Item = Vec<Sample>;
+
+    fn next(&mut self) -> Option<Vec<Sample>> {
+        let wanted = match self.dice.below(8) {
+            0..=3 => 1,
+            4..=6 => 1 + self.dice.below(8),
+            _ => 1 + self.dice.below(60),
+        };
+        let (mut frame, mut bytes) = (Vec::new(), 0);
+        for number in self.next..self.next + wanted {
+            let sample = Sample::of(Identity { run: self.run.seed, thread: self.thread, number });
+            bytes += sample.bytes();
+            if bytes > self.run.frame_bytes && !frame.is_empty() {
+                break;
+            }
+            frame.push(sample);
+        }
+        self.next += u64::try_from(frame.len()).expect("small");
+        Some(frame)
+    }
+}
+
+pub(crate) fn usize_of(number: u64) -> usize {
+    usize::try_from(number).expect("a small number")
+}

@@ -1,0 +1,8 @@
+//! The commands, one file each: its arguments, what it does, what it prints.
+
+pub(crate) mod dump;
+pub(crate) mod import;
+pub(crate) mod info;
+pub(crate) mod ls;
+pub(crate) mod segment;
+pub(crate) mod verify;

@@ -1,0 +1,122 @@
+//! `esker dump`: the records of a log, one a line.
+//!
+//! Guarantees:
+//! 1. What lies before damage is printed, then the damage is reported: never is a record left out in silence.
+//! 2. Beside a writer it ends: with what was visible when it began.
+
+mod range;
+mod show;
+
+use std::path::PathBuf;
+
+use esker::{Attached, RecordRef};
+
+use crate::failure::Failure;
+use crate::output::Output;
+use range::{Bound, Range};
+use show::Show;
+
+const JSON_HELP: &str = "Print one JSON object a record: v offset time event_time key headers topic tombstone payload. \
+    What is not UTF-8 comes as key_hex, payload_hex, [name, {\"value_hex\": ...}]; the payload of a tombstone is null";
+
+/// Print the records of a log
+///
+/// A line a record: offset, append time, key, payload. Changes nothing, also while a writer is at work.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Directory of the log
+    dir: PathBuf,
+    /// First record: an offset, or the first appended at or after a time (RFC 3339)
+    #[arg(long, value_name = "OFFSET|TIME")]
+    from: Option<Bound>,
+    /// Where to end, itself left out: an offset or a time
+    #[arg(long, value_name = "OFFSET|TIME")]
+    to: Option<Bound>,
+    /// Print at most this many records
+    #[arg(short = 'n', value_name = "N")]
+    count: Option<u64>,
+    /// Newest first
+    #[arg(long)]
+    reverse: bool,
+    /// Only records with this key
+    #[arg(long, value_name = "K")]
+    key: Option<String>,
+    /// Print payloads as they are, each with a newline
+    #[arg(long, conflicts_with = "json")]
+    payload: bool,
+    #[arg(long, help = JSON_HELP)]
+    json: bool,
+}
+
+pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Result<(), Failure> {
+    let attached = Attached::open(&arguments.dir)?;
+    let mut printer = Printer {
+        left: arguments.count.unwrap_or(u64::MAX),
+        key: arguments.key.as_deref().map(str::as_bytes),
+        show: Show::chosen(arguments),
+        output,
+    };
+    if printer.left == 0 {
+        return Ok(());
+    }
+    let range = Range::find(&attached, arguments.from, arguments.to);
+    if arguments.reverse { backward(&attached, &range, &mut printer) } else { forward(&attached, &range, &mut printer) }
+}
+
+fn forward(attached: &Attached, range: &Range, printer: &mut Printer<'_>) -> Result<(), Failure> {
+    let mut reader = attached.reader();
+    range.seek_start(&mut reader)?;
+    while reader.offset() < range.end {
+        let Some(batch) = reader.poll()? else { break };
+        for record in &batch {
+            if range.is_over(&record) || printer.take(&record)? == Next::Enough {
+                return Ok(());
+            }
+        }
+    }
+    range.check_end(attached)
+}
+
+fn backward(attached: &Attached, range: &Range, printer: &mut Printer<'_>) -> Result<(), Failure> {
+    let mut reader = attached.reader();
+    let start = range.start_offset(attached)?;
+    range.seek_end(&mut reader)?;
+    while reader.offset() > start {
+        let Some(batch) = reader.poll_back()? else { break };
+        for record in batch.iter_back().filter(|record| !range.is_over(record)) {
+            if record.offset() < start {
+                break;
+            }
+            if printer.take(&record)? == Next::Enough {
+                return Ok(());
+            }
+        }
+    }
+    range.check_end(attached)
+}
+
+/// Whether to go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    More,
+    Enough,
+}
+
+/// Prints records that are wanted, until there were enough.
+struct Printer<'a> {
+    left: u64,
+    key: Option<&'a [u8]>,
+    show: Show,
+    output: &'a mut Output,
+}
+
+impl Printer<'_> {
+    fn take(&mut self, record: &RecordRef<'_>) -> Result<Next, Failure> {
+        if self.key.is_some() && self.key != record.key() {
+            return Ok(Next::More);
+        }
+        self.show.print(record, self.output)?;
+        self.left = self.left.saturating_sub(1);
+        Ok(if self.left == 0 { Next::Enough } else { Next::More })
+    }
+}

@@ -1,0 +1,118 @@
+//! `esker info`: what a log is, from where to where it goes, and who writes it.
+
+use std::path::PathBuf;
+
+use esker::{Attached, SegmentInfo, Timestamp};
+use serde_json::{Value, json};
+
+use crate::failure::Failure;
+use crate::output::Output;
+use crate::text::Sizes;
+use crate::time;
+
+const JSON_HELP: &str = "Print one JSON object: v store_id format epoch start visible durable records bytes segments \
+    first_time last_time writer_pid clean";
+
+/// Show what a log is: identity, offsets, sizes, times, writer
+///
+/// Changes nothing, also while a writer is at work.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Directory of the log
+    dir: PathBuf,
+    #[arg(long, help = JSON_HELP)]
+    json: bool,
+    #[command(flatten)]
+    sizes: Sizes,
+}
+
+pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Result<(), Failure> {
+    let attached = Attached::open(&arguments.dir)?;
+    let about = About::of(&attached)?;
+    if arguments.json {
+        output.json(&about.json(&attached))?;
+    } else {
+        output.pairs(&about.pairs(&attached, arguments.sizes))?;
+    }
+    // What can be read was shown; that an open for writing would refuse must not look like a clean end.
+    attached.refusal().map_or(Ok(()), |refusal| Err(refusal.into()))
+}
+
+/// What changes while a writer is at work, taken so that it fits together.
+struct About {
+    durable: u64,
+    visible: u64,
+    records: u64,
+    bytes: u64,
+    segments: usize,
+    first_time: Option<Timestamp>,
+    last_time: Option<Timestamp>,
+}
+
+impl About {
+    fn of(attached: &Attached) -> Result<Self, Failure> {
+        // Durable first: it must not overtake what is then said to be visible.
+        let durable = attached.durable().get();
+        let segments = attached.segments()?;
+        let sum = |of: fn(&SegmentInfo) -> u64| segments.iter().map(of).fold(0, u64::saturating_add);
+        // The segment that is appended to is never rewritten: its records are dense.
+        let visible = segments.last().map_or(0, |last| last.base_offset.after(last.records).get());
+        Ok(Self {
+            durable,
+            visible,
+            records: sum(|segment| segment.records),
+            bytes: sum(|segment| segment.bytes),
+            segments: segments.len(),
+            first_time: segments.iter().find_map(|segment| segment.first_time),
+            last_time: segments.iter().filter_map(|segment| segment.last_time).max(),
+        })
+    }
+
+    fn json(&self, attached: &Attached) -> Value {
+        json!({
+            "v": 1,
+            "store_id": attached.store_id().to_string(),
+            "format": attached.format_version(),
+            "epoch": attached.epoch().counter,
+            "start": attached.start().get(),
+            "visible": self.visible,
+            "durable": self.durable,
+            "records": self.records,
+            "bytes": self.bytes,
+            "segments": self.segments,
+            "first_time": self.first_time.map(time::exact),
+            "last_time": self.last_time.map(time::exact),
+            "writer_pid": attached.writer().flatten(),
+            "clean": attached.is_clean(),
+        })
+    }
+
+    fn pairs(&self, attached: &Attached, sizes: Sizes) -> Vec<(&'static str, String)> {
+        let writer = match attached.writer() {
+            Some(Some(pid)) => format!("process {pid}"),
+            Some(None) => "a process that left no id".to_owned(),
+            None => "none".to_owned(),
+        };
+        let end = match (attached.writer(), attached.refusal(), attached.is_clean()) {
+            (Some(_), _, _) => "being written",
+            (None, Some(_), _) => "damaged; run 'esker verify'",
+            (None, None, true) => "clean",
+            (None, None, false) => "not closed; the next open for writing recovers",
+        };
+        vec![
+            ("store", attached.store_id().to_string()),
+            ("format", attached.format_version().to_string()),
+            ("epoch", attached.epoch().to_string()),
+            ("start", attached.start().to_string()),
+            ("visible", self.visible.to_string()),
+            ("durable", self.durable.to_string()),
+            ("records", self.records.to_string()),
+            ("size", sizes.show(self.bytes)),
+            ("segments", self.segments.to_string()),
+            ("first time", time::or_dash(self.first_time)),
+            ("last time", time::or_dash(self.last_time)),
+            ("writer", writer),
+            ("end", end.to_owned()),
+        ]
+    }
+}
