@@ -3,11 +3,7 @@
 //! One thread appends 10,000 real events (New York, January 2013; see `data/README.md`) in small batches, while another
 //! reads them back as they become visible. What it read becomes two views, each fed one event at a time: delays per
 //! airline, and the last event per aircraft. At the end everything is made durable, and what was read must be what was
-//! appended, byte for byte; if not, the exit code is 1.
-//!
-//! ```sh
-//! cargo run --release --example flight_board
-//! ```
+//! appended, byte for byte; if not, the exit code is 1. Run: `cargo run --release --example flight_board`.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
@@ -25,12 +21,14 @@ const SAMPLE: &str = include_str!("data/flights-2013-01-sample.jsonl");
 const BATCH_EVENTS: usize = 50;
 /// If nothing comes for so long, the writer has failed.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Aircraft on the board.
 const BOARD_ROWS: usize = 12;
 /// A departure later than this counts as late.
 const LATE_MINUTES: i32 = 15;
 /// Length of a bar that says: half of all departures were late.
 const BAR_CELLS: usize = 24;
+const AIRLINES: &str = "9E Endeavor Air, AA American Airlines, AS Alaska Airlines, B6 JetBlue Airways, \
+    DL Delta Air Lines, EV ExpressJet, F9 Frontier Airlines, FL AirTran Airways, HA Hawaiian Airlines, MQ Envoy Air, \
+    OO SkyWest Airlines, UA United Air Lines, US US Airways, VX Virgin America, WN Southwest Airlines, YV Mesa Airlines";
 const DIM: &str = "2";
 const BOLD: &str = "1";
 const AMBER: &str = "33";
@@ -61,33 +59,22 @@ fn run() -> Result<()> {
     });
     let (appended, read) = (appended?, read?);
     let run_time = started.elapsed();
-
-    let before_sync = log.durable();
-    let syncing = Instant::now();
     log.sync()?;
-    let totals = Totals { appended, run_time, before_sync, sync_time: syncing.elapsed() };
 
-    let text = render(&log, &read, &totals)?;
+    let mut page = format!("\n  {}\n", paint(BOLD, "FLIGHT BOARD    New York EWR JFK LGA    January 2013"));
+    render_delays(&mut page, &read.delays)?;
+    render_board(&mut page, &read.board)?;
+    render_totals(&mut page, &log, &appended, &read, run_time)?;
     log.close()?;
     folder.close()?;
-    match io::stdout().write_all(text.as_bytes()) {
+    match io::stdout().write_all(page.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(()),
     }
 }
 
-struct Totals {
-    appended: Appended,
-    /// From before the first append until the last event was read.
-    run_time: Duration,
-    /// The durable line before the sync at the end.
-    before_sync: Offset,
-    sync_time: Duration,
-}
-
 // --- The writer ---
 
-/// What the appender did.
 struct Appended {
     events: u64,
     batches: u32,
@@ -149,62 +136,49 @@ fn read_back(log: &Log) -> Result<ReadBack> {
 
 /// The record must be the line that was appended, with the key and the time that were taken from it.
 fn verify(record: &RecordRef, event: &Event, line: Option<&str>) -> Result<()> {
-    let offset = record.offset();
-    if line.map(str::as_bytes) != Some(record.payload()) {
-        return Err(format!("offset {offset}: the payload read is not the line appended").into());
+    let same = line.map(str::as_bytes) == Some(record.payload())
+        && record.key() == event.tail.as_deref().map(str::as_bytes)
+        && record.event_time() == Some(event.time);
+    if same {
+        Ok(())
+    } else {
+        Err(format!("offset {}: what was read is not what was appended", record.offset()).into())
     }
-    if record.key() != event.tail.as_deref().map(str::as_bytes) || record.event_time() != Some(event.time) {
-        return Err(format!("offset {offset}: key or event time are not those appended").into());
-    }
-    Ok(())
 }
 
 // --- Events ---
-
-/// What happened to a flight; the delay in minutes, negative if early.
-#[derive(Clone, Copy)]
-enum Happening {
-    Departed(i32),
-    Arrived(i32),
-    Cancelled,
-}
 
 /// One line of the sample.
 struct Event {
     /// As in the line: `2013-01-01T05:17:00`.
     at: String,
     time: Timestamp,
-    happening: Happening,
+    /// `departed`, `arrived` or `cancelled`.
+    what: String,
     /// Tail number of the aircraft, where there is one.
     tail: Option<String>,
     flight: String,
     origin: String,
     dest: String,
+    /// In minutes, negative if early; none if cancelled.
+    delay: Option<i32>,
 }
 
 impl Event {
     fn parse(line: &[u8]) -> Result<Self> {
         let line: Value = serde_json::from_slice(line)?;
         let data = &line["data"];
-        let text = |value: &Value, name: &str| {
-            value[name].as_str().map(str::to_owned).ok_or_else(|| format!("no string {name:?} in {line}"))
-        };
-        let delay = || data["delay_min"].as_i64().ok_or_else(|| format!("no number \"delay_min\" in {line}"));
-        let happening = match line["type"].as_str() {
-            Some("FlightDeparted") => Happening::Departed(delay()?.try_into()?),
-            Some("FlightArrived") => Happening::Arrived(delay()?.try_into()?),
-            Some("FlightCancelled") => Happening::Cancelled,
-            _ => return Err(format!("unknown type in {line}").into()),
-        };
-        let at = text(&line, "at")?;
+        let text = |value: &Value| value.as_str().map(str::to_owned).ok_or_else(|| format!("not an event: {line}"));
+        let at = text(&line["at"])?;
         Ok(Self {
-            time: timestamp(&at).ok_or_else(|| format!("no time in {line}"))?,
+            time: timestamp(&at).ok_or_else(|| format!("no time: {line}"))?,
             at,
-            happening,
+            what: text(&line["type"])?.trim_start_matches("Flight").to_lowercase(),
             tail: line["key"].as_str().map(str::to_owned),
-            flight: text(data, "flight")?,
-            origin: text(data, "origin")?,
-            dest: text(data, "dest")?,
+            flight: text(&data["flight"])?,
+            origin: text(&data["origin"])?,
+            dest: text(&data["dest"])?,
+            delay: data["delay_min"].as_i64().map(i32::try_from).transpose()?,
         })
     }
 
@@ -215,10 +189,6 @@ impl Event {
             Some(tail) => record.key(tail),
             None => record,
         }
-    }
-
-    fn carrier(&self) -> &str {
-        self.flight.get(..2).unwrap_or(&self.flight)
     }
 }
 
@@ -250,11 +220,12 @@ struct Delays {
 
 impl DelayTable {
     fn see(&mut self, event: &Event) {
-        let delays = self.carriers.entry(event.carrier().to_owned()).or_default();
-        match event.happening {
-            Happening::Departed(minutes) => delays.minutes.push(minutes),
-            Happening::Cancelled => delays.cancelled += 1,
-            Happening::Arrived(_) => {}
+        let carrier = event.flight.get(..2).unwrap_or(&event.flight);
+        let delays = self.carriers.entry(carrier.to_owned()).or_default();
+        match (event.what.as_str(), event.delay) {
+            ("departed", Some(minutes)) => delays.minutes.push(minutes),
+            ("cancelled", _) => delays.cancelled += 1,
+            _ => {}
         }
     }
 }
@@ -284,16 +255,7 @@ fn paint(style: &str, text: &str) -> String {
 
 /// The heading of a part, with a rule below.
 fn heading(page: &mut String, text: &str) -> std::fmt::Result {
-    writeln!(page, "\n  {}\n  {}", paint(BOLD, text), paint(DIM, &"─".repeat(96)))
-}
-
-fn render(log: &Log, read: &ReadBack, totals: &Totals) -> Result<String> {
-    let mut page = String::new();
-    writeln!(page, "\n  {}", paint(BOLD, "FLIGHT BOARD    New York EWR JFK LGA    January 2013"))?;
-    render_delays(&mut page, &read.delays)?;
-    render_board(&mut page, &read.board)?;
-    render_totals(&mut page, log, read, totals)?;
-    Ok(page)
+    writeln!(page, "\n  {}\n  {}", paint(BOLD, text), paint(DIM, &"─".repeat(98)))
 }
 
 fn render_delays(page: &mut String, table: &DelayTable) -> Result<()> {
@@ -304,8 +266,7 @@ fn render_delays(page: &mut String, table: &DelayTable) -> Result<()> {
     for (code, delays) in rows {
         all.cancelled += delays.cancelled;
         all.minutes.extend(&delays.minutes);
-        let name = format!("{code} {}", airline(code));
-        writeln!(page, "  {}", delays.row(&name)?)?;
+        writeln!(page, "  {}", delays.row(airline(code))?)?;
     }
     writeln!(page, "  {}", paint(BOLD, &all.row("All airlines")?))?;
     let note = format!("delay at departure in minutes; late: more than {LATE_MINUTES} min; a full bar is one in two");
@@ -326,11 +287,11 @@ impl Delays {
         let middle = [(departed - 1) / 2, departed / 2].map(|index| sorted.get(index).copied().unwrap_or(0));
         let median = f64::from(middle.iter().sum::<i32>()) / 2.0;
         let average = f64::from(sorted.iter().sum::<i32>()) / f64::from(u32::try_from(departed)?);
-        let late_percent = f64::from(u32::try_from(late * 1000 / departed)?) / 10.0;
+        let late_percent = 100.0 * f64::from(u32::try_from(late)?) / f64::from(u32::try_from(departed)?);
         let eighths = (late * BAR_CELLS * 2 * 8 / departed).min(BAR_CELLS * 8);
         let part = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"][eighths % 8];
         let bar = paint(AMBER, &format!("{}{part}", "█".repeat(eighths / 8)));
-        let (flights, cancelled) = (self.flights(), self.cancelled);
+        let (flights, cancelled) = (grouped(&self.flights()), self.cancelled);
         Ok(format!("{name:<24} {flights:>7} {cancelled:>10} {average:>9.1} {median:>9.1} {late_percent:>7.1}%  {bar}"))
     }
 }
@@ -340,75 +301,49 @@ fn render_board(page: &mut String, board: &Board) -> Result<()> {
     let mut latest: Vec<_> = board.aircraft.iter().collect();
     latest.sort_by_key(|(_, (offset, _))| std::cmp::Reverse(*offset));
     for (tail, (_, event)) in latest.iter().take(BOARD_ROWS) {
-        let (what, delay) = match event.happening {
-            Happening::Departed(minutes) => ("departed", Some(minutes)),
-            Happening::Arrived(minutes) => ("arrived", Some(minutes)),
-            Happening::Cancelled => ("cancelled", None),
-        };
-        let (style, delay) = match delay {
+        let (style, delay) = match event.delay {
             None => (RED, String::new()),
             Some(0) => ("", "on time".to_owned()),
             Some(minutes) => (if minutes > LATE_MINUTES { AMBER } else { "" }, format!("{minutes:+} min")),
         };
-        let Event { at, flight, origin, dest, .. } = event;
+        let Event { at, what, flight, origin, dest, .. } = event;
         let (day, time) = (at.get(..10).unwrap_or(at), at.get(11..16).unwrap_or(""));
         let row = format!("{tail:<11} {what:<13} {flight:<10} {origin} →  {dest}    {day} {time}  {delay:>9}");
         writeln!(page, "  {}", paint(style, &row))?;
     }
-    let note = format!("the latest {} of {} aircraft", latest.len().min(BOARD_ROWS), grouped(latest.len()));
+    let note = format!("the latest {} of {} aircraft", latest.len().min(BOARD_ROWS), grouped(&latest.len()));
     writeln!(page, "  {}", paint(DIM, &note))?;
     Ok(())
 }
 
-fn render_totals(page: &mut String, log: &Log, read: &ReadBack, totals: &Totals) -> Result<()> {
-    let Totals { appended, run_time, before_sync, sync_time } = totals;
-    let rate = |time: &Duration| grouped(u128::from(appended.events) * 1_000_000_000 / time.as_nanos().max(1));
-    let [events, read_events] = [appended.events, read.events].map(grouped);
-    let stats = log.stats();
+fn render_totals(page: &mut String, log: &Log, appended: &Appended, read: &ReadBack, run_time: Duration) -> Result<()> {
     heading(page, "the log")?;
-    let batches = appended.batches;
-    writeln!(page, "  appended    {events} events in {batches} batches of up to {BATCH_EVENTS}")?;
-    let (polls, behind) = (read.polls, grouped(read.behind_max));
+    let (events, batches) = (grouped(&appended.events), appended.batches);
+    writeln!(page, "  appended    {events} events in {batches} frames of up to {BATCH_EVENTS}")?;
+    let (read_events, polls, behind) = (grouped(&read.events), read.polls, grouped(&read.behind_max));
     writeln!(page, "  read back   {read_events} events in {polls} polls, never more than {behind} behind the writer")?;
     writeln!(page, "  verified    every payload, key and event time read is the one appended")?;
-    let (payload, bytes) = (grouped(read.bytes), grouped(stats.bytes));
-    writeln!(page, "  bytes       {payload} of payload, {bytes} in the log, {} segments", stats.segments)?;
-    let (whole, calls) = (rate(run_time), rate(&appended.append_time));
-    writeln!(page, "  time        {run_time:.1?} with parsing on both sides: {whole} events/s")?;
-    writeln!(page, "              {:.1?} of it inside of append: {calls} events/s", appended.append_time)?;
-    let (visible, durable) = (log.visible(), log.durable());
-    writeln!(
-        page,
-        "  durable     offset {durable} of {visible}, after a sync of {sync_time:.1?}; before it {before_sync}"
-    )?;
+    let stats = log.stats();
+    let (payload, stored, segments) = (grouped(&read.bytes), grouped(&stats.bytes), stats.segments);
+    writeln!(page, "  bytes       {payload} of payload, {stored} in the log, in {segments} segments")?;
+    let rate = |time: Duration| grouped(&(u128::from(appended.events) * 1_000_000_000 / time.as_nanos().max(1)));
+    writeln!(page, "  time        {run_time:.1?} with parsing on both sides: {} events/s", rate(run_time))?;
+    let append_time = appended.append_time;
+    writeln!(page, "              {append_time:.1?} of it in the append calls: {} events/s", rate(append_time))?;
+    let (visible, durable) = (grouped(&log.visible()), grouped(&log.durable()));
+    let (syncs, sync_time) = (stats.syncs, stats.sync_time);
+    writeln!(page, "  durable     {durable} of {visible} visible events, by {syncs} syncs in {sync_time:.1?}")?;
     Ok(())
 }
 
 /// `1234567` as `1,234,567`.
-fn grouped(number: impl ToString) -> String {
+fn grouped(number: &impl ToString) -> String {
     let digits = number.to_string();
     let groups: Vec<&str> = digits.as_bytes().rchunks(3).rev().filter_map(|g| std::str::from_utf8(g).ok()).collect();
     groups.join(",")
 }
 
+/// The label of a carrier: code and name.
 fn airline(code: &str) -> &str {
-    match code {
-        "9E" => "Endeavor Air",
-        "AA" => "American Airlines",
-        "AS" => "Alaska Airlines",
-        "B6" => "JetBlue Airways",
-        "DL" => "Delta Air Lines",
-        "EV" => "ExpressJet",
-        "F9" => "Frontier Airlines",
-        "FL" => "AirTran Airways",
-        "HA" => "Hawaiian Airlines",
-        "MQ" => "Envoy Air",
-        "OO" => "SkyWest Airlines",
-        "UA" => "United Air Lines",
-        "US" => "US Airways",
-        "VX" => "Virgin America",
-        "WN" => "Southwest Airlines",
-        "YV" => "Mesa Airlines",
-        _ => "",
-    }
+    AIRLINES.split(", ").find(|airline| airline.starts_with(code)).unwrap_or(code)
 }

@@ -110,7 +110,7 @@ mod tests {
             record_count: 3,
             header_checksum: 0,
         };
-        header.encode(seed, position)
+        header.encode(seed, position).to_bytes()
     }
 
     #[test]

@@ -1,17 +1,19 @@
 //! What is in the directory, and which files form the log: the chain.
 //!
 //! Guarantees:
-//! 1. Nothing is changed: files are opened for reading, only their headers are read.
+//! 1. Nothing is changed: files are opened for reading, only their headers are read, and frames above a broken link.
 //! 2. The chain is the newest valid header and all its predecessors, each matched by number and incarnation.
 //! 3. A broken link at or above the durable line drops the newer part; one below it is corruption.
 
 use std::sync::Arc;
 
+use super::window::{Scan, Store};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::anchor::Anchor;
 use crate::format::header::{self, Link, SegmentHeader};
 use crate::format::{self, ANCHOR_BYTES, FRAMES_START, Fault};
 use crate::platform::{Access, Disk, File};
+use crate::segment::walk::Frames;
 use crate::types::{Line, Offset, Place, index};
 
 pub(crate) const ANCHOR_NAME: &str = "anchor";
@@ -65,17 +67,17 @@ pub(crate) fn survey(disk: &dyn Disk) -> Result<Survey> {
 }
 
 fn look(disk: &dyn Disk) -> Result<Survey> {
+    let mut survey = Survey { files: Vec::new(), anchor: None, anchor_faults: Vec::new(), strangers: Vec::new() };
+    // Before the list: what a running writer notes later speaks of segments that this list does not have.
+    read_anchor(disk, &mut survey)?;
     let mut names = disk.list().map_err(|error| io_error(disk, "list the directory", "", error))?;
     names.sort();
-    let mut survey = Survey { files: Vec::new(), anchor: None, anchor_faults: Vec::new(), strangers: Vec::new() };
     for name in names {
         if let Some(number) = format::segment_number(&name) {
             // A file may vanish between listing and opening, when a writer is at work.
             if let Some(file) = segment_file(disk, &name, number)? {
                 survey.files.push(file);
             }
-        } else if name == ANCHOR_NAME {
-            read_anchor(disk, &mut survey)?;
         } else if !OWN_NAMES.contains(&name.as_str()) {
             survey.strangers.push(name);
         }
@@ -103,7 +105,10 @@ fn segment_file(disk: &dyn Disk, name: &str, number: u64) -> Result<Option<Segme
 
 fn read_anchor(disk: &dyn Disk, survey: &mut Survey) -> Result<()> {
     let read_error = |error| io_error(disk, "read the anchor", ANCHOR_NAME, error);
-    let file = disk.open(ANCHOR_NAME, Access::Read).map_err(read_error)?;
+    let file = match disk.open(ANCHOR_NAME, Access::Read) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        file => file.map_err(read_error)?,
+    };
     let mut bytes = [0; ANCHOR_BYTES];
     file.read_at(&mut bytes, 0).map_err(read_error)?;
     for slot in Anchor::decode(&bytes) {
@@ -177,6 +182,7 @@ impl Survey {
                     return Ok(chain);
                 }
                 Err(broken) => {
+                    let durable = self.durable_with(disk, &broken.followed)?.place;
                     if durable > Place::new(broken.number, FRAMES_START) {
                         let text = format!("segment {} is missing or replaced: {}", broken.number, broken.cause);
                         return Err(corrupt(text).at_path(disk.directory().join(&broken.named_by)));
@@ -195,6 +201,19 @@ impl Survey {
         Ok(Vec::new())
     }
 
+    /// The durable line with what frames of these segments carry: marks above a broken link count too.
+    fn durable_with(&self, disk: &dyn Disk, members: &[Member]) -> Result<Line> {
+        let mut durable = self.durable();
+        for member in members {
+            let frames = Frames::new(&member.header, member.limit());
+            let store = Store::File(Arc::clone(&member.file));
+            let mut scan = Scan::new(store, frames, FRAMES_START, member.header.first_offset, member.limit());
+            let counted = scan.count_on(&mut durable);
+            counted.map_err(|error| io_error(disk, "read the segment", &member.name, error))?;
+        }
+        Ok(durable)
+    }
+
     fn check_newest(&self, disk: &dyn Disk, newest: u64) -> Result<()> {
         match self.own_anchor() {
             Some(anchor) if anchor.segment_highest > newest => {
@@ -210,12 +229,14 @@ impl Survey {
         let mut chain = vec![member(file, header, None)];
         let mut current = *header;
         while let Some(link) = current.predecessor {
-            let (found, before) = self.linked(link, current.first_offset).map_err(|cause| BrokenLink {
-                number: link.number,
-                above: current.number,
-                named_by: format::segment_name(current.number),
-                cause,
-            })?;
+            let (found, before) = match self.linked(link, current.first_offset) {
+                Ok(linked) => linked,
+                Err(cause) => {
+                    let named_by = format::segment_name(current.number);
+                    let (number, above) = (link.number, current.number);
+                    return Err(BrokenLink { number, above, named_by, cause, followed: chain });
+                }
+            };
             chain.push(member(found, before, Some(link.end)));
             current = *before;
         }
@@ -257,6 +278,8 @@ struct BrokenLink {
     above: u64,
     named_by: String,
     cause: String,
+    /// The segments above it.
+    followed: Vec<Member>,
 }
 
 pub(crate) fn corrupt(text: impl Into<String>) -> Error {

@@ -5,6 +5,7 @@ mod durability;
 #[cfg(all(target_os = "linux", not(esker_portable)))]
 mod fork;
 mod inspect;
+#[cfg(unix)]
 mod kill;
 mod limits;
 mod property;
@@ -12,3 +13,4 @@ mod property;
 mod real_disk;
 mod recovery;
 mod support;
+mod threads;

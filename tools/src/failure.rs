@@ -37,10 +37,9 @@ impl Failure {
                 ErrorKind::Locked => 3,
                 _ => 2,
             },
-            Self::Input(_) => 2,
             // What a shell reports for a program that SIGPIPE ended.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => 141,
-            Self::Output(_) => 2,
+            Self::Input(_) | Self::Output(_) => 2,
         }
     }
 
@@ -82,7 +81,7 @@ impl fmt::Display for Failure {
             }
             Self::Input(text) | Self::Damage(text) => f.write_str(text)?,
             Self::Output(error) => {
-                write!(f, "write to standard output: {error}; free some space, or send it elsewhere")?
+                write!(f, "write to standard output: {error}; free some space, or send it elsewhere")?;
             }
         }
         match self {

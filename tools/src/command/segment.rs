@@ -41,12 +41,15 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Result<(), Failure> {
     let dissection = inspect::dissect(&arguments.file)?;
     if arguments.json {
-        output.json(&header_json(&dissection))?
+        output.json(&header_json(&dissection))?;
     } else {
-        print_header(&dissection, output)?
+        print_header(&dissection, output)?;
     }
-    let mut judge =
-        Judge { damaged: dissection.header_fault.is_some(), suspect: false, settled: dissection.end.is_some() };
+    let mut judge = Judge {
+        damaged: dissection.header_fault.is_some() && !is_spare(&dissection),
+        suspect: false,
+        settled: dissection.end.is_some(),
+    };
     for row in dissection.frames() {
         let row = row?;
         judge.take(&row);
@@ -57,6 +60,11 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Result<(), Fail
         return Err(Failure::Damage(format!("{}: {text}", arguments.file.display())));
     }
     Ok(())
+}
+
+/// Whether it was prepared and is not in use: nothing but zeros where the header goes.
+fn is_spare(dissection: &Dissection) -> bool {
+    dissection.header.iter().all(|field| field.value.replace("\\x00", "").bytes().all(|digit| digit == b'0'))
 }
 
 /// Tells damage from what may be a torn tail, as far as one file shows.
