@@ -227,7 +227,7 @@ impl Kind {
 
 /// Where the frame after one that ends at `end` begins.
 #[inline]
-pub(crate) fn align(end: u64) -> u64 {
+pub(crate) const fn align(end: u64) -> u64 {
     end.saturating_add(FRAME_ALIGNMENT - 1) & !(FRAME_ALIGNMENT - 1)
 }
 

@@ -43,7 +43,7 @@ pub use stats::Stats;
 pub use ticket::Ticket;
 
 pub(crate) use decide::decide;
-pub(crate) use survey::{ANCHOR_NAME, SegmentFile, Survey, survey};
+pub(crate) use survey::{ANCHOR_NAME, SegmentFile, Survey, open_segment, survey};
 pub(crate) use window::{Scan, Scanned, Store};
 
 use self::core::{Core, frame_bytes};

@@ -7,15 +7,13 @@
 //! 3. What does not fit is looked at again before it is believed: a writer may be at work.
 //! 4. Only a header that a later program may have written is an error.
 
-use std::sync::Arc;
-
 use super::{Finding, FindingClass};
 use crate::checksum;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::header::{self, Link, SegmentHeader};
 use crate::format::{FRAMES_START, Fault, SEGMENT_BYTES_MAX, VERSION, segment_header, segment_name};
-use crate::log::{ANCHOR_NAME, SegmentFile, Survey};
-use crate::platform::{Disk, File};
+use crate::log::{ANCHOR_NAME, SegmentFile, Survey, open_segment};
+use crate::platform::Disk;
 use crate::types::{Line, Place, StoreId};
 
 /// How often a directory that does not fit together is looked at.
@@ -27,7 +25,6 @@ pub(super) struct Piece {
     pub(super) name: String,
     pub(super) header: SegmentHeader,
     pub(super) source: Source,
-    pub(super) file: Arc<dyn File>,
     pub(super) length: u64,
     /// Where its successor says that it ends.
     pub(super) end: Option<u64>,
@@ -74,15 +71,7 @@ impl Piece {
     }
 
     fn stored(file: &SegmentFile, header: &SegmentHeader, end: Option<u64>) -> Self {
-        Self {
-            name: file.name.clone(),
-            header: *header,
-            source: Source::Stored,
-            file: Arc::clone(&file.file),
-            length: file.length,
-            end,
-            gap: None,
-        }
+        Self { name: file.name.clone(), header: *header, source: Source::Stored, length: file.length, end, gap: None }
     }
 
     /// A segment without header of its own, before `next`, which has `link`.
@@ -212,7 +201,8 @@ fn refuse_unknown(disk: &dyn Disk, survey: &mut Survey) -> Result<()> {
         }
         let path = disk.directory().join(&file.name);
         let mut bytes = [0; header::BYTES];
-        file.file.read_at(&mut bytes, 0).map_err(|error| Error::io("read the segment header", error).at_path(&path))?;
+        let opened = open_segment(disk, &file.name)?;
+        opened.read_at(&mut bytes, 0).map_err(|error| Error::io("read the segment header", error).at_path(&path))?;
         if !sums_with_known_version(&bytes) {
             return Err(Error::new(ErrorKind::Incompatible, fault.to_string())
                 .at_path(path)

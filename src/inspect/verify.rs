@@ -13,7 +13,7 @@ use super::progress::{Progress, Told};
 use super::{Finding, FindingClass, Verification};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{FRAMES_START, Fault, align};
-use crate::log::{Scan, Scanned, Store};
+use crate::log::{Scan, Scanned, Store, open_segment};
 use crate::platform::Disk;
 use crate::segment::walk::Frames;
 use crate::types::{Line, Offset, Place};
@@ -80,15 +80,16 @@ fn durable_line(disk: &dyn Disk, chain: &Chain) -> Result<Line> {
         } else {
             (FRAMES_START, piece.header.first_offset)
         };
-        let counted = scan_of(piece, piece.header.first_offset, position, offset).count_on(&mut durable);
+        let counted = scan_of(disk, piece, piece.header.first_offset, position, offset)?.count_on(&mut durable);
         counted.map_err(|error| read_error(disk, piece, error))?;
     }
     Ok(durable)
 }
 
-fn scan_of(piece: &Piece, first_offset: Offset, position: u64, offset: Offset) -> Scan {
+fn scan_of(disk: &dyn Disk, piece: &Piece, first_offset: Offset, position: u64, offset: Offset) -> Result<Scan> {
     let frames = Frames { first_offset, ..Frames::new(&piece.header, piece.limit()) };
-    Scan::new(Store::File(piece.file.clone()), frames, position, offset, piece.limit())
+    let store = Store::File(open_segment(disk, &piece.name)?);
+    Ok(Scan::new(store, frames, position, offset, piece.limit()))
 }
 
 fn read_error(disk: &dyn Disk, piece: &Piece, error: std::io::Error) -> Error {
@@ -177,7 +178,7 @@ impl Check<'_, '_> {
             Source::Stored => piece.header.first_offset,
             Source::Rebuilt => self.end.offset,
         };
-        let mut scan = scan_of(piece, first_offset, FRAMES_START, first_offset);
+        let mut scan = scan_of(self.disk, piece, first_offset, FRAMES_START, first_offset)?;
         let then = loop {
             self.check_durable(piece, &scan);
             let stop = match self.settled(piece, &mut scan)? {
@@ -294,7 +295,7 @@ impl Check<'_, '_> {
         if class != FindingClass::HeaderRot {
             return Ok((class, fault.to_string()));
         }
-        let bytes = Store::File(piece.file.clone())
+        let bytes = Store::File(open_segment(self.disk, &piece.name)?)
             .load(range.start, ORIGIN_BYTES_MAX, range.end.min(piece.limit()))
             .map_err(|error| read_error(self.disk, piece, error))?;
         let Some(origin) = self.origins.find(bytes.bytes(), range.start, piece.number()) else {
@@ -335,7 +336,8 @@ impl Check<'_, '_> {
         let chain = self.chain;
         for piece in chain.pieces.iter().skip(first) {
             let first_offset = piece.header.first_offset;
-            let counted = scan_of(piece, first_offset, FRAMES_START, first_offset).count_on(&mut Line::default());
+            let mut scan = scan_of(self.disk, piece, first_offset, FRAMES_START, first_offset)?;
+            let counted = scan.count_on(&mut Line::default());
             let counted = counted.map_err(|error| read_error(self.disk, piece, error))?;
             (frames, records) = (frames.saturating_add(counted.0), records.saturating_add(counted.1));
             self.told.piece(piece.limit());

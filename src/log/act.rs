@@ -15,11 +15,11 @@ use super::catalog::{Entry, Handle};
 use super::decide::Decision;
 use super::options::{FIRST_SEGMENT_BYTES, Options, Recovery};
 use super::report::{Ending, RecoveryReport};
-use super::survey::{Survey, corrupt, holds_bytes, io_error};
+use super::survey::{SegmentFile, Survey, corrupt, holds_bytes, io_error, open_segment};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::control::SessionBody;
 use crate::format::header::{Link, SegmentHeader};
-use crate::format::{Kind, segment_name};
+use crate::format::{FRAMES_START, Kind, align, segment_name};
 use crate::platform::{Access, Disk, File, Identity};
 use crate::segment::{Blank, Body, SegmentWriter};
 use crate::types::{Epoch, Line, Offset, Place, StoreId, Timestamp, index};
@@ -27,6 +27,8 @@ use crate::types::{Epoch, Line, Offset, Place, StoreId, Timestamp, index};
 /// Room that control frames need at least for one more session: session, close, seal, some marks.
 pub(crate) const CONTROL_ROOM_MIN: u64 = 1024;
 const STORE_AGAIN_BYTES: u64 = 1 << 20;
+/// Behind the header and session frame that a segment begins with.
+const FIRST_FRAMES_END: u64 = FRAMES_START + align(36 + 40);
 
 /// A log that was opened: everything that the running log begins with.
 #[derive(Debug)]
@@ -75,7 +77,10 @@ fn create(disk: &dyn Disk, options: &Options, survey: &Survey) -> Result<Opened>
             .at_path(disk.directory())
             .next_step("choose an empty directory, or one that holds a log"));
     }
-    if let Some(file) = survey.files.iter().find(|file| file.header.is_err()) {
+    for file in survey.files.iter().filter(|file| file.header.is_err()) {
+        if is_torn_creation(disk, file)? {
+            continue;
+        }
         let cause = file.header.as_ref().err().map(ToString::to_string).unwrap_or_default();
         return Err(
             corrupt(format!("{cause}, and no other segment is there")).at_path(disk.directory().join(&file.name))
@@ -111,6 +116,14 @@ fn create(disk: &dyn Disk, options: &Options, survey: &Survey) -> Result<Opened>
     };
     let durable = line_at(&writer);
     Ok(Opened { store_id, writer, entries: vec![entry], durable, anchor: AnchorFile::new(store_id, None), report })
+}
+
+/// Whether a file is the first segment of a log whose creation never ended: nothing lies behind its header and its first
+/// session frame, which are made durable before anything else is stored.
+fn is_torn_creation(disk: &dyn Disk, file: &SegmentFile) -> Result<bool> {
+    let failed = |error| io_error(disk, "read the segment", &file.name, error);
+    let opened = open_segment(disk, &file.name)?;
+    Ok(file.number == 1 && !holds_bytes(&*opened, FIRST_FRAMES_END, file.length).map_err(failed)?)
 }
 
 /// Continues the last segment after a clean close.
@@ -280,8 +293,10 @@ fn clear(disk: &dyn Disk, survey: &Survey, chain: &[super::survey::Member]) -> R
             continue;
         }
         let failed = |attempt| move |error| io_error(disk, attempt, &file.name, error);
-        let empty = matches!(file.header, Ok(None))
-            && !holds_bytes(&*file.file, file.length).map_err(failed("read the spare segment"))?;
+        let empty = matches!(file.header, Ok(None)) && {
+            let opened = open_segment(disk, &file.name)?;
+            !holds_bytes(&*opened, 0, file.length).map_err(failed("read the spare segment"))?
+        };
         if empty {
             disk.unlink(&file.name).map_err(failed("remove the spare segment"))?;
             removed.push(file.name.clone());

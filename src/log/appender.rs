@@ -244,10 +244,11 @@ impl Core {
                 }
                 continue;
             }
-            if appender.attempts > attempts && !roomy {
+            if appender.attempts > attempts
+                && let Some(error) = appender.attempt_error.clone()
+            {
                 appender.roll_needs = None;
-                let error = appender.attempt_error.clone();
-                break Err(error.unwrap_or_else(|| Error::new(ErrorKind::OutOfSpace, "no segment could be prepared")));
+                break Err(error);
             }
             appender.roll_needs = Some(needs);
             if self.is_manual() {

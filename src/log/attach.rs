@@ -401,8 +401,15 @@ impl LogSource for Shared {
         Limit { position, sure, over: end == Some(position) }
     }
 
-    fn refresh(&self) -> Result<bool> {
+    fn refresh(&self, line: ReadLine) -> Result<bool> {
         if self.is_live() {
+            if line == ReadLine::Durable {
+                let before = self.state.lock().durable;
+                self.follow_tail()?;
+                if self.state.lock().durable > before {
+                    return Ok(true);
+                }
+            }
             return self.look_for_successor();
         }
         let state = self.state.lock();

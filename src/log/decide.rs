@@ -11,7 +11,7 @@
 //! Limit: rot in the last group, which no mark covers yet, cannot be told from a tear; [`Evidence`] is all there is.
 
 use super::report::{Cut, Evidence};
-use super::survey::{Member, Survey, corrupt, io_error};
+use super::survey::{Member, Survey, corrupt, io_error, open_segment};
 use super::window::{FoundFrame, Scan, Scanned, Store};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::control::{LINE_BYTES, SessionBody};
@@ -41,14 +41,14 @@ pub(crate) struct Decision {
 pub(crate) fn decide(disk: &dyn Disk, survey: &Survey) -> Result<Option<Decision>> {
     let chain = survey.chain(disk)?;
     let Some(newest) = chain.last() else { return Ok(None) };
-    if let Some((end, time_max)) = closed_at(survey, newest).map_err(|e| io_error(disk, "read", &newest.name, e))? {
+    if let Some((end, time_max)) = closed_at(disk, survey, newest)? {
         return Ok(Some(Decision { end, durable: end, clean: true, cut: None, time_max, scanned_bytes: 0, chain }));
     }
     Judge::new(disk, survey, chain).decide().map(Some)
 }
 
 /// The end of the log, if the anchor says that it was closed there and nothing follows.
-fn closed_at(survey: &Survey, newest: &Member) -> std::io::Result<Option<(Line, Timestamp)>> {
+fn closed_at(disk: &dyn Disk, survey: &Survey, newest: &Member) -> Result<Option<(Line, Timestamp)>> {
     let Some(anchor) = survey.own_anchor().filter(|anchor| anchor.clean) else { return Ok(None) };
     let end = anchor.durable;
     if end.place.segment != newest.header.number || newest.length < newest.header.capacity {
@@ -58,10 +58,12 @@ fn closed_at(survey: &Survey, newest: &Member) -> std::io::Result<Option<(Line, 
     let start = end.place.position.saturating_sub(close_bytes);
     let limit = newest.header.capacity;
     let frames = Frames::new(&newest.header, limit);
-    let mut scan = Scan::new(Store::File(newest.file.clone()), frames, start, end.offset, limit);
-    let Scanned::Frame(found) = scan.next()? else { return Ok(None) };
+    let mut scan = Scan::new(Store::File(open_segment(disk, &newest.name)?), frames, start, end.offset, limit);
+    let failed = |error| io_error(disk, "read the segment", &newest.name, error);
+    let Scanned::Frame(found) = scan.next().map_err(failed)? else { return Ok(None) };
     let closed = found.header.kind == Kind::Close && scan.position == end.place.position;
-    Ok((closed && matches!(scan.next()?, Scanned::Zero | Scanned::End)).then_some((end, anchor.time_max)))
+    Ok((closed && matches!(scan.next().map_err(failed)?, Scanned::Zero | Scanned::End))
+        .then_some((end, anchor.time_max)))
 }
 
 struct Judge<'a> {
@@ -146,10 +148,11 @@ impl<'a> Judge<'a> {
         Ok((member, place.position, self.durable.offset))
     }
 
-    fn scan_of(&self, member: usize, position: u64, offset: Offset) -> Scan {
+    fn scan_of(&self, member: usize, position: u64, offset: Offset) -> Result<Scan> {
         let member = &self.chain[member];
         let frames = Frames::new(&member.header, member.limit());
-        Scan::new(Store::File(member.file.clone()), frames, position, offset, member.limit())
+        let store = Store::File(open_segment(self.disk, &member.name)?);
+        Ok(Scan::new(store, frames, position, offset, member.limit()))
     }
 
     /// Scans valid frames from the durable line up to the first place that is none.
@@ -158,7 +161,7 @@ impl<'a> Judge<'a> {
         for member in begin..self.chain.len() {
             self.time_max = self.time_max.max(self.chain[member].header.time_max);
             self.first_session(member)?;
-            let mut scan = self.scan_of(member, position, offset);
+            let mut scan = self.scan_of(member, position, offset)?;
             let fault = loop {
                 match scan.next().map_err(|error| self.read_error(member, error))? {
                     Scanned::Frame(found) => self.note(member, &scan, &found),
@@ -200,7 +203,7 @@ impl<'a> Judge<'a> {
             } else {
                 (FRAMES_START, self.chain[member].header.first_offset)
             };
-            let mut scan = self.scan_of(member, start, offset);
+            let mut scan = self.scan_of(member, start, offset)?;
             let read_error = |error| self.read_error(member, error);
             if member != stop.member || scan.resync().map_err(read_error)? {
                 let mut durable = self.durable;
@@ -224,7 +227,9 @@ impl<'a> Judge<'a> {
             self.time_max = self.time_max.max(line.time_max);
         }
         if found.header.kind == Kind::Session
-            && let (Ok(session), Ok(now)) = (SessionBody::decode(frame.body), self.chain[member].file.identity())
+            && let (Ok(session), Ok(file)) =
+                (SessionBody::decode(frame.body), open_segment(self.disk, &self.chain[member].name))
+            && let Ok(now) = file.identity()
         {
             self.session = Some((session, now));
         }
@@ -233,7 +238,7 @@ impl<'a> Judge<'a> {
     /// Every segment begins with a session frame, which the scan may have begun behind.
     fn first_session(&mut self, member: usize) -> Result<()> {
         let first_offset = self.chain[member].header.first_offset;
-        let mut scan = self.scan_of(member, FRAMES_START, first_offset);
+        let mut scan = self.scan_of(member, FRAMES_START, first_offset)?;
         let kind = self.last_kind;
         if let Scanned::Frame(found) = scan.next().map_err(|error| self.read_error(member, error))?
             && found.header.kind == Kind::Session

@@ -37,6 +37,8 @@ pub(crate) struct Durability {
     /// Counts syncs; its parity says on which condition variable the running one's waiters wait.
     round: usize,
     poison: Option<Error>,
+    /// Set once the log is closed, and nothing more will become visible or durable.
+    closed: bool,
     /// The line that the last mark carries.
     marked: Place,
     pub(crate) stats: SyncStats,
@@ -56,6 +58,7 @@ impl Durability {
             leader: Leader::Nobody,
             round: 0,
             poison: None,
+            closed: false,
             marked: durable.place,
             stats: SyncStats::default(),
         }
@@ -307,6 +310,7 @@ impl Core {
 
     /// Lets everybody go who waits, and the directory.
     fn release(&self) {
+        self.durability.lock().closed = true;
         self.rolled.notify_all();
         self.visible_moved.notify();
         self.durable_moved.notify();
@@ -320,7 +324,7 @@ impl Core {
 
     /// Why there will be nothing more to read: closed, or poisoned.
     pub(crate) fn ended(&self) -> Option<Error> {
-        let poison = self.durability.lock().poison().cloned();
-        poison.or_else(|| self.appender.lock().refusal.as_ref().map(|_| closed()))
+        let durability = self.durability.lock();
+        durability.poison().cloned().or_else(|| durability.closed.then(closed))
     }
 }

@@ -66,7 +66,7 @@ pub(crate) trait LogSource: Send + Sync {
     /// For a reader at `place`: up to where its segment may be read.
     fn limit(&self, place: Place, view: &View, line: ReadLine) -> Limit;
     /// Looks for what came since, where nobody tells. `true`: there is more.
-    fn refresh(&self) -> Result<bool> {
+    fn refresh(&self, _line: ReadLine) -> Result<bool> {
         Ok(false)
     }
     /// Blocks until something moved that a reader at `place` may want to see, at most for `timeout`.
@@ -199,7 +199,7 @@ impl Reader {
                 }
             }
             if !limit.over || self.place.position < limit.position {
-                if self.source.refresh()? {
+                if self.source.refresh(self.line)? {
                     continue;
                 }
                 return Ok(None);

@@ -92,29 +92,28 @@ impl LogSource for Core {
     }
 
     fn wait(&self, place: Place, line: ReadLine, timeout: Duration) {
-        match self.line_shown(line) {
+        // The ticket comes first: whatever is not seen by the looks that follow changes the generation after it.
+        let (wake, ticket) = match self.line_shown(line) {
             ReadLine::Visible => {
                 let mut appender = self.appender.lock();
-                if appender.tail().place > place || appender.refusal.is_some() {
+                let ticket = self.visible_moved.ticket();
+                if appender.tail().place > place {
                     return;
                 }
                 appender.readers_wait = Waiting::Somebody;
-                let ticket = self.visible_moved.ticket();
-                drop(appender);
-                self.visible_moved.wait(ticket, timeout);
+                (&self.visible_moved, ticket)
             }
             ReadLine::Durable => {
                 let durability = self.durability.lock();
-                if durability.durable.place > place || durability.poison().is_some() {
-                    return;
-                }
                 let ticket = self.durable_moved.ticket();
-                drop(durability);
-                if self.is_ended() {
+                if durability.durable.place > place {
                     return;
                 }
-                self.durable_moved.wait(ticket, timeout);
+                (&self.durable_moved, ticket)
             }
+        };
+        if self.ended().is_none() {
+            wake.wait(ticket, timeout);
         }
     }
 

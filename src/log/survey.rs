@@ -25,7 +25,6 @@ pub(crate) struct SegmentFile {
     pub(crate) name: String,
     pub(crate) number: u64,
     pub(crate) length: u64,
-    pub(crate) file: Arc<dyn File>,
     /// `Ok(None)`: no header yet, a spare.
     pub(crate) header: std::result::Result<Option<SegmentHeader>, Fault>,
 }
@@ -48,7 +47,6 @@ pub(crate) struct Member {
     pub(crate) name: String,
     pub(crate) header: SegmentHeader,
     pub(crate) length: u64,
-    pub(crate) file: Arc<dyn File>,
     pub(crate) end: Option<u64>,
 }
 
@@ -100,7 +98,7 @@ fn segment_file(disk: &dyn Disk, name: &str, number: u64) -> Result<Option<Segme
     } else {
         Err(Fault::Short { found: crate::types::length(read), expected: crate::types::length(header::BYTES) })
     };
-    Ok(Some(SegmentFile { name: name.to_owned(), number, length, file, header }))
+    Ok(Some(SegmentFile { name: name.to_owned(), number, length, header }))
 }
 
 fn read_anchor(disk: &dyn Disk, survey: &mut Survey) -> Result<()> {
@@ -206,7 +204,7 @@ impl Survey {
         let mut durable = self.durable();
         for member in members {
             let frames = Frames::new(&member.header, member.limit());
-            let store = Store::File(Arc::clone(&member.file));
+            let store = Store::File(open_segment(disk, &member.name)?);
             let mut scan = Scan::new(store, frames, FRAMES_START, member.header.first_offset, member.limit());
             let counted = scan.count_on(&mut durable);
             counted.map_err(|error| io_error(disk, "read the segment", &member.name, error))?;
@@ -250,7 +248,8 @@ impl Survey {
         link: Link,
         first_offset: Offset,
     ) -> std::result::Result<(&SegmentFile, &SegmentHeader), String> {
-        let found = self.files.iter().find(|file| file.number == link.number).ok_or("no such file")?;
+        let found = self.files.binary_search_by_key(&link.number, |file| file.number).map_err(|_| "no such file")?;
+        let found = &self.files[found];
         let before = match &found.header {
             Ok(Some(before)) => before,
             Ok(None) => return Err("it has no header".to_owned()),
@@ -267,7 +266,7 @@ impl Survey {
 }
 
 fn member(file: &SegmentFile, header: &SegmentHeader, end: Option<u64>) -> Member {
-    Member { name: file.name.clone(), header: *header, length: file.length, file: Arc::clone(&file.file), end }
+    Member { name: file.name.clone(), header: *header, length: file.length, end }
 }
 
 /// A link of the chain that leads nowhere.
@@ -282,6 +281,11 @@ struct BrokenLink {
     followed: Vec<Member>,
 }
 
+/// Opens a segment for looking. Files are opened one at a time, as there may be more segments than descriptors.
+pub(crate) fn open_segment(disk: &dyn Disk, name: &str) -> Result<Arc<dyn File>> {
+    disk.open(name, Access::Read).map_err(|error| io_error(disk, "open the segment", name, error))
+}
+
 pub(crate) fn corrupt(text: impl Into<String>) -> Error {
     Error::new(ErrorKind::Corrupt, text).next_step("run esker verify, and restore the file if there is a copy")
 }
@@ -291,10 +295,10 @@ pub(crate) fn io_error(disk: &dyn Disk, attempt: &str, name: &str, error: std::i
     Error::io(attempt, error).at_path(path)
 }
 
-/// Whether a file holds anything but zeros.
-pub(crate) fn holds_bytes(file: &dyn File, length: u64) -> std::io::Result<bool> {
+/// Whether a file holds anything but zeros from `start` to `length`.
+pub(crate) fn holds_bytes(file: &dyn File, start: u64, length: u64) -> std::io::Result<bool> {
     let mut piece = vec![0; index(length.min(1 << 20))];
-    let mut at = 0;
+    let mut at = start;
     while at < length {
         let read = file.read_at(&mut piece, at)?;
         if read == 0 {

@@ -39,6 +39,18 @@ impl Ticket<'_> {
         self.first..self.next
     }
 
+    /// How many records; none for an empty batch.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.next.since(self.first)
+    }
+
+    /// Whether it is the ticket of an empty batch.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.first == self.next
+    }
+
     /// The place just behind the records. Whoever keeps it can wait for it later with
     /// [`Log::wait_durable`](crate::Log::wait_durable).
     #[must_use]

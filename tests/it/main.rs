@@ -14,3 +14,4 @@ mod real_disk;
 mod recovery;
 mod support;
 mod threads;
+mod tidy;

@@ -73,3 +73,35 @@ fn a_read_only_file_system_refuses_a_writer_and_serves_readers() {
     assert_eq!(drain(&mut attached.reader()).expect("reads"), expected(0..1));
     assert!(attached.is_clean());
 }
+
+/// The limit on open files is the process's own, so this runs the test binary once more under a smaller one.
+#[test]
+fn a_log_of_more_segments_than_descriptors_opens_and_reads() {
+    if std::env::var_os("ESKER_TEST_FEW_DESCRIPTORS").is_some() {
+        return with_few_descriptors();
+    }
+    let own = std::env::current_exe().expect("own path");
+    let test = "real_disk::a_log_of_more_segments_than_descriptors_opens_and_reads";
+    let script = format!("ulimit -n 64 && exec '{}' --exact {test} --nocapture", own.display());
+    let output =
+        Command::new("sh").args(["-c", &script]).env("ESKER_TEST_FEW_DESCRIPTORS", "1").output().expect("runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn with_few_descriptors() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let options = Options::new().segment_bytes(16 * 1024);
+    let log = options.open(folder.path()).expect("opens");
+    for number in 0..4000 {
+        let _ = log.append(&numbered(number)).expect("appends");
+    }
+    assert!(log.stats().segments > 80, "{:?}", log.stats());
+    log.close().expect("closes");
+    let log = options.open(folder.path()).expect("opens again");
+    assert_eq!(payloads(&log), expected(0..4000));
+    log.close().expect("closes");
+    let attached = Attached::open(folder.path()).expect("attaches");
+    assert_eq!(drain(&mut attached.reader()).expect("reads"), expected(0..4000));
+    let verification = esker::inspect::verify(folder.path(), &mut |_| ()).expect("verifies");
+    assert!(!verification.is_damaged(), "{:?}", verification.findings);
+}

@@ -396,3 +396,28 @@ fn seeking_by_time_still_finds_what_lay_below_the_durable_line_of_a_crash() {
     reader.seek_time(time).expect("seeks");
     assert_eq!(reader.offset(), Offset::ZERO);
 }
+
+#[test]
+fn a_creation_that_was_torn_is_made_again() {
+    let disk = MemoryDisk::new(20);
+    let _log = open(&disk).expect("opens");
+    let left = disk.snapshot();
+    left.remove("anchor");
+    left.edit_file(&segment_name(1), |bytes| bytes[128..256].fill(0));
+    let log = open(&left).expect("nothing was ever in it");
+    assert_eq!((log.recovery().ending, left.quarantined()), (Ending::Created, vec![segment_name(1)]));
+    append_numbered(&log, 0..3);
+    assert_eq!(payloads(&log), expected(0..3));
+}
+
+#[test]
+fn a_first_segment_with_a_rotten_header_is_not_taken_for_a_torn_creation() {
+    let disk = MemoryDisk::new(21);
+    let log = open(&disk).expect("opens");
+    append_numbered(&log, 0..1);
+    let left = disk.snapshot();
+    left.remove("anchor");
+    left.edit_file(&segment_name(1), |bytes| bytes[128] ^= 1);
+    assert_eq!(open(&left).expect_err("it holds a record").kind(), ErrorKind::Corrupt);
+    assert!(left.quarantined().is_empty());
+}

@@ -17,7 +17,7 @@ use crate::support;
 use hooked::{Call, HookedDisk};
 
 /// Who waits longer waits for ever.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(30);
 
 type Stamp = (u64, u64);
 
@@ -270,24 +270,69 @@ fn a_durable_reader_gets_the_last_records_before_it_hears_of_the_close() {
     assert!(matches!(early, Ok(false)), "it was told {early:?}, and then {} records came", late.len());
 }
 
-/// The anchor may name a segment that was not there yet when the directory was listed.
+/// Anchor, names and headers are read one after the other, while the writer goes on.
 #[test]
-fn a_roll_between_the_looks_at_segments_and_anchor_is_not_taken_for_a_loss() {
+fn a_roll_while_the_directory_is_looked_at_is_not_taken_for_a_loss() {
+    for call in [Call::OpenAnchor, Call::List, Call::OpenSegment] {
+        let memory = MemoryDisk::new(1);
+        let log = support::open(&memory).expect("opens");
+        let before = support::append_numbered(&log, 0..10).len();
+        log.sync().expect("syncs");
+        log.background_step();
+        let disk = HookedDisk::new(memory);
+        let writer = log.clone();
+        disk.before_next(call, move || {
+            support::append_numbered(&writer, 10..200);
+            writer.sync().expect("syncs");
+            writer.background_step();
+        });
+        let attached = Attached::open_on(Arc::new(disk)).expect("attaches beside a writer");
+        assert_eq!(log.visible().get(), 200, "the hook was reached");
+        let seen = support::drain(&mut attached.reader()).expect("reads");
+        assert!(seen.len() >= before && support::expected(0..200).starts_with(&seen), "{call:?}: {} seen", seen.len());
+    }
+}
+
+/// Two readers of one `Attached` look for more at once; the look that began first ends last, and knows less.
+#[test]
+fn a_slow_look_for_the_next_segment_does_not_undo_a_faster_one() {
     let memory = MemoryDisk::new(1);
     let log = support::open(&memory).expect("opens");
-    let numbers = support::append_numbered(&log, 0..10).len();
+    support::append_numbered(&log, 0..10);
     let disk = HookedDisk::new(memory);
-    let writer = log.clone();
+    let attached = Attached::open_on(Arc::new(disk.clone())).expect("attaches");
+    let (mut slow, mut fast) = (attached.reader(), attached.reader());
+    assert_eq!(support::drain(&mut slow).expect("reads").len(), 10);
+    support::append_numbered(&log, 10..200);
+    let hooks = disk.clone();
     disk.before_next(Call::OpenAnchor, move || {
-        support::append_numbered(&writer, 10..200);
-        writer.sync().expect("syncs");
-        writer.background_step();
+        // The slow reader lists the directory next; then it looks at the segments that it found.
+        hooks.before_next(Call::OpenSegment, move || {
+            support::append_numbered(&log, 200..400);
+            log.sync().expect("syncs");
+            support::append_numbered(&log, 400..600);
+            assert_eq!(support::drain(&mut fast).expect("reads").len(), 600);
+            // The writer stays.
+            std::mem::forget(log);
+        });
     });
-    log.sync().expect("syncs");
+    assert!(support::drain(&mut slow).expect("reads on") == support::expected(10..600));
+}
+
+/// A mark in the segment that it reads must move the line of a reader that only polls.
+#[test]
+fn an_attached_durable_reader_learns_of_marks_in_the_last_segment_by_polling() {
+    let disk = MemoryDisk::new(1);
+    let log = support::open(&disk).expect("opens");
+    let attached = Attached::open_on(Arc::new(disk)).expect("attaches");
+    let mut reader = attached.reader().up_to(ReadLine::Durable);
+    log.append(b"marked").expect("appends").wait().expect("syncs");
+    // The writer rests: it writes a last mark, which says that the record is durable.
     log.background_step();
-    let attached = Attached::open_on(Arc::new(disk)).expect("attaches beside a writer");
-    let seen = support::drain(&mut attached.reader()).expect("reads");
-    assert!(seen.len() >= numbers && support::expected(0..200).starts_with(&seen), "{} records", seen.len());
+    let polled = support::drain(&mut reader).expect("reads");
+    assert_eq!(attached.durable().get(), 1, "it is written down");
+    assert_eq!(support::drain(&mut reader).expect("reads").len() + polled.len(), 1);
+    assert_eq!(polled, [b"marked"], "the reader saw it only after somebody had asked for the line");
 }
 
 /// A close that returned is a clean end, also when somebody else asks for a sync meanwhile.

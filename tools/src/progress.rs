@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 const QUIET: Duration = Duration::from_secs(1);
 const KNOWN: &str =
-    "{bar:30} {percent:>3} %  {binary_bytes} of {binary_total_bytes}  {binary_bytes_per_sec}  {eta} left";
+    "{wide_bar} {percent:>3} %  {binary_bytes} of {binary_total_bytes}  {binary_bytes_per_sec}  {eta} left";
 const UNKNOWN: &str = "{spinner} {binary_bytes}  {binary_bytes_per_sec}";
 
 /// How far a command is, in bytes.

@@ -15,7 +15,9 @@ type Action = Box<dyn FnOnce() + Send>;
 /// What to do something before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Call {
+    List,
     OpenAnchor,
+    OpenSegment,
     /// A sync of a range of a segment.
     Sync,
 }
@@ -74,6 +76,7 @@ impl Disk for HookedDisk {
     }
 
     fn list(&self) -> io::Result<Vec<String>> {
+        self.hook.reach(Call::List);
         self.disk.list()
     }
 
@@ -82,9 +85,7 @@ impl Disk for HookedDisk {
     }
 
     fn open(&self, name: &str, access: Access) -> io::Result<Arc<dyn File>> {
-        if name == "anchor" {
-            self.hook.reach(Call::OpenAnchor);
-        }
+        self.hook.reach(if name == "anchor" { Call::OpenAnchor } else { Call::OpenSegment });
         self.disk.open(name, access).map(|file| self.hooked(file))
     }
 

@@ -1,1 +1,9 @@
-//! x
+//! The tool as scripts and people meet it: the built binary, run on real directories. One module a command.
+
+mod dump;
+mod import;
+mod info;
+mod manners;
+mod run;
+mod segment;
+mod verify;
