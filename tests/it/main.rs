@@ -4,6 +4,7 @@ mod basic;
 mod durability;
 #[cfg(all(target_os = "linux", not(esker_portable)))]
 mod fork;
+mod hostile;
 mod inspect;
 #[cfg(unix)]
 mod kill;

@@ -46,8 +46,8 @@ pub(crate) fn exact(time: Timestamp) -> String {
     moment(time).to_string()
 }
 
-/// `2013-01-01T05:17:00.250Z`: always three decimals, so that columns stay straight. Append times come from a clock that
-/// is no finer.
+/// `2013-01-01T05:17:00.250Z`: always three decimals, so that columns stay straight. Append times come from a clock
+/// that is no finer.
 pub(crate) fn to_millisecond(time: Timestamp) -> String {
     format!("{:.3}", moment(time))
 }

@@ -6,6 +6,7 @@
 //!    the faults that a test arms.
 //! 3. Helpers that only tests call panic on misuse; what the engine calls returns errors as the system would.
 
+pub mod hostile;
 pub mod memory;
 
 pub use memory::{MemoryDisk, Mount};

@@ -2,8 +2,8 @@
 //!
 //! Guarantees:
 //! 1. Any state of the file will do; what does not check is shown with what is wrong about it.
-//! 2. Exit code 1 if the header does not check, or a frame before the end that a successor names or before a valid frame.
-//!    At the open end of a log that is not judged: it may be a torn tail, and `verify` knows.
+//! 2. Exit code 1 if the header does not check, or a frame before the end that a successor names or before a valid
+//!    frame. At the open end of a log that is not judged: it may be a torn tail, and `verify` knows.
 
 use std::path::PathBuf;
 
@@ -28,8 +28,8 @@ const JSON_HELP: &str = "Print one JSON object for the header (v header fields f
 
 /// Take one segment file apart
 ///
-/// The header field by field, then a line a frame: position, kind, length, first offset, records, checksums as stored and
-/// as computed, and whether it is live. Changes nothing.
+/// The header field by field, then a line a frame: position, kind, length, first offset, records, append time,
+/// checksums as stored and as computed, and whether it is live. Changes nothing.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// File of the segment
@@ -123,8 +123,8 @@ fn print_header(dissection: &Dissection, output: &mut Output) -> Result<(), Fail
     output.line(inks.paint(Ink::Heading, HEADING))
 }
 
-const HEADING: &str = "  position  kind          length  first offset  records  append time               header stored computed  \
-                       body stored computed";
+const HEADING: &str = "  position  kind          length  first offset  records  append time               \
+    header stored computed  body stored computed";
 
 /// Frames are as many as they are: they go out one by one, in columns of their own.
 fn print_frame(row: &FrameRow, output: &mut Output) -> Result<(), Failure> {

@@ -1,8 +1,8 @@
 //! `esker verify`: is the log whole?
 //!
 //! Guarantees:
-//! 1. Exit code 1 if and only if something that was durable is lost or wrong. A torn tail, a spare segment and a running
-//!    writer are listed, and are not damage.
+//! 1. Exit code 1 if and only if something that was durable is lost or wrong. A torn tail, a spare segment and a
+//!    running writer are listed, and are not damage.
 
 use std::path::PathBuf;
 

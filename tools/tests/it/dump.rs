@@ -100,9 +100,10 @@ fn json_has_the_documented_keys_in_their_order() {
         assert!(time.as_str().is_some_and(|time| time.ends_with('Z') && time.contains('T')), "{time}");
     }
     let whole = json!({"v": 1, "offset": 0, "time": null, "event_time": "1970-01-01T00:00:01.5Z", "key": "k",
-        "headers": [["a", "text"], ["a", {"value_hex": "ff01"}]], "topic": 7, "tombstone": false, "payload": "päyload"});
-    let binary = json!({"v": 1, "offset": 1, "time": null, "event_time": null, "key_hex": "fe", "headers": [], "topic": 0,
-        "tombstone": false, "payload_hex": "ff00"});
+        "headers": [["a", "text"], ["a", {"value_hex": "ff01"}]], "topic": 7, "tombstone": false,
+        "payload": "päyload"});
+    let binary = json!({"v": 1, "offset": 1, "time": null, "event_time": null, "key_hex": "fe", "headers": [],
+        "topic": 0, "tombstone": false, "payload_hex": "ff00"});
     let tombstone = json!({"v": 1, "offset": 2, "time": null, "event_time": null, "key": "k", "headers": [], "topic": 0,
         "tombstone": true, "payload": null});
     assert_eq!(objects, [whole, binary, tombstone]);
