@@ -343,6 +343,10 @@ impl Shared {
         let chain = survey.chain(&*self.disk)?;
         let Some(newest) = chain.last().filter(|newest| newest.header.number > last) else { return Ok(false) };
         let mut state = self.state.lock();
+        if state.catalog.entries().last().is_some_and(|now| now.number() >= newest.header.number) {
+            // Another thread looked later, and was faster.
+            return Ok(true);
+        }
         let place = Place::new(newest.header.number, FRAMES_START);
         state.seen = Line { place, offset: newest.header.first_offset };
         state.time_max = state.time_max.max(newest.header.time_max);

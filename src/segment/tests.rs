@@ -1,3 +1,5 @@
+//! Frames that a segment writer stores are walked over again, within the promised overhead.
+
 use super::walk::Step;
 use super::*;
 use crate::types::{Epoch, Line, StoreId};

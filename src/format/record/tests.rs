@@ -1,3 +1,5 @@
+//! Records go into bodies and come back; limits hold; hostile bodies are refused.
+
 use super::super::Kind;
 use super::*;
 use proptest::prelude::*;

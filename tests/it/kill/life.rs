@@ -187,7 +187,9 @@ pub(super) fn kill_one(folder: &Path, run: &Run, moment: Moment) -> Account {
     listen_until(&lines, run, moment, &mut account);
     kill(&mut child);
     // What it had written before it died is still in the pipe.
-    lines.iter().for_each(|line| account.hear(&line));
+    for line in lines {
+        account.hear(&line);
+    }
     listener.join().expect("the pipe was read");
     account
 }

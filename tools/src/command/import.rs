@@ -109,7 +109,7 @@ fn take_lines(
                 Err(cause) => Err(cause),
             },
             Ok(Line::TooLong) => Err(format!(
-                "longer than {FRAME_BYTES_MAX} bytes, the largest frame; cut it, or import the name of a file that holds it"
+                "longer than {FRAME_BYTES_MAX} bytes, the largest frame; cut it, or import a reference to it"
             )),
             Ok(Line::End) => Ok(()),
             Err(error) => Err(format!("read the input: {error}; import the rest again")),
