@@ -26,7 +26,7 @@ pub use verify::verify_on;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::segment_name;
-use crate::platform::{Disk, SystemDisk};
+use crate::platform::{Disk, Holder, SystemDisk};
 use crate::types::{Offset, Place};
 
 /// The most findings that a [`Verification`] lists; what exceeds them is counted in [`Verification::omitted`].
@@ -85,7 +85,7 @@ pub struct Verification {
     /// Offset behind the last record that is written down as durable.
     pub durable: Offset,
     /// Whether a writer held the log meanwhile, and its process id if it left one.
-    pub writer: Option<Option<u32>>,
+    pub writer: Option<Holder>,
     damaged: bool,
 }
 

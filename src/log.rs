@@ -97,13 +97,13 @@ impl Log {
     }
 
     pub(crate) fn open_with(disk: Arc<dyn Disk>, options: &Options) -> Result<Self> {
+        survey::refuse_other_use(&*disk)?;
         let lock = match disk.lock() {
             Ok(Lock::Held(lock)) => lock,
-            Ok(Lock::Busy(pid)) => {
-                let holder = pid.map_or("another process".to_owned(), |pid| format!("process {pid}"));
+            Ok(Lock::Busy(holder)) => {
                 return Err(Error::new(ErrorKind::Locked, format!("locked for writing by {holder}"))
                     .at_path(disk.directory())
-                    .held_by(pid)
+                    .held_by(holder.pid)
                     .next_step("close it there, or attach read-only"));
             }
             Err(error) => return Err(survey::io_error(&*disk, "lock the directory for writing", "", error)),

@@ -26,7 +26,7 @@ mod native;
 #[path = "platform/portable.rs"]
 mod native;
 
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
 use std::io;
 use std::ops::Range;
 use std::path::Path;
@@ -119,8 +119,24 @@ pub trait File: Send + Sync + Debug {
 pub enum Lock {
     /// It is held until this is dropped.
     Held(Box<dyn LockGuard>),
-    /// Somebody else holds it: the process with this id, if it left one.
-    Busy(Option<u32>),
+    /// Somebody else holds it.
+    Busy(Holder),
+}
+
+/// Who holds the writer's lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Holder {
+    /// Its process id, if it left one.
+    pub pid: Option<u32>,
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.pid {
+            Some(pid) => write!(f, "process {pid}"),
+            None => f.write_str("another process"),
+        }
+    }
 }
 
 /// The writer's lock, while it is held.
@@ -173,11 +189,11 @@ pub trait Disk: Send + Sync + Debug {
     /// What the system says; that somebody else holds it is not an error.
     fn lock(&self) -> io::Result<Lock>;
 
-    /// Whether somebody holds the writer's lock: `Some` with the process id, if it left one.
+    /// Who holds the writer's lock, if somebody does.
     ///
     /// # Errors
     /// What the system says.
-    fn lock_holder(&self) -> io::Result<Option<Option<u32>>>;
+    fn lock_holder(&self) -> io::Result<Option<Holder>>;
 
     /// Whether stores through a map are safe on this file system.
     ///

@@ -126,8 +126,7 @@ struct Stop {
 
 impl Check<'_, '_> {
     fn run(&mut self) -> Result<()> {
-        if let Some(pid) = self.found.writer {
-            let writer = pid.map_or("another process".to_owned(), |pid| format!("process {pid}"));
+        if let Some(writer) = self.found.writer {
             let cause = format!("{writer} holds the log for writing; what it stores meanwhile was not judged");
             self.report(FindingClass::LiveWriter, None, None, cause);
         }

@@ -72,11 +72,6 @@ pub(crate) fn act(disk: &dyn Disk, options: &Options, survey: &Survey, decision:
 }
 
 fn create(disk: &dyn Disk, options: &Options, survey: &Survey) -> Result<Opened> {
-    if let Some(stranger) = survey.strangers.first() {
-        return Err(Error::new(ErrorKind::Invalid, format!("not a log: it holds {stranger:?}"))
-            .at_path(disk.directory())
-            .next_step("choose an empty directory, or one that holds a log"));
-    }
     for file in survey.files.iter().filter(|file| file.header.is_err()) {
         if is_torn_creation(disk, file)? {
             continue;

@@ -59,6 +59,8 @@ pub(crate) struct Appender {
     pub(crate) attempt_error: Option<Error>,
     /// Bytes in all segments before this one.
     pub(crate) settled_bytes: u64,
+    /// The close frame is stored: no frame may follow it.
+    closed: Closed,
     /// The end of the last data frame.
     pub(crate) data_end: Place,
     pub(crate) stats: AppendStats,
@@ -66,6 +68,12 @@ pub(crate) struct Appender {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Storing {
+    No,
+    Yes,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Closed {
     No,
     Yes,
 }
@@ -100,6 +108,7 @@ impl Appender {
             attempts: 0,
             attempt_error: None,
             settled_bytes,
+            closed: Closed::No,
             data_end,
             stats: AppendStats::default(),
             writer,
@@ -144,16 +153,20 @@ impl Appender {
         self.store(body, time)
     }
 
-    /// Appends a frame that carries a durable line, if there is room for it besides the seal.
+    /// Appends a frame that carries a durable line, if there is room for it besides the seal, and the log is not closed.
     pub(crate) fn append_line(&mut self, kind: Kind, durable: Line, now: Timestamp) -> Option<Appended> {
         let bytes = LineBody { durable, time_max: self.writer.time_max() }.encode();
         let body = Body::Control { kind, bytes: &bytes };
         let seal_room = if kind == Kind::Seal { 0 } else { SEAL_RESERVE_BYTES };
         let limit = self.capacity().saturating_sub(seal_room);
-        if self.writer.tail().saturating_add(body.stride()) > limit {
+        if self.closed == Closed::Yes || self.writer.tail().saturating_add(body.stride()) > limit {
             return None;
         }
-        self.store_control(&body, now)
+        let appended = self.store_control(&body, now);
+        if kind == Kind::Close && appended.is_some() {
+            self.closed = Closed::Yes;
+        }
+        appended
     }
 
     /// Refuses appends from now on, with this as the reason; the first reason stays.

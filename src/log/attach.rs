@@ -21,7 +21,7 @@ use super::survey::{Survey, io_error, survey};
 use super::window::{Scan, Scanned, View};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{FRAMES_START, VERSION, segment_name, segment_number};
-use crate::platform::{Disk, SystemDisk};
+use crate::platform::{Disk, Holder, SystemDisk};
 use crate::sync::Mutex;
 use crate::types::{Epoch, Line, Offset, Place, StoreId, Timestamp};
 
@@ -48,7 +48,7 @@ pub struct Attached {
 #[derive(Debug)]
 struct Shared {
     disk: Arc<dyn Disk>,
-    writer: Option<Option<u32>>,
+    writer: Option<Holder>,
     state: Mutex<State>,
 }
 
@@ -160,9 +160,9 @@ impl Attached {
         self.shared.end(ReadLine::Durable).offset
     }
 
-    /// Whether a writer holds the log, and its process id if it left one.
+    /// Who holds the log for writing, if somebody did when this was opened.
     #[must_use]
-    pub fn writer(&self) -> Option<Option<u32>> {
+    pub fn writer(&self) -> Option<Holder> {
         self.shared.writer
     }
 
@@ -272,6 +272,9 @@ impl State {
                 let link = header.predecessor.filter(|link| link.incarnation == last.header.incarnation);
                 let Some(link) = link else { continue };
                 last.end = Some(link.end);
+            } else if header.predecessor.is_some() {
+                // The log begins before this segment: nothing can be reached from its start.
+                continue;
             }
             entries.push(Entry { header: *header, end: None, handle: Handle::Cold(std::sync::Weak::new()) });
         }
@@ -317,7 +320,7 @@ impl Shared {
         let (mut durable, mut time_max) = (Line::default(), Timestamp::from_nanoseconds(i64::MIN));
         let failed = |error| io_error(&*self.disk, "read the segment", &segment_name(entry.number()), error);
         while let Scanned::Frame(found) = scan.next().map_err(failed)? {
-            time_max = time_max.max(found.header.time);
+            time_max = time_max.max(found.time_of_records());
             if let Some(line) = scan.frame(&found).line() {
                 durable = durable.max(line.durable);
             }
@@ -401,7 +404,8 @@ impl LogSource for Shared {
             std::cmp::Ordering::Greater => visible,
         };
         let position = if line == ReadLine::Durable { durable } else { visible };
-        let sure = end.is_some() || place.position < durable;
+        // Behind the last segment that can be reached the refusal tells what is wrong, better than what is missing there.
+        let sure = end.is_some() || (place.position < durable && state.refusal.is_none());
         Limit { position, sure, over: end == Some(position) }
     }
 

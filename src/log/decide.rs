@@ -220,7 +220,7 @@ impl<'a> Judge<'a> {
 
     fn note(&mut self, member: usize, scan: &Scan, found: &FoundFrame) {
         self.last_kind = Some(found.header.kind);
-        self.time_max = self.time_max.max(found.header.time);
+        self.time_max = self.time_max.max(found.time_of_records());
         let frame = scan.frame(found);
         if let Some(line) = frame.line() {
             self.durable = self.durable.max(line.durable);

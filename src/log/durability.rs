@@ -147,7 +147,8 @@ impl Core {
     fn append_mark(&self, appender: &mut Appender, kind: Kind, durable: Line) -> bool {
         let stored = appender.append_line(kind, durable, self.disk.now()).is_some();
         if stored {
-            self.durability.lock().marked = durable.place;
+            let mut durability = self.durability.lock();
+            durability.marked = durability.marked.max(durable.place);
         } else {
             appender.stats.marks_skipped = appender.stats.marks_skipped.saturating_add(1);
         }
@@ -289,10 +290,9 @@ impl Core {
     }
 
     fn append_close(&self) -> Result<()> {
-        let durable = self.durability.lock().durable;
         let closed_at = {
             let mut appender = self.appender.lock();
-            // No mark may follow: the close frame carries the line itself.
+            let durable = self.durability.lock().durable;
             self.append_mark(&mut appender, Kind::Close, durable).then(|| appender.tail())
         };
         let spare = self.appender.lock().spare.take();

@@ -335,7 +335,7 @@ impl Reader {
             let at = Place::new(entry.number(), scan.position);
             match scan.skim().map_err(failed)? {
                 Scanned::Frame(frame) => {
-                    time_max = time_max.max(frame.header.time);
+                    time_max = time_max.max(frame.time_of_records());
                     if frame.header.kind == Kind::Data && time_max >= time {
                         self.view = Some(Arc::new(view));
                         (self.place, self.frame_offset, self.next) = (at, frame.offset, frame.offset);
@@ -478,20 +478,29 @@ impl Reader {
         let known = found.unwrap_or_else(View::start_entry);
         let first = view.header.first_offset.after(known.offset_delta.into());
         let mut scan = Scan::new(view.store.clone(), view.frames, known.position, first, limit.position);
-        let mut first_data = None;
+        let (mut first_data, mut damage) = (None, None);
         while scan.offset < self.next {
             let at = Place::new(number, scan.position);
-            match scan.next().map_err(failed)? {
-                Scanned::Frame(frame) if frame.header.record_count > 0 => {
-                    first_data.get_or_insert((frame.position, frame.offset));
+            let fault = match scan.next().map_err(failed)? {
+                Scanned::Frame(frame) => {
+                    if frame.header.record_count > 0 {
+                        first_data.get_or_insert((frame.position, frame.offset));
+                    }
+                    continue;
                 }
-                Scanned::Frame(_) => {}
-                Scanned::Zero | Scanned::End => return Err(self.damage(at, scan.offset, Fault::Missing)),
-                Scanned::Bad { fault, .. } => return Err(self.damage(at, scan.offset, fault)),
+                Scanned::Zero | Scanned::End => Fault::Missing,
+                Scanned::Bad { fault, .. } => fault,
+            };
+            // What lies between the damage and the position can be read; the next call meets the damage.
+            let error = self.damage(at, scan.offset, fault);
+            if !scan.resync().map_err(failed)? || scan.offset >= self.next {
+                return Err(error);
             }
+            (first_data, damage) = (None, Some(error));
         }
         let Some((position, offset)) = first_data else {
-            return Err(self.damage(Place::new(number, known.position), first, Fault::Missing));
+            let nothing = || self.damage(Place::new(number, known.position), first, Fault::Missing);
+            return Err(damage.unwrap_or_else(nothing));
         };
         let chunk = view.store.load(position, scan.position.saturating_sub(position), scan.position).map_err(failed)?;
         let offsets = offset..self.next;

@@ -57,6 +57,20 @@ impl Member {
     }
 }
 
+/// Refuses a directory that holds something else and no log, before anything is put there.
+pub(crate) fn refuse_other_use(disk: &dyn Disk) -> Result<()> {
+    let names = disk.list().map_err(|error| io_error(disk, "list the directory", "", error))?;
+    let is_own = |name: &String| OWN_NAMES.contains(&name.as_str()) || format::segment_number(name).is_some();
+    match names.iter().find(|name| !is_own(name)) {
+        Some(stranger) if !names.iter().any(|name| format::segment_number(name).is_some()) => {
+            Err(Error::new(ErrorKind::Invalid, format!("not a log: it holds {stranger:?}"))
+                .at_path(disk.directory())
+                .next_step("choose an empty directory, or one that holds a log"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Looks, and refuses what no open can go on with.
 pub(crate) fn survey(disk: &dyn Disk) -> Result<Survey> {
     let survey = look(disk)?;

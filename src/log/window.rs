@@ -115,7 +115,7 @@ impl View {
         let mut scan = Scan::new(self.store.clone(), self.frames, start.position, offset, limit);
         let mut time_max = start.time_max;
         while let Scanned::Frame(found) = scan.skim()? {
-            time_max = time_max.max(found.header.time);
+            time_max = time_max.max(found.time_of_records());
             let entry = Entry { position: found.position, offset_delta: found.header.offset_delta, time_max };
             self.index.note(entry);
             if !before(&entry) {
@@ -142,6 +142,13 @@ pub(crate) struct FoundFrame {
     pub(crate) header: crate::format::frame::FrameHeader,
     pub(crate) position: u64,
     pub(crate) offset: Offset,
+}
+
+impl FoundFrame {
+    /// When its records were appended; the earliest time there is, for a frame without records.
+    pub(crate) fn time_of_records(&self) -> Timestamp {
+        if self.header.record_count > 0 { self.header.time } else { Timestamp::from_nanoseconds(i64::MIN) }
+    }
 }
 
 /// What a scan found at its position.

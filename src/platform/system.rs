@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Access, Disk, File, Identity, Lock, LockGuard, Region, native};
+use super::{Access, Disk, File, Holder, Identity, Lock, LockGuard, Region, native};
 use crate::types::{Timestamp, length};
 
 const LOCK_NAME: &str = "lock";
@@ -144,17 +144,17 @@ impl Disk for SystemDisk {
                 Err(TryLockError::WouldBlock) => {}
             }
         }
-        Ok(Lock::Busy(process_in(&mut file)))
+        Ok(Lock::Busy(holder_in(&mut file)))
     }
 
-    fn lock_holder(&self) -> io::Result<Option<Option<u32>>> {
+    fn lock_holder(&self) -> io::Result<Option<Holder>> {
         let mut file = match self.open_file(LOCK_NAME, fs::OpenOptions::new().read(true)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             file => file?,
         };
         match file.try_lock_shared() {
             Ok(()) => Ok(None),
-            Err(TryLockError::WouldBlock) => Ok(Some(process_in(&mut file))),
+            Err(TryLockError::WouldBlock) => Ok(Some(holder_in(&mut file))),
             Err(TryLockError::Error(error)) => Err(error),
         }
     }
@@ -181,11 +181,11 @@ impl Disk for SystemDisk {
     }
 }
 
-/// The process id that a holder left in the lock file.
-fn process_in(file: &mut fs::File) -> Option<u32> {
+/// What a holder left in the lock file.
+fn holder_in(file: &mut fs::File) -> Holder {
     let mut text = String::new();
-    file.take(20).read_to_string(&mut text).ok()?;
-    text.trim().parse().ok()
+    let read = file.take(20).read_to_string(&mut text);
+    Holder { pid: read.ok().and_then(|_| text.trim().parse().ok()) }
 }
 
 /// Released when the file is closed.
@@ -314,8 +314,8 @@ mod tests {
         assert_eq!(disk.lock_holder().expect("asks"), None);
         let held = disk.lock().expect("locks");
         assert!(matches!(held, Lock::Held(_)));
-        assert!(matches!(disk.lock().expect("asks"), Lock::Busy(Some(pid)) if pid == std::process::id()));
-        assert_eq!(disk.lock_holder().expect("asks"), Some(Some(std::process::id())));
+        assert!(matches!(disk.lock().expect("asks"), Lock::Busy(holder) if holder.pid == Some(std::process::id())));
+        assert_eq!(disk.lock_holder().expect("asks"), Some(Holder { pid: Some(std::process::id()) }));
         drop(held);
         assert_eq!(disk.lock_holder().expect("asks"), None);
     }

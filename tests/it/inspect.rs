@@ -95,7 +95,7 @@ fn a_whole_log_is_clean_whether_closed_or_not() {
     assert_eq!((verification.start.get(), verification.end.get()), (0, records));
     assert_eq!(verification.writer, None);
     let beside = check(folder.path());
-    assert_eq!(beside.writer, Some(Some(std::process::id())));
+    assert_eq!(beside.writer.and_then(|holder| holder.pid), Some(std::process::id()));
     assert!(classes(&beside).contains(&FindingClass::LiveWriter) && !beside.is_damaged(), "{:?}", beside.findings);
     log.close().expect("closes");
     let mut told = Vec::new();

@@ -12,8 +12,10 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use esker::{Attached, Ending, ErrorKind, Log, RecoveryReport};
+use harness::MemoryDisk;
 use tempfile::TempDir;
 
+use crate::support;
 use life::Account;
 use plan::{Dice, Identity, LastAct, Run};
 use verdict::{Before, End};
@@ -31,8 +33,6 @@ struct Totals {
     records_checked: u64,
     frames_reported: u64,
     durable_reports: u64,
-    /// Appends that were refused, and tried again.
-    refused: u64,
     /// Opens that followed an unclean end, by writers or by this process.
     recoveries: u64,
     clean_opens: u64,
@@ -90,6 +90,45 @@ fn whatever_a_killed_writer_reported_visible_is_there() {
     assert!(totals.closed > 0 && totals.clean_opens > 0 && totals.stacked_most > 2, "{totals:?}");
 }
 
+/// What a kill leaves between the store of a header and that of its first word, which comes last.
+fn cut_header(disk: &MemoryDisk, segment: u64) {
+    const HEADER_BYTES: usize = 256;
+    disk.edit_file(&support::segment_name(segment), |bytes| {
+        bytes[..8].fill(0);
+        bytes[HEADER_BYTES..].fill(0);
+    });
+}
+
+/// Before this segment there was nothing: an open has nothing to lose by beginning anew.
+#[test]
+fn a_kill_in_the_header_of_the_first_segment_leaves_no_log() {
+    let disk = MemoryDisk::new(1);
+    let left = {
+        let _log = support::open(&disk).expect("opens");
+        disk.snapshot()
+    };
+    cut_header(&left, 1);
+    left.remove("anchor");
+    let log = support::open(&left).expect("begins anew");
+    assert_eq!((log.recovery().ending, log.visible().get()), (Ending::Created, 0));
+}
+
+#[test]
+fn a_kill_in_the_header_of_a_later_segment_keeps_all_before_it() {
+    let disk = MemoryDisk::new(1);
+    let log = support::open(&disk).expect("opens");
+    let places = support::append_numbered(&log, 0..100);
+    let newest = places.last().expect("some").segment;
+    let kept = (0..).zip(&places).find(|(_, place)| place.segment == newest).expect("one").0;
+    assert!(newest > 2 && kept > 0, "{places:?}");
+    let left = disk.snapshot();
+    cut_header(&left, newest);
+    let log = support::open(&left).expect("recovers");
+    assert_eq!((log.recovery().ending, &log.recovery().cut), (Ending::Unclean, &None));
+    assert!(support::payloads(&log) == support::expected(0..kept));
+    assert_eq!(log.recovery().quarantined, [support::segment_name(newest)]);
+}
+
 impl Stretch {
     fn begin() -> Self {
         let mut folder = tempfile::tempdir().expect("temporary folder");
@@ -132,7 +171,6 @@ impl Stretch {
     fn hear(&mut self, run: &Run, account: &Account, totals: &mut Totals) {
         totals.frames_reported += u64::try_from(account.visible.len()).expect("few");
         totals.durable_reports += account.durable_reports;
-        totals.refused += account.refused;
         let Some(opened) = account.opened else {
             self.before.unheard += 1;
             return;

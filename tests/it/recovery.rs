@@ -5,7 +5,7 @@ use std::sync::Arc;
 use esker::{Attached, Ending, ErrorKind, Evidence, Offset, Recovery, Salvage, Salvaged};
 use harness::MemoryDisk;
 
-use crate::support::{append_numbered, at, expected, numbered, open, options, payloads, segment_name};
+use crate::support::{append_numbered, at, expected, numbered, open, options, payloads, segment_name, segments};
 
 #[test]
 fn a_clean_close_continues_the_segment_in_the_same_epoch() {
@@ -197,7 +197,7 @@ fn a_missing_segment_below_the_durable_line_is_refused() {
     let log = open(&disk).expect("opens");
     append_numbered(&log, 0..300);
     log.close().expect("closes");
-    let names: Vec<String> = disk.names().into_iter().filter(|name| name.contains("seg")).collect();
+    let names = segments(&disk);
     assert!(names.len() > 3);
     for name in &names {
         let left = disk.snapshot();
@@ -318,7 +318,7 @@ fn a_damaged_anchor_is_ignored_and_a_lost_last_segment_is_noticed_by_a_good_one(
     left.edit_file("anchor", |bytes| bytes.fill(0x55));
     assert_eq!(payloads(&open(&left).expect("opens")), expected(0..200));
     let left = disk.snapshot();
-    let last = left.names().into_iter().rfind(|name| name.ends_with(".seg")).expect("a segment");
+    let last = segments(&left).pop().expect("a segment");
     left.remove(&last);
     let error = open(&left).expect_err("the last segment is gone");
     assert_eq!(error.kind(), ErrorKind::Corrupt);
@@ -420,4 +420,62 @@ fn a_first_segment_with_a_rotten_header_is_not_taken_for_a_torn_creation() {
     left.edit_file(&segment_name(1), |bytes| bytes[128] ^= 1);
     assert_eq!(open(&left).expect_err("it holds a record").kind(), ErrorKind::Corrupt);
     assert!(left.quarantined().is_empty());
+}
+
+#[test]
+fn reading_back_over_damage_first_gives_all_that_lies_behind_it() {
+    let disk = MemoryDisk::new(22);
+    let log = options().segment_bytes(1 << 20).open_on(Arc::new(disk.clone())).expect("opens");
+    let places = append_numbered(&log, 0..200);
+    log.close().expect("closes");
+    disk.edit_file(&segment_name(1), |bytes| bytes[at(places[79].position) + 40] ^= 1);
+    let attached = Attached::open_on(Arc::new(disk)).expect("attaches");
+    let mut reader = attached.reader();
+    reader.seek_latest();
+    let mut seen = Vec::new();
+    let error = loop {
+        match reader.poll_back() {
+            Ok(Some(batch)) => seen.extend(batch.iter_back().map(|record| record.offset().get())),
+            Ok(None) => panic!("it went over the damage in silence"),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(seen, (81..200).rev().collect::<Vec<u64>>());
+    assert_eq!((error.kind(), error.offset()), (ErrorKind::Corrupt, Some(Offset::new(80))));
+}
+
+#[test]
+fn without_its_first_segment_nothing_of_a_log_is_shown_as_its_beginning() {
+    let disk = MemoryDisk::new(23);
+    let log = open(&disk).expect("opens");
+    append_numbered(&log, 0..200);
+    log.close().expect("closes");
+    disk.remove(&segment_name(1));
+    let refusal = open(&disk).expect_err("a segment is missing");
+    let attached = Attached::open_on(Arc::new(disk)).expect("attaches");
+    let error = attached.reader().poll().expect_err("nothing can be reached");
+    assert_eq!(error.to_string(), refusal.to_string());
+}
+
+#[test]
+fn what_is_reached_before_a_missing_segment_is_shown_and_then_the_refusal() {
+    let disk = MemoryDisk::new(24);
+    let log = open(&disk).expect("opens");
+    let places = append_numbered(&log, 0..300);
+    log.close().expect("closes");
+    disk.remove(&segment_name(3));
+    let refusal = open(&disk).expect_err("a segment is missing");
+    let attached = Attached::open_on(Arc::new(disk)).expect("attaches");
+    let mut reader = attached.reader();
+    let before = u64::try_from(places.iter().filter(|place| place.segment < 3).count()).expect("small");
+    let mut seen = Vec::new();
+    let error = loop {
+        match reader.poll() {
+            Ok(Some(batch)) => seen.extend(batch.iter().map(|record| record.payload().to_vec())),
+            Ok(None) => panic!("the end of the log was not told from the damage"),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(seen, expected(0..before));
+    assert_eq!(error.to_string(), refusal.to_string());
 }

@@ -51,3 +51,8 @@ pub fn segment_name(number: u64) -> String {
 pub fn at(position: u64) -> usize {
     usize::try_from(position).expect("fits")
 }
+
+/// The segment files of a disk, oldest first.
+pub fn segments(disk: &MemoryDisk) -> Vec<String> {
+    disk.names().into_iter().filter(|name| name.starts_with('0')).collect()
+}

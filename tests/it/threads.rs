@@ -196,7 +196,7 @@ fn an_attached_reader_in_the_same_process_follows_the_writer() {
     let (folder, log) = tiny(Sync::Interval(Duration::from_millis(1)));
     append_all(&log, 0, 50).expect("appends");
     let attached = Attached::open(folder.path()).expect("attaches");
-    assert_eq!(attached.writer(), Some(Some(std::process::id())));
+    assert_eq!(attached.writer().and_then(|holder| holder.pid), Some(std::process::id()));
     thread::scope(|scope| {
         let followers = [ReadLine::Visible, ReadLine::Durable].map(|line| {
             let reader = attached.reader().up_to(line);

@@ -1,8 +1,8 @@
 //! Why a command did not come to a good end, and the exit code that says so.
 //!
 //! Guarantees:
-//! 1. 1: the answer is no (damage found); 2: usage or input/output; 3: locked by a writer; 141: the reader of the
-//!    output has gone. (0 is success; 130, interrupted, is [`interrupt`](crate::interrupt)'s.)
+//! 1. 1: the answer is no (damage found); 2: usage or input/output; 3: locked by a writer; 0: done, or the reader
+//!    of the output has gone. (130, interrupted, is [`interrupt`](crate::interrupt)'s.)
 //! 2. A message says what to do next. A reader of the output that has gone is no news: there is no message.
 
 use std::error::Error as _;
@@ -37,8 +37,8 @@ impl Failure {
                 ErrorKind::Locked => 3,
                 _ => 2,
             },
-            // What a shell reports for a program that SIGPIPE ended.
-            Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => 141,
+            // Whoever reads has seen enough: no failure of ours, and none of the pipeline.
+            Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
             Self::Input(_) | Self::Output(_) => 2,
         }
     }

@@ -25,7 +25,7 @@ use output::{ColorChoice, Output};
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done, clean or found; 1 the answer is no (damage found); 2 usage or input/output; 3 locked by a writer;
-130 interrupted; 141 whoever read the output has gone. A torn tail alone is 0: it is what a crash looks like.";
+130 interrupted. A torn tail alone is 0: it is what a crash looks like.";
 
 /// Event logs on disk: import, dump, look at and verify them.
 #[derive(Debug, Parser)]

@@ -13,7 +13,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use esker::{Ending, ErrorKind, Log};
+use esker::{Ending, Log};
 
 use super::plan::{Dice, LastAct, Run};
 
@@ -63,13 +63,9 @@ fn write(run: &Run, thread: u64, log: &Log, say: &impl Fn(&str)) {
     for samples in run.plan(thread).take(frames) {
         let headers: Vec<_> = samples.iter().map(super::plan::Sample::headers).collect();
         let records: Vec<_> = samples.iter().zip(&headers).map(|(sample, headers)| sample.record(headers)).collect();
-        let ticket = loop {
-            match log.append_batch(&records) {
-                Ok(ticket) => break ticket,
-                // Nothing was stored, or the next try would be found twice. That it is refused is for `threads` to judge.
-                Err(error) if error.kind() == ErrorKind::OutOfSpace => say("refused"),
-                Err(error) => return say(&format!("error append: {error}")),
-            }
+        let ticket = match log.append_batch(&records) {
+            Ok(ticket) => ticket,
+            Err(error) => return say(&format!("error append: {error}")),
         };
         let offsets = ticket.offsets();
         say(&format!("visible {thread} {} {}", offsets.start, offsets.end));
@@ -106,7 +102,6 @@ pub(super) struct Account {
     /// Highest offset behind a record that was reported durable.
     pub(super) durable: u64,
     pub(super) durable_reports: u64,
-    pub(super) refused: u64,
     pub(super) done: bool,
     pub(super) closed: bool,
     pub(super) errors: Vec<String>,
@@ -127,7 +122,6 @@ impl Account {
                 self.durable = self.durable.max(next);
                 self.durable_reports += 1;
             }
-            ("refused", []) => self.refused += 1,
             ("done", []) => self.done = true,
             ("closed", []) => self.closed = true,
             _ => self.errors.push(line.to_owned()),

@@ -105,7 +105,7 @@ impl Disk for HookedDisk {
         self.disk.lock()
     }
 
-    fn lock_holder(&self) -> io::Result<Option<Option<u32>>> {
+    fn lock_holder(&self) -> io::Result<Option<esker::platform::Holder>> {
         self.disk.lock_holder()
     }
 

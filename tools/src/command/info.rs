@@ -82,15 +82,14 @@ impl About {
             "segments": self.segments,
             "first_time": self.first_time.map(time::exact),
             "last_time": self.last_time.map(time::exact),
-            "writer_pid": attached.writer().flatten(),
+            "writer_pid": attached.writer().and_then(|holder| holder.pid),
             "clean": attached.is_clean(),
         })
     }
 
     fn pairs(&self, attached: &Attached, sizes: Sizes) -> Vec<(&'static str, String)> {
         let writer = match attached.writer() {
-            Some(Some(pid)) => format!("process {pid}"),
-            Some(None) => "a process that left no id".to_owned(),
+            Some(holder) => holder.to_string(),
             None => "none".to_owned(),
         };
         let end = match (attached.writer(), attached.refusal(), attached.is_clean()) {

@@ -116,6 +116,6 @@ fn summary(verification: &Verification) -> Value {
         "start": verification.start.get(),
         "end": verification.end.get(),
         "durable": verification.durable.get(),
-        "writer_pid": verification.writer.flatten(),
+        "writer_pid": verification.writer.and_then(|holder| holder.pid),
     })
 }

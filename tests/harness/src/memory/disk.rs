@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use esker::Timestamp;
-use esker::platform::{Access, Disk, File, Identity, Lock, LockGuard, Region};
+use esker::platform::{Access, Disk, File, Holder, Identity, Lock, LockGuard, Region};
 
 use super::inode::{BLOCK_BYTES, Inode};
 use super::{LockState, MemoryDisk, Mount, OPERATIONS_MAX, PROCESS_ID, QUARANTINE, State};
@@ -159,7 +159,7 @@ impl Disk for MemoryDisk {
     fn lock(&self) -> io::Result<Lock> {
         let mut state = self.state();
         if state.lock == LockState::Held {
-            return Ok(Lock::Busy(Some(PROCESS_ID)));
+            return Ok(Lock::Busy(Holder { pid: Some(PROCESS_ID) }));
         }
         let outcome = state.check_writable();
         state.note("lock", "", outcome)?;
@@ -167,8 +167,8 @@ impl Disk for MemoryDisk {
         Ok(Lock::Held(Box::new(HeldLock(self.clone()))))
     }
 
-    fn lock_holder(&self) -> io::Result<Option<Option<u32>>> {
-        Ok((self.state().lock == LockState::Held).then_some(Some(PROCESS_ID)))
+    fn lock_holder(&self) -> io::Result<Option<Holder>> {
+        Ok((self.state().lock == LockState::Held).then_some(Holder { pid: Some(PROCESS_ID) }))
     }
 
     fn check_file_system(&self) -> io::Result<()> {

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use esker::Timestamp;
-use esker::platform::{Access, Disk as _, Lock};
+use esker::platform::{Access, Disk as _, Holder, Lock};
 use esker::{Background, Ending, Log, Options, ReadMode};
 
 use super::*;
@@ -66,14 +66,14 @@ fn a_second_lock_is_busy_until_the_guard_is_dropped_or_the_process_dies() {
     let disk = MemoryDisk::new(1);
     assert_eq!(disk.lock_holder().expect("asks"), None);
     let held = disk.lock().expect("locks");
-    assert!(matches!(disk.clone().lock().expect("asks"), Lock::Busy(Some(PROCESS_ID))));
-    assert_eq!(disk.lock_holder().expect("asks"), Some(Some(PROCESS_ID)));
+    assert!(matches!(disk.clone().lock().expect("asks"), Lock::Busy(Holder { pid: Some(PROCESS_ID) })));
+    assert_eq!(disk.lock_holder().expect("asks"), Some(Holder { pid: Some(PROCESS_ID) }));
     let left = disk.snapshot();
     let second = left.lock().expect("locks");
     assert!(matches!(second, Lock::Held(_)));
     drop(held);
     assert_eq!(disk.lock_holder().expect("asks"), None);
-    assert_eq!(left.lock_holder().expect("asks"), Some(Some(PROCESS_ID)));
+    assert_eq!(left.lock_holder().expect("asks"), Some(Holder { pid: Some(PROCESS_ID) }));
     assert_eq!(disk.list().expect("lists"), ["lock"]);
 }
 
