@@ -160,7 +160,7 @@ table! {
     DURABLE_SEGMENT 48 8 "durable line: segment";
     DURABLE_POSITION 56 8 "... position";
     DURABLE_OFFSET 64 8 "... offset of the next record";
-    TIME_MAX 72 8 "latest append time up to there";
+    TIME_MAX 72 8 "latest append time known when this was written";
     RESERVED 80 48 "zero";
 }
 

@@ -26,8 +26,8 @@
 //!
 //! Records borrow from a memory map of the segment. That is safe as long as the directory belongs to the process that
 //! holds the lock: nobody else may truncate or rewrite its files. esker itself never shortens a file that is mapped and
-//! never changes a frame that is visible. A sector that the disk cannot read is turned into an error before it is touched
-//! wherever the system allows it; [`ReadMode::Copy`] turns it into an error always. To look at a log that another process
+//! never changes a frame that is visible. A sector that the disk cannot read is turned into an error before it is touched,
+//! for what was on disk when the segment was opened and where the system allows it; [`ReadMode::Copy`] turns it into an error always. To look at a log that another process
 //! holds, use [`Attached`], which copies and checks.
 //!
 //! # Where to go on

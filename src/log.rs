@@ -98,6 +98,13 @@ impl Log {
 
     pub(crate) fn open_with(disk: Arc<dyn Disk>, options: &Options) -> Result<Self> {
         survey::refuse_other_use(&*disk)?;
+        if options.file_systems == FileSystems::Known {
+            disk.check_file_system().map_err(|error| {
+                Error::new(ErrorKind::Incompatible, error.to_string())
+                    .at_path(disk.directory())
+                    .next_step("choose another directory, or open with FileSystems::Any")
+            })?;
+        }
         let lock = match disk.lock() {
             Ok(Lock::Held(lock)) => lock,
             Ok(Lock::Busy(holder)) => {
@@ -108,13 +115,6 @@ impl Log {
             }
             Err(error) => return Err(survey::io_error(&*disk, "lock the directory for writing", "", error)),
         };
-        if options.file_systems == FileSystems::Known {
-            disk.check_file_system().map_err(|error| {
-                Error::new(ErrorKind::Incompatible, error.to_string())
-                    .at_path(disk.directory())
-                    .next_step("choose another directory, or open with FileSystems::Any")
-            })?;
-        }
         let survey = survey(&*disk)?;
         let decision = decide(&*disk, &survey)?;
         let opened = act::act(&*disk, options, &survey, decision)?;
@@ -189,12 +189,14 @@ impl Log {
     /// # Errors
     /// As for [`Log::sync`]; [`ErrorKind::Invalid`] for a place that the log has not reached.
     pub fn wait_durable(&self, place: Place) -> Result<()> {
-        let end = self.core().end(ReadLine::Visible).place;
-        if place > end && !self.core().is_ended() {
+        let core = self.core();
+        core.check_fork()?;
+        let end = core.end(ReadLine::Visible).place;
+        if place > end && !core.is_poisoned() {
             let text = format!("wait for {place}, the log ends at {end}");
             return Err(Error::new(ErrorKind::Invalid, text));
         }
-        self.core().wait_durable(place)
+        core.wait_durable(place)
     }
 
     /// A reader at the first record.

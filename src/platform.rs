@@ -4,7 +4,7 @@
 //! [`Options::open_on`](crate::Options::open_on): a simulated one that loses power, runs full, or fails a sync. This is
 //! the only seam; the engine's own code is the same on every disk.
 //!
-//! Guarantees of an implementation:
+//! Guarantees of an implementation; the engine forms slices over its regions, so memory safety rests on 2 and 4:
 //! 1. [`Disk::create`] hands out a file whose every byte is zero and has space reserved: a store into its region can not
 //!    fail for lack of space. If that can not be had, the file is not there afterwards.
 //! 2. All regions and reads of one file see the same bytes at once; they survive the death of the process.

@@ -25,12 +25,15 @@ use crate::format::{self, FRAMES_START, Kind};
 use crate::platform::Region;
 use crate::types::{Offset, Record, Timestamp, Topic, length};
 use buffer::{Buffer, Writer};
-use index::{BlockIndex, Entry};
+use index::{BLOCK_BYTES, BlockIndex, Entry};
 use walk::Frames;
 
 /// Bodies whose records are longer than this are summed before the lock, others under it: there they are in the cache and
 /// in one piece, and a sum over many small pieces costs several times one over the whole.
 pub(crate) const SUM_BEFORE_LOCK_BYTES: usize = 4096;
+
+/// The most offsets of a segment before the last batch.
+const OFFSETS_MAX: u64 = 0xffff_0000;
 
 /// A mapped segment, for reading.
 #[derive(Debug)]
@@ -59,6 +62,8 @@ pub(crate) struct SegmentWriter {
     first_offset: Offset,
     time_max: Timestamp,
     next_offset: Offset,
+    /// Before this the index is left to readers: the first frame of a block that was resumed inside is not this writer's.
+    note_from: u64,
 }
 
 /// The body of a frame to append.
@@ -101,6 +106,7 @@ impl Blank {
             first_offset: header.first_offset,
             time_max: header.time_max,
             next_offset: header.first_offset,
+            note_from: 0,
         })
     }
 }
@@ -165,7 +171,15 @@ impl SegmentWriter {
     ) -> Self {
         let (segment, writer) = Segment::new(header, region, published);
         let seed = Seed::new(header.incarnation);
-        Self { segment, writer, seed, first_offset: header.first_offset, time_max, next_offset }
+        Self {
+            segment,
+            writer,
+            seed,
+            first_offset: header.first_offset,
+            time_max,
+            next_offset,
+            note_from: published.next_multiple_of(BLOCK_BYTES),
+        }
     }
 
     pub(crate) fn segment(&self) -> &Arc<Segment> {
@@ -182,6 +196,12 @@ impl SegmentWriter {
     #[inline]
     pub(crate) fn next_offset(&self) -> Offset {
         self.next_offset
+    }
+
+    /// Whether the largest batch would still have offsets: they are counted from the segment's first in 32 bits.
+    #[inline]
+    pub(crate) fn has_offsets(&self) -> bool {
+        self.next_offset.since(self.first_offset) <= OFFSETS_MAX
     }
 
     /// Latest append time so far.
@@ -213,7 +233,9 @@ impl SegmentWriter {
         if header.record_count > 0 {
             self.time_max = self.time_max.max(time);
         }
-        self.segment.index.note(Entry { position, offset_delta, time_max: self.time_max });
+        if position >= self.note_from {
+            self.segment.index.note(Entry { position, offset_delta, time_max: self.time_max });
+        }
         self.writer.publish(encoded.commit_word(), header.stride());
         self.next_offset = first.after(header.record_count.into());
         Some(Appended { end: self.writer.tail(), first })

@@ -1,7 +1,8 @@
-//! The one place where the crate takes its locks and atomics from.
+//! The one place where the log takes its locks and atomics from.
 //!
 //! Guarantees:
-//! 1. Every lock, condition variable and atomic of the crate comes from here, so that a model checker can stand in.
+//! 1. Every lock and condition variable of the crate, and every atomic but the commit words, comes from here, so that a
+//!    model checker can stand in.
 
 pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

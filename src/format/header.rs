@@ -8,6 +8,9 @@ use crate::types::{Epoch, Line, Offset, Place, StoreId, Timestamp};
 
 pub(crate) const BYTES: usize = table::BYTES;
 
+/// No segment begins above this: the offsets that one segment can hold never overflow.
+const FIRST_OFFSET_MAX: Offset = Offset::new(1 << 63);
+
 /// The header of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SegmentHeader {
@@ -64,6 +67,10 @@ impl SegmentHeader {
         if bytes.iter().all(|byte| *byte == 0) {
             return Ok(None);
         }
+        if table::MAGIC.u64(bytes) == 0 {
+            // The magic is stored last: this header was never complete.
+            return Err(Fault::Missing);
+        }
         if table::MAGIC.of(bytes) != SEGMENT_MAGIC {
             return Err(Fault::Magic);
         }
@@ -115,6 +122,9 @@ impl SegmentHeader {
             time_max: Timestamp::from_nanoseconds(table::TIME_MAX.i64(bytes)),
             capacity: table::CAPACITY.u64(bytes),
         };
+        if header.incarnation == 0 {
+            return Err(Fault::Content { what: "segment header: incarnation zero" });
+        }
         if header.number == 0 || link.number >= header.number {
             return Err(Fault::Content { what: "segment header: its number does not follow its predecessor's" });
         }
@@ -123,6 +133,9 @@ impl SegmentHeader {
             || !link.end.is_multiple_of(FRAME_ALIGNMENT)
         {
             return Err(Fault::Content { what: "segment header: capacity or end out of range" });
+        }
+        if header.first_offset > FIRST_OFFSET_MAX {
+            return Err(Fault::Content { what: "segment header: offsets are exhausted" });
         }
         Ok(header)
     }

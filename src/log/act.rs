@@ -124,6 +124,7 @@ fn is_torn_creation(disk: &dyn Disk, file: &SegmentFile) -> Result<bool> {
 /// Continues the last segment after a clean close.
 fn go_on(disk: &dyn Disk, survey: &Survey, decision: &Decision) -> Result<Opened> {
     let last = decision.chain.last().ok_or_else(|| corrupt("no segment"))?;
+    store_again(disk, decision)?;
     let failed = |attempt| move |error| io_error(disk, attempt, &last.name, error);
     let file = disk.open(&last.name, Access::Write).map_err(failed("open the segment for writing"))?;
     file.reserve(last.header.capacity).map_err(failed("reserve the segment's space"))?;
@@ -206,6 +207,9 @@ pub(crate) fn give_back_tail(disk: &dyn Disk, name: &str, end: u64, capacity: u6
 /// What survived in memory of the system, or was called clean after a failed write, is stored and synced anew.
 fn store_again(disk: &dyn Disk, decision: &Decision) -> Result<()> {
     let durable = decision.durable.place;
+    if durable == decision.end.place {
+        return Ok(());
+    }
     for member in decision.chain.iter().filter(|member| member.header.number >= durable.segment) {
         let failed = |attempt| move |error| io_error(disk, attempt, &member.name, error);
         let file = disk.open(&member.name, Access::Write).map_err(failed("open the segment for writing"))?;

@@ -11,21 +11,21 @@
 
 use std::time::Instant;
 
-use super::act::{next_capacity, session};
+use super::act::next_capacity;
 use super::catalog::{Entry, Handle};
 use super::core::{Core, closed, forked};
 use super::options::{Options, Sync};
 use super::prepare::Spare;
 use super::stats::AppendStats;
 use super::ticket::Ticket;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::format::control::{LINE_BYTES, LineBody, SESSION_BYTES};
 use crate::format::frame::HEADER_BYTES;
 use crate::format::header::{Link, SegmentHeader};
 use crate::format::{FRAMES_START, Kind};
 use crate::segment::{Appended, Body, SegmentWriter};
 use crate::sync::MutexGuard;
-use crate::types::{Line, Place, Timestamp, length};
+use crate::types::{Line, Place, Timestamp};
 
 /// What data may not use at the end of a segment: marks, start lines, small state commits, session and close frames.
 const CONTROL_RESERVE_BYTES: u64 = 4096;
@@ -88,7 +88,7 @@ pub(crate) enum Waiting {
 impl Waiting {
     /// Takes the note that somebody waits.
     #[inline]
-    fn take(&mut self) -> bool {
+    pub(crate) fn take(&mut self) -> bool {
         std::mem::replace(self, Self::Nobody) == Self::Somebody
     }
 }
@@ -136,7 +136,7 @@ impl Appender {
     }
 
     fn fits(&self, stride: u64) -> bool {
-        self.writer.tail().saturating_add(stride) <= self.data_limit
+        self.writer.tail().saturating_add(stride) <= self.data_limit && self.writer.has_offsets()
     }
 
     #[inline]
@@ -159,7 +159,7 @@ impl Appender {
         let body = Body::Control { kind, bytes: &bytes };
         let seal_room = if kind == Kind::Seal { 0 } else { SEAL_RESERVE_BYTES };
         let limit = self.capacity().saturating_sub(seal_room);
-        if self.closed == Closed::Yes || self.writer.tail().saturating_add(body.stride()) > limit {
+        if self.is_broken() || self.closed == Closed::Yes || self.writer.tail().saturating_add(body.stride()) > limit {
             return None;
         }
         let appended = self.store_control(&body, now);
@@ -174,12 +174,9 @@ impl Appender {
         self.refusal.get_or_insert(error);
     }
 
-    fn check(&mut self) -> Result<()> {
-        if self.storing == Storing::Yes {
-            let text = "a thread panicked while it stored a frame";
-            self.refuse(Error::new(ErrorKind::Poisoned, text).next_step("close the log and open it again"));
-        }
-        self.refusal.clone().map_or(Ok(()), Err)
+    /// Whether a thread unwound while it stored a frame.
+    fn is_broken(&self) -> bool {
+        self.storing == Storing::Yes
     }
 }
 
@@ -190,9 +187,6 @@ impl Core {
         if self.fork.is_child() {
             return Err(forked());
         }
-        if body.frame_length() > self.frame_bytes_max {
-            return Err(self.too_large(body.frame_length()));
-        }
         let stride = body.stride();
         let time = self.disk.now();
         let mut appender = self.appender.lock();
@@ -201,7 +195,6 @@ impl Core {
             || appender.roll_needs.is_some()
             || !appender.fits(stride)
         {
-            appender.check()?;
             appender = self.wait_for_roll(appender, stride)?;
         }
         let Some(stored) = appender.store(body, time) else {
@@ -241,8 +234,12 @@ impl Core {
         let attempts = appender.attempts;
         appender.stats.stalls = appender.stats.stalls.saturating_add(1);
         let result = loop {
-            if let Err(error) = appender.check() {
-                break Err(error);
+            if appender.is_broken() {
+                drop(appender);
+                return Err(self.poison_by_panic());
+            }
+            if let Some(refusal) = &appender.refusal {
+                break Err(refusal.clone());
             }
             if appender.roll_needs.is_none() && appender.fits(stride) {
                 break Ok(());
@@ -288,6 +285,8 @@ impl Core {
         let now = self.disk.now();
         let sealed = appender.append_line(Kind::Seal, durable, now);
         assert!(sealed.is_some(), "every segment keeps room for its seal");
+        // Behind a seal nothing may be stored: an unwinding from here on poisons the log.
+        appender.storing = Storing::Yes;
         let old = *appender.writer.segment().header();
         let end = appender.tail();
         let header = SegmentHeader {
@@ -302,12 +301,9 @@ impl Core {
             ..old
         };
         let populated = spare.populated;
-        appender.storing = Storing::Yes;
         let writer = spare.blank.activate(&header);
         let mut writer = writer.expect("a spare has room for its header");
-        let bytes = session(&*self.disk, spare.identity).encode();
-        writer.append(&Body::Control { kind: Kind::Session, bytes: &bytes }, now);
-        appender.storing = Storing::No;
+        writer.append(&Body::Control { kind: Kind::Session, bytes: &spare.session }, now);
         let handle = Handle::Open { segment: std::sync::Arc::clone(writer.segment()), file: spare.file };
         appender.writer = writer;
         appender.settled_bytes = appender.settled_bytes.saturating_add(end.place.position);
@@ -317,6 +313,7 @@ impl Core {
         appender.stats.rolls = appender.stats.rolls.saturating_add(1);
         appender.set_limits();
         self.catalog.write().roll(end.place.position, Entry { header, end: None, handle });
+        appender.storing = Storing::No;
         if appender.readers_wait.take() {
             self.visible_moved.notify();
         }
@@ -341,6 +338,34 @@ pub(crate) fn close(appender: &mut Appender) {
 impl Spare {
     /// Whether a frame of this many bytes fits behind the header and before the reserves.
     pub(crate) fn holds(&self, stride: u64) -> bool {
-        stride.saturating_add(OVERHEAD_BYTES) <= length(crate::types::index(self.blank.region().length()))
+        stride.saturating_add(OVERHEAD_BYTES) <= self.blank.region().length()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::error::ErrorKind;
+    use crate::log::{Background, LogSource, ReadLine, Reader};
+
+    #[test]
+    fn after_a_panic_while_storing_nothing_more_is_acknowledged_and_everybody_is_told() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let log = Options::new().background(Background::Manual).open(folder.path()).expect("opens");
+        log.append(b"safe").expect("appends").wait().expect("syncs");
+        let core: std::sync::Arc<Core> = std::sync::Arc::clone(&log.handle.core);
+        core.appender.lock().storing = Storing::Yes;
+        let ticket = log.core().appender.lock().tail();
+        assert_eq!(core.end(ReadLine::Visible), ticket);
+        let error = log.append(b"x").expect_err("a frame may be half stored");
+        assert_eq!(error.kind(), ErrorKind::Poisoned);
+        assert_eq!(log.sync().expect("all that is visible was durable before"), ());
+        let mut reader: Reader = log.reader();
+        assert_eq!(reader.poll().expect("reads").expect("one record").len(), 1);
+        let told = reader.poll_wait(Duration::from_secs(60)).expect_err("nothing comes");
+        assert_eq!(told.kind(), ErrorKind::Poisoned);
+        assert_eq!(log.close().expect_err("poisoned").kind(), ErrorKind::Poisoned);
     }
 }

@@ -20,6 +20,7 @@ use super::reader::{Limit, LogSource, ReadLine, ReadMode, Reader};
 use super::survey::{Survey, io_error, survey};
 use super::window::{Scan, Scanned, View};
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::header::SegmentHeader;
 use crate::format::{FRAMES_START, VERSION, segment_name, segment_number};
 use crate::platform::{Disk, Holder, SystemDisk};
 use crate::sync::Mutex;
@@ -209,6 +210,14 @@ impl Attached {
         Ok(segments)
     }
 
+    /// Bytes that all segments take up to their ends.
+    ///
+    /// # Errors
+    /// As for [`Attached::segments`].
+    pub fn bytes(&self) -> Result<u64> {
+        Ok(self.segments()?.iter().fold(0, |sum, segment| sum.saturating_add(segment.bytes)))
+    }
+
     fn first<T: Default>(&self, of: impl Fn(&Entry) -> T) -> T {
         self.shared.state.lock().catalog.entries().first().map(of).unwrap_or_default()
     }
@@ -246,7 +255,7 @@ impl State {
     }
 
     fn beside_writer(disk: &dyn Disk, survey: &Survey) -> Result<Self> {
-        let chain = survey.chain(disk)?;
+        let chain = survey.chain(disk)?.members;
         let Some(last) = chain.last() else {
             return Err(Error::new(ErrorKind::Invalid, "not a log yet: its writer has not begun")
                 .at_path(disk.directory())
@@ -263,20 +272,21 @@ impl State {
         })
     }
 
-    /// What can be reached from the oldest segment on, by links that hold.
+    /// What can be reached from the first segment on, by links that hold; of two that follow one segment the newer.
     fn up_to_damage(survey: &Survey, refusal: Error) -> Self {
         let mut entries: Vec<Entry> = Vec::new();
-        for file in &survey.files {
-            let Ok(Some(header)) = &file.header else { continue };
-            if let Some(last) = entries.last_mut() {
-                let link = header.predecessor.filter(|link| link.incarnation == last.header.incarnation);
-                let Some(link) = link else { continue };
+        loop {
+            let follows = |header: &SegmentHeader| match (header.predecessor, entries.last()) {
+                (Some(link), Some(last)) => link.number == last.number() && link.incarnation == last.header.incarnation,
+                (None, None) => true,
+                _ => false,
+            };
+            let next = survey.valid().map(|(_, header)| *header).filter(follows);
+            let Some(header) = next.max_by_key(|header| (header.epoch.counter, header.number)) else { break };
+            if let (Some(last), Some(link)) = (entries.last_mut(), header.predecessor) {
                 last.end = Some(link.end);
-            } else if header.predecessor.is_some() {
-                // The log begins before this segment: nothing can be reached from its start.
-                continue;
             }
-            entries.push(Entry { header: *header, end: None, handle: Handle::Cold(std::sync::Weak::new()) });
+            entries.push(Entry { header, end: None, handle: Handle::Cold(std::sync::Weak::new()) });
         }
         let (seen, time_max) = entries.last().map_or((Line::default(), Timestamp::default()), |last| {
             let place = Place::new(last.number(), FRAMES_START);
@@ -343,7 +353,7 @@ impl Shared {
             return Ok(false);
         }
         let survey = survey(&*self.disk)?;
-        let chain = survey.chain(&*self.disk)?;
+        let chain = survey.chain(&*self.disk)?.members;
         let Some(newest) = chain.last().filter(|newest| newest.header.number > last) else { return Ok(false) };
         let mut state = self.state.lock();
         if state.catalog.entries().last().is_some_and(|now| now.number() >= newest.header.number) {
@@ -432,15 +442,5 @@ impl LogSource for Shared {
 
     fn ended(&self) -> Option<Error> {
         None
-    }
-}
-
-impl Attached {
-    /// Bytes that all segments take up to their ends.
-    ///
-    /// # Errors
-    /// As for [`Attached::segments`].
-    pub fn bytes(&self) -> Result<u64> {
-        Ok(self.segments()?.iter().fold(0, |sum, segment| sum.saturating_add(segment.bytes)))
     }
 }

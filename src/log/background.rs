@@ -2,7 +2,8 @@
 //!
 //! Guarantees:
 //! 1. The preparer never waits for a sync of the log, the syncer never for a file to be created.
-//! 2. Both sleep without a deadline while nothing is appended; an append that matters wakes them.
+//! 2. Both sleep without a deadline while nothing is appended or synced; an append or sync that matters wakes them. While
+//!    there are appends, the syncer looks every 50 ms, or as often as the sync interval asks.
 //! 3. Both end when the log is closed, poisoned, or dropped.
 
 use std::sync::{Arc, Weak};
@@ -16,7 +17,7 @@ use super::prepare::Pace;
 use crate::error::{Error, Result};
 use crate::sync::{Condvar, Mutex};
 
-/// After this long without appends a last mark is written.
+/// How often the syncer looks while there are appends. A look that finds none since the last one writes the last mark.
 pub(crate) const IDLE: Duration = Duration::from_millis(50);
 
 /// Wakes one thread. A wake before the sleep counts.
@@ -54,7 +55,9 @@ pub(crate) fn start(core: &Arc<Core>) -> Result<()> {
         let mut pace = Pace::default();
         while let Some(core) = running(&weak) {
             core.preparer_round(&mut pace);
-            core.preparer.sleep(None);
+            let signal = Arc::clone(&core.preparer);
+            drop(core);
+            signal.sleep(None);
         }
     })?;
     core.threads.lock().push(preparer);
@@ -63,7 +66,9 @@ pub(crate) fn start(core: &Arc<Core>) -> Result<()> {
         let mut rhythm = Rhythm::default();
         while let Some(core) = running(&weak) {
             let sleep = core.syncer_round(&mut rhythm);
-            core.syncer.sleep(sleep);
+            let signal = Arc::clone(&core.syncer);
+            drop(core);
+            signal.sleep(sleep);
         }
     })?;
     core.threads.lock().push(syncer);

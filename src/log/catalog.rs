@@ -144,6 +144,11 @@ pub(crate) fn map_for_reading(disk: &dyn Disk, entry: &Entry) -> Result<Arc<Segm
     let name = segment_name(entry.number());
     let file = open_for_reading(disk, entry)?;
     let end = entry.end.unwrap_or(entry.header.capacity);
+    let found = file.length().map_err(|error| io_error(disk, "read the length", &name, error))?;
+    if found < end {
+        let text = format!("the file was cut to {found} bytes, its frames end at {end}");
+        return Err(corrupt(text).at_path(disk.directory().join(name)));
+    }
     let region = file.map(end, Access::Read).map_err(|error| io_error(disk, "map the segment", &name, error))?;
     Ok(Segment::sealed(entry.header, region, end))
 }
@@ -154,13 +159,5 @@ pub(crate) fn copy_for_reading(disk: &dyn Disk, entry: &Entry) -> Result<View> {
 }
 
 fn open_for_reading(disk: &dyn Disk, entry: &Entry) -> Result<Arc<dyn File>> {
-    let name = segment_name(entry.number());
-    let file = disk.open(&name, Access::Read).map_err(|error| io_error(disk, "open the segment", &name, error))?;
-    let found = file.length().map_err(|error| io_error(disk, "read the length", &name, error))?;
-    let expected = entry.end.unwrap_or(crate::format::FRAMES_START);
-    if found < expected {
-        let text = format!("the file was cut to {found} bytes, its frames end at {expected}");
-        return Err(corrupt(text).at_path(disk.directory().join(name)));
-    }
-    Ok(file)
+    super::survey::open_segment(disk, &segment_name(entry.number()))
 }

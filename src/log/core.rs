@@ -1,7 +1,7 @@
 //! What all handles, readers and background threads of one open log share.
 //!
 //! Guarantees:
-//! 1. Locks are taken in this order and never the other way: append lock, durability, catalog. The locks inside a `Wake`
+//! 1. Locks are taken in this order and never the other way: preparing, append lock, durability, catalog. The locks inside a `Wake`
 //!    are leaves.
 //! 2. Nobody waits for the disk while holding the append lock.
 
@@ -42,8 +42,10 @@ pub(crate) struct Core {
     pub(crate) catalog: RwLock<Catalog>,
     pub(crate) visible_moved: Wake,
     pub(crate) durable_moved: Wake,
-    pub(crate) preparer: Signal,
-    pub(crate) syncer: Signal,
+    /// Held while a spare is prepared.
+    pub(crate) preparing: Mutex<()>,
+    pub(crate) preparer: Arc<Signal>,
+    pub(crate) syncer: Arc<Signal>,
     pub(crate) anchor: Mutex<AnchorFile>,
     pub(crate) threads: Mutex<Vec<JoinHandle<()>>>,
     /// The writer's lock on the directory; `None` once the log is closed.
@@ -56,6 +58,14 @@ impl std::fmt::Debug for Core {
             .field("directory", &self.disk.directory())
             .field("store_id", &self.store_id)
             .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Core {
+    /// Threads that sleep find that there is nothing left to serve.
+    fn drop(&mut self) {
+        self.preparer.wake();
+        self.syncer.wake();
     }
 }
 
@@ -85,8 +95,9 @@ impl Core {
             catalog: RwLock::new(catalog),
             visible_moved: Wake::default(),
             durable_moved: Wake::default(),
-            preparer: Signal::default(),
-            syncer: Signal::default(),
+            preparing: Mutex::new(()),
+            preparer: Arc::default(),
+            syncer: Arc::default(),
             anchor: Mutex::new(opened.anchor),
             threads: Mutex::new(Vec::new()),
             lock: Mutex::new(Some(lock)),

@@ -11,7 +11,7 @@
 //! Limit: rot in the last group, which no mark covers yet, cannot be told from a tear; [`Evidence`] is all there is.
 
 use super::report::{Cut, Evidence};
-use super::survey::{Member, Survey, corrupt, io_error, open_segment};
+use super::survey::{Chain, Dropped, Member, Survey, corrupt, io_error, open_segment};
 use super::window::{FoundFrame, Scan, Scanned, Store};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::control::{LINE_BYTES, SessionBody};
@@ -40,11 +40,29 @@ pub(crate) struct Decision {
 /// Decides. `None`: there is no log yet.
 pub(crate) fn decide(disk: &dyn Disk, survey: &Survey) -> Result<Option<Decision>> {
     let chain = survey.chain(disk)?;
-    let Some(newest) = chain.last() else { return Ok(None) };
-    if let Some((end, time_max)) = closed_at(disk, survey, newest)? {
+    let Some(newest) = chain.members.last() else { return Ok(None) };
+    check_lengths(disk, &chain)?;
+    if chain.dropped.is_none()
+        && let Some((end, time_max)) = closed_at(disk, survey, newest)?
+    {
+        let chain = chain.members;
         return Ok(Some(Decision { end, durable: end, clean: true, cut: None, time_max, scanned_bytes: 0, chain }));
     }
     Judge::new(disk, survey, chain).decide().map(Some)
+}
+
+/// Files are never shortened: one that ends before its frames do has lost some, and it is known without reading.
+fn check_lengths(disk: &dyn Disk, chain: &Chain) -> Result<()> {
+    for member in &chain.members {
+        let Some(end) = member.end.filter(|end| member.length < *end) else { continue };
+        let place = Place::new(member.header.number, member.length);
+        if place < chain.durable.place {
+            return Err(corrupt(format!("the file was cut here, its frames end at {end}"))
+                .at_path(disk.directory().join(&member.name))
+                .at_place(place));
+        }
+    }
+    Ok(())
 }
 
 /// The end of the log, if the anchor says that it was closed there and nothing follows.
@@ -60,16 +78,25 @@ fn closed_at(disk: &dyn Disk, survey: &Survey, newest: &Member) -> Result<Option
     let frames = Frames::new(&newest.header, limit);
     let mut scan = Scan::new(Store::File(open_segment(disk, &newest.name)?), frames, start, end.offset, limit);
     let failed = |error| io_error(disk, "read the segment", &newest.name, error);
-    let Scanned::Frame(found) = scan.next().map_err(failed)? else { return Ok(None) };
-    let closed = found.header.kind == Kind::Close && scan.position == end.place.position;
-    Ok((closed && matches!(scan.next().map_err(failed)?, Scanned::Zero | Scanned::End))
-        .then_some((end, anchor.time_max)))
+    let closed = match scan.next().map_err(failed)? {
+        Scanned::Frame(found) => found.header.kind == Kind::Close && scan.position == end.place.position,
+        _ => false,
+    };
+    if !closed {
+        // The note was written after the close frame was durable, and frames behind it do not touch it.
+        return Err(corrupt("the log was closed here, and its close frame is damaged")
+            .at_path(disk.directory().join(&newest.name))
+            .at_place(Place::new(newest.header.number, start))
+            .at_offset(end.offset));
+    }
+    Ok((matches!(scan.next().map_err(failed)?, Scanned::Zero | Scanned::End)).then_some((end, anchor.time_max)))
 }
 
 struct Judge<'a> {
     disk: &'a dyn Disk,
     chain: Vec<Member>,
     durable: Line,
+    dropped: Option<Dropped>,
     time_max: Timestamp,
     scanned_bytes: u64,
     last_kind: Option<Kind>,
@@ -85,12 +112,21 @@ struct Stop {
 }
 
 impl<'a> Judge<'a> {
-    fn new(disk: &'a dyn Disk, survey: &Survey, chain: Vec<Member>) -> Self {
+    fn new(disk: &'a dyn Disk, survey: &Survey, chain: Chain) -> Self {
         // What lies below the durable line is not scanned: its latest append time is known to whoever carries the line.
-        let headers = chain.iter().map(|member| member.header.time_max);
+        let headers = chain.members.iter().map(|member| member.header.time_max);
         let carried = headers.chain(survey.own_anchor().map(|anchor| anchor.time_max));
         let time_max = carried.max().unwrap_or_default();
-        Self { disk, chain, durable: survey.durable(), time_max, scanned_bytes: 0, last_kind: None, session: None }
+        Self {
+            disk,
+            chain: chain.members,
+            durable: chain.durable,
+            dropped: chain.dropped,
+            time_max,
+            scanned_bytes: 0,
+            last_kind: None,
+            session: None,
+        }
     }
 
     fn decide(mut self) -> Result<Decision> {
@@ -100,13 +136,17 @@ impl<'a> Judge<'a> {
         if stop.line.place < self.durable.place {
             return Err(self.refusal(&stop));
         }
-        let clean = clean_so_far && stop.fault.is_none() && frames == 0;
-        let torn = stop.fault.is_some() || frames > 0;
+        let dropped = self.dropped.take();
+        let clean = clean_so_far && stop.fault.is_none() && frames == 0 && dropped.is_none();
+        let torn = stop.fault.is_some() || frames > 0 || dropped.is_some();
+        let cause = stop.fault.map(|fault| fault.to_string());
+        let dropped_frames = dropped.as_ref().map_or((0, 0), |dropped| (dropped.frames, dropped.records));
+        let cause = cause.or(dropped.map(|dropped| dropped.cause)).unwrap_or_else(|| Fault::Missing.to_string());
         let cut = torn.then(|| Cut {
             place: stop.line.place,
-            cause: stop.fault.unwrap_or(Fault::Missing).to_string(),
-            frames,
-            records,
+            cause,
+            frames: frames.saturating_add(dropped_frames.0),
+            records: records.saturating_add(dropped_frames.1),
             evidence: self.evidence(),
         });
         self.chain.truncate(stop.member + 1);

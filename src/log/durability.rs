@@ -16,7 +16,7 @@ use std::time::Instant;
 
 use super::act::give_back_tail;
 use super::anchor::Clean;
-use super::appender::{Appender, Waiting};
+use super::appender::Appender;
 use super::core::{Core, closed, forked};
 use super::stats::SyncStats;
 use super::survey::io_error;
@@ -73,6 +73,9 @@ impl Durability {
 impl Core {
     /// Waits until everything before `place` is durable.
     pub(crate) fn wait_durable(&self, place: Place) -> Result<()> {
+        if self.fork.is_child() {
+            return Err(forked());
+        }
         let mut durability = self.durability.lock();
         loop {
             if durability.durable.place >= place {
@@ -80,6 +83,9 @@ impl Core {
             }
             if let Some(poison) = &durability.poison {
                 return Err(poison.clone());
+            }
+            if durability.closed {
+                return Err(closed());
             }
             if durability.leader == Leader::Nobody {
                 if self.fork.is_child_for_sure() {
@@ -107,9 +113,6 @@ impl Core {
         let since = Instant::now();
         let result = self.sync_between(before.place, target.place);
         let took = since.elapsed();
-        if let Err(error) = &result {
-            self.poison(error);
-        }
         let mut durability = self.durability.lock();
         durability.stats.count(took);
         durability.leader = Leader::Nobody;
@@ -118,6 +121,7 @@ impl Core {
             Ok(()) => durability.durable = target,
             Err(error) => durability.poison = Some(error),
         }
+        let poison = durability.poison.clone();
         let round = durability.round;
         durability.round = round.wrapping_add(1);
         // Those reached all go; of the next round one is enough, it leads. After a failure everybody has to know.
@@ -128,8 +132,12 @@ impl Core {
             self.synced[round.wrapping_add(1) % 2].notify_one();
         }
         drop(durability);
-        self.durable_moved.notify();
-        self.tell_roll();
+        if let Some(poison) = poison {
+            self.poison(&poison);
+        } else {
+            self.durable_moved.notify();
+            self.tell_appends();
+        }
         self.durability.lock()
     }
 
@@ -179,22 +187,45 @@ impl Core {
         })
     }
 
+    /// Refuses appends, and tells everybody who waits. Whoever is told finds the reason: it was set before.
     fn poison(&self, error: &Error) {
         // Relaxed: see `line_shown`.
         self.poisoned.store(true, Ordering::Relaxed);
         let mut appender = self.appender.lock();
         appender.refuse(error.clone());
-        appender.readers_wait = Waiting::Nobody;
         drop(appender);
         self.rolled.notify_all();
         self.visible_moved.notify();
+        self.durable_moved.notify();
     }
 
-    /// An append that waits for segments to become durable looks again.
-    fn tell_roll(&self) {
-        let waits = self.appender.lock().roll_needs.is_some();
+    /// A thread unwound while it stored a frame: as a failed sync, nothing more is acknowledged.
+    #[cold]
+    pub(crate) fn poison_by_panic(&self) -> Error {
+        let error = Error::new(ErrorKind::Poisoned, "a thread panicked while it stored a frame")
+            .at_path(self.disk.directory())
+            .next_step("close the log and open it again");
+        let mut durability = self.durability.lock();
+        let error = durability.poison.get_or_insert(error).clone();
+        drop(durability);
+        self.synced.iter().for_each(|waiters| {
+            waiters.notify_all();
+        });
+        self.poison(&error);
+        error
+    }
+
+    /// After the line moved: an append that waits for segments to become durable looks again, and the syncer, if it sleeps
+    /// until the next append, sees to the last mark.
+    fn tell_appends(&self) {
+        let mut appender = self.appender.lock();
+        let (waits, sleeps) = (appender.roll_needs.is_some(), appender.syncer_sleeps.take());
+        drop(appender);
         if waits {
             self.rolled.notify_all();
+        }
+        if sleeps {
+            self.syncer.wake();
         }
     }
 

@@ -155,7 +155,8 @@ impl Options {
     /// # Errors
     /// [`ErrorKind::Locked`] if another handle holds it; [`ErrorKind::Corrupt`] if what was durable is damaged or
     /// missing; [`ErrorKind::Incompatible`] for another format or file system; [`ErrorKind::Invalid`] for a directory that
-    /// holds something else; and what the system says. Nothing is changed then.
+    /// holds something else; and what the system says. No byte of the log is changed then; a directory that was made
+    /// and its lock file may stay.
     ///
     /// # Durability
     /// What the log held is durable when this returns.

@@ -9,12 +9,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::act::{draw_incarnation, identity};
+use super::act::{draw_incarnation, identity, session};
 use super::core::Core;
 use super::survey::io_error;
 use crate::error::Result;
+use crate::format::control::SESSION_BYTES;
 use crate::format::segment_name;
-use crate::platform::{Access, File, Identity};
+use crate::platform::{Access, File};
 use crate::segment::Blank;
 
 /// The most that is populated ahead of the tail.
@@ -30,7 +31,8 @@ pub(crate) struct Spare {
     pub(crate) number: u64,
     pub(crate) incarnation: u64,
     pub(crate) file: Arc<dyn File>,
-    pub(crate) identity: Identity,
+    /// The body of its session frame, encoded here since a roll may not ask the system.
+    pub(crate) session: [u8; SESSION_BYTES],
     pub(crate) blank: Blank,
     pub(crate) populated: u64,
 }
@@ -55,6 +57,8 @@ impl Core {
     }
 
     fn prepare_step_with(&self, populate: u64) -> bool {
+        // One at a time: two would take the same number.
+        let _preparing = self.preparing.lock();
         let (number, capacity, too_small) = {
             let mut appender = self.appender.lock();
             let needs = appender.roll_needs.unwrap_or(0);
@@ -104,7 +108,7 @@ impl Core {
             Ok(Spare {
                 number,
                 incarnation: draw_incarnation(disk)?,
-                identity: identity(disk, &name, &*file)?,
+                session: session(disk, identity(disk, &name, &*file)?).encode(),
                 file: Arc::clone(&file),
                 blank: Blank::new(region),
                 populated: populate.max(crate::format::FRAMES_START),

@@ -241,6 +241,10 @@ impl Reader {
     /// # Errors
     /// As for [`Reader::poll`].
     pub fn poll_back(&mut self) -> Result<Option<Batch>> {
+        if self.line == ReadLine::Durable && self.next > self.source.end(self.line).offset {
+            // It was set to read up to the durable line when it stood behind it.
+            self.seek_latest();
+        }
         loop {
             let Some(view) = self.view()? else { return Ok(None) };
             if self.next > view.header.first_offset {
@@ -360,7 +364,7 @@ impl Reader {
     pub fn skip_damage(&mut self) -> Result<Option<Skipped>> {
         let Some(view) = self.view()? else { return Ok(None) };
         let limit = self.source.limit(self.place, &view, self.line);
-        let from = self.place;
+        let (from, next) = (self.place, self.next);
         let mut scan = Scan::new(view.store.clone(), view.frames, from.position, self.frame_offset, limit.position);
         let failed = |error| self.read_error(from.segment, error);
         let damaged = match scan.next().map_err(failed)? {
@@ -382,8 +386,8 @@ impl Reader {
             };
             self.enter(&entry);
         }
-        let records = self.frame_offset.since(self.next);
-        self.next = self.next.max(self.frame_offset);
+        let records = self.frame_offset.since(next);
+        self.next = next.max(self.frame_offset);
         Ok(Some(Skipped { from, to: self.place, records }))
     }
 

@@ -6,6 +6,7 @@ use crate::types::{Epoch, Line, Offset, Place};
 
 /// How the log ended before it was opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Ending {
     /// There was no log; it was created.
     Created,
@@ -19,6 +20,7 @@ pub enum Ending {
 
 /// What [`Log::open`](crate::Log::open) found, kept and cut.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RecoveryReport {
     /// How the log ended.
     pub ending: Ending,
@@ -44,6 +46,7 @@ pub struct RecoveryReport {
 
 /// The part behind the end of a log that was cut.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Cut {
     /// Where the log ends now.
     pub place: Place,
@@ -59,6 +62,7 @@ pub struct Cut {
 
 /// Whether a cut looks like a crash or like rot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Evidence {
     /// The writer ran under another boot of the system: a tear by power loss is likely.
     OtherBoot,

@@ -1,4 +1,4 @@
-//! Salvage: read everything that can be read, damage as items of its own.
+//! Salvage: read what can be reached from the start of the log, over damage, up to the first segment that is missing.
 
 use std::path::Path;
 
@@ -7,7 +7,8 @@ use super::batch::Batch;
 use super::reader::{Reader, Skipped};
 use crate::error::{Error, ErrorKind, Result};
 
-/// Reads a log whatever its state, without changing it: an iterator of batches and damages.
+/// Reads a log whatever its state, without changing it: an iterator of batches and damages. It goes over damage inside
+/// segments, and ends at the first segment that is missing or has no valid header.
 ///
 /// ```
 /// # let folder = tempfile::tempdir()?;

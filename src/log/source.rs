@@ -17,7 +17,11 @@ impl Core {
     /// A poisoned log shows what is durable, and nothing else.
     fn line_shown(&self, line: ReadLine) -> ReadLine {
         // Relaxed: the line itself is read under its lock.
-        if self.poisoned.load(Ordering::Relaxed) { ReadLine::Durable } else { line }
+        if self.is_poisoned() { ReadLine::Durable } else { line }
+    }
+
+    pub(crate) fn is_poisoned(&self) -> bool {
+        self.poisoned.load(Ordering::Relaxed)
     }
 
     fn published(&self, number: u64, view: &View) -> u64 {

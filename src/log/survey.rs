@@ -50,6 +50,25 @@ pub(crate) struct Member {
     pub(crate) end: Option<u64>,
 }
 
+/// The segments that form the log.
+#[derive(Debug, Default)]
+pub(crate) struct Chain {
+    /// Oldest first; empty if there is no log yet.
+    pub(crate) members: Vec<Member>,
+    /// The highest durable line that a header, the anchor, or a mark above a broken link carries.
+    pub(crate) durable: Line,
+    pub(crate) dropped: Option<Dropped>,
+}
+
+/// Segments that were begun and do not count, as a link to them is broken or their header is.
+#[derive(Debug, Default)]
+pub(crate) struct Dropped {
+    pub(crate) cause: String,
+    /// Valid frames and records in them.
+    pub(crate) frames: u64,
+    pub(crate) records: u64,
+}
+
 impl Member {
     /// Up to where frames may lie: its end if it has one, else what the file holds.
     pub(crate) fn limit(&self) -> u64 {
@@ -183,22 +202,30 @@ impl Survey {
         self.valid().all(|(_, header)| header.store_id == anchor.store_id).then_some(anchor)
     }
 
-    /// The segments that form the log, oldest first; empty if there is no log yet.
-    pub(crate) fn chain(&self, disk: &dyn Disk) -> Result<Vec<Member>> {
-        let durable = self.durable().place;
+    /// The segments that form the log, and what a broken link dropped.
+    pub(crate) fn chain(&self, disk: &dyn Disk) -> Result<Chain> {
+        let mut durable = self.durable();
+        let mut dropped: Option<Dropped> = None;
         let mut newest = self.valid().max_by_key(|(_, header)| (header.epoch.counter, header.number));
         while let Some((file, header)) = newest {
             match self.follow(file, header) {
-                Ok(chain) => {
+                Ok(members) => {
                     self.check_newest(disk, header.number)?;
-                    return Ok(chain);
+                    let dropped = dropped.or_else(|| self.unreadable_above(header.number));
+                    return Ok(Chain { members, durable, dropped });
                 }
                 Err(broken) => {
-                    let durable = self.durable_with(disk, &broken.followed)?.place;
-                    if durable > Place::new(broken.number, FRAMES_START) {
-                        let text = format!("segment {} is missing or replaced: {}", broken.number, broken.cause);
+                    let counted = count_all(disk, &broken.followed, &mut durable)?;
+                    let text = format!("segment {} is missing or replaced: {}", broken.number, broken.cause);
+                    if durable.place > Place::new(broken.number, FRAMES_START) {
                         return Err(corrupt(text).at_path(disk.directory().join(&broken.named_by)));
                     }
+                    let before = dropped.take().unwrap_or_default();
+                    dropped = Some(Dropped {
+                        cause: text,
+                        frames: before.frames.saturating_add(counted.0),
+                        records: before.records.saturating_add(counted.1),
+                    });
                     newest = self
                         .valid()
                         .filter(|(file, _)| file.number < broken.above)
@@ -206,24 +233,21 @@ impl Survey {
                 }
             }
         }
-        if durable > Place::default() {
-            let text = format!("no segment is left, but the log was durable up to {durable}");
+        if durable > Line::default() {
+            let text = format!("no segment is left, but the log was durable up to {}", durable.place);
             return Err(corrupt(text).at_path(disk.directory()));
         }
-        Ok(Vec::new())
+        Ok(Chain::default())
     }
 
-    /// The durable line with what frames of these segments carry: marks above a broken link count too.
-    fn durable_with(&self, disk: &dyn Disk, members: &[Member]) -> Result<Line> {
-        let mut durable = self.durable();
-        for member in members {
-            let frames = Frames::new(&member.header, member.limit());
-            let store = Store::File(open_segment(disk, &member.name)?);
-            let mut scan = Scan::new(store, frames, FRAMES_START, member.header.first_offset, member.limit());
-            let counted = scan.count_on(&mut durable);
-            counted.map_err(|error| io_error(disk, "read the segment", &member.name, error))?;
-        }
-        Ok(durable)
+    /// A segment behind the newest whose header was complete and is not valid: what was in it is lost.
+    fn unreadable_above(&self, newest: u64) -> Option<Dropped> {
+        let file = self
+            .files
+            .iter()
+            .find(|file| file.number > newest && !matches!(file.header, Ok(_) | Err(Fault::Missing)))?;
+        let fault = file.header.as_ref().err()?;
+        Some(Dropped { cause: format!("segment {}: {fault}", file.number), ..Dropped::default() })
     }
 
     fn check_newest(&self, disk: &dyn Disk, newest: u64) -> Result<()> {
@@ -277,6 +301,21 @@ impl Survey {
         }
         Ok((found, before))
     }
+}
+
+/// Counts valid frames and records of segments above a broken link; marks among them raise the durable line.
+fn count_all(disk: &dyn Disk, members: &[Member], durable: &mut Line) -> Result<(u64, u64)> {
+    let (mut frames, mut records) = (0_u64, 0_u64);
+    for member in members {
+        let within = Frames::new(&member.header, member.limit());
+        let store = Store::File(open_segment(disk, &member.name)?);
+        let mut scan = Scan::new(store, within, FRAMES_START, member.header.first_offset, member.limit());
+        let counted = scan.count_on(durable);
+        let counted = counted.map_err(|error| io_error(disk, "read the segment", &member.name, error))?;
+        frames = frames.saturating_add(counted.0);
+        records = records.saturating_add(counted.1);
+    }
+    Ok((frames, records))
 }
 
 fn member(file: &SegmentFile, header: &SegmentHeader, end: Option<u64>) -> Member {

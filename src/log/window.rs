@@ -45,6 +45,8 @@ impl Store {
                 Ok(Chunk::Mapped { segment: Arc::clone(segment), range: position..end })
             }
             Self::File(file) => {
+                // A limit may be what a header claims; the file has what it has.
+                let end = end.min(file.length()?);
                 let mut copy = vec![0; index(end.saturating_sub(position))];
                 let read = file.read_at(&mut copy, position)?;
                 copy.truncate(read);
@@ -246,14 +248,23 @@ impl Scan {
     pub(crate) fn count_on(&mut self, durable: &mut Line) -> io::Result<(u64, u64)> {
         let (mut frames, mut records) = (0_u64, 0_u64);
         loop {
-            if let Scanned::Frame(found) = self.next()? {
-                frames = frames.saturating_add(1);
-                records = records.saturating_add(found.header.record_count.into());
-                if let Some(line) = self.frame(&found).line() {
-                    *durable = (*durable).max(line.durable);
+            match self.next()? {
+                Scanned::Frame(found) => {
+                    frames = frames.saturating_add(1);
+                    records = records.saturating_add(found.header.record_count.into());
+                    if let Some(line) = self.frame(&found).line() {
+                        *durable = (*durable).max(line.durable);
+                    }
                 }
-            } else if !self.resync()? {
-                return Ok((frames, records));
+                // Its header is good and says where the next one begins: every byte is summed once.
+                Scanned::Bad { next: Some((position, offset)), .. } => {
+                    (self.position, self.offset) = (position, offset);
+                }
+                Scanned::Bad { next: None, .. } | Scanned::Zero | Scanned::End => {
+                    if !self.resync()? {
+                        return Ok((frames, records));
+                    }
+                }
             }
         }
     }

@@ -65,9 +65,12 @@ impl Region {
         self.map.as_mut_ptr()
     }
 
-    /// Copies bytes out, for a simulated disk's `read_at`; a store at the same time may be seen in part.
-    /// Bytes past the end are left as they are.
+    /// Copies bytes out of anonymous memory, for a simulated disk's `read_at`; a store at the same time may be seen in part.
+    /// Bytes past the end are left as they are, and so are all for a map of a file.
     pub fn copy_out(&self, position: u64, buffer: &mut [u8]) {
+        if self.of_file {
+            return;
+        }
         let within = self.within(position, buffer.len());
         for (i, byte) in buffer.iter_mut().take(within.len()).enumerate() {
             // SAFETY: `within` lies inside the map (guarantee 1), so the byte is mapped and readable; a volatile read of one
@@ -76,11 +79,15 @@ impl Region {
         }
     }
 
-    /// Stores bytes, for a simulated disk's `write_at`. Bytes past the end are dropped.
+    /// Stores bytes into anonymous memory, for a simulated disk's `write_at`. Bytes past the end are dropped, and so are
+    /// all for a map of a file. It must not store where the engine reads at the same time; recovery and tests do not.
     pub fn copy_in(&self, position: u64, bytes: &[u8]) {
+        if self.of_file {
+            return;
+        }
         let within = self.within(position, bytes.len());
         for (i, byte) in bytes.iter().take(within.len()).enumerate() {
-            // SAFETY: `within` lies inside the map (guarantee 1); simulated disks map their regions writable.
+            // SAFETY: `within` lies inside the map (guarantee 1), and anonymous maps are writable.
             unsafe { self.start().add(within.start + i).write_volatile(*byte) };
         }
     }

@@ -204,3 +204,44 @@ fn dropping_the_last_handle_closes_the_log() {
     let log = Options::new().background(Background::Manual).open(folder.path()).expect("opens again");
     assert_eq!(log.recovery().ending, esker::Ending::Clean);
 }
+
+#[test]
+fn waiting_after_a_close_for_what_never_came_is_an_error() {
+    let log = open(&MemoryDisk::new(12)).expect("opens");
+    let other = log.clone();
+    let place = log.append(b"a").expect("appends").place();
+    log.close().expect("closes");
+    other.wait_durable(place).expect("is durable");
+    let beyond = esker::Place { segment: 99, ..place };
+    assert_eq!(other.wait_durable(beyond).expect_err("never stored").kind(), ErrorKind::Invalid);
+}
+
+#[test]
+fn a_sync_long_after_the_last_append_is_marked_too() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let log = Log::open(folder.path()).expect("opens");
+    let attached = || esker::Attached::open(folder.path()).expect("attaches").durable();
+    let ticket = log.append(b"a").expect("appends");
+    // Two rounds of the syncer: it then sleeps until it is told of something.
+    std::thread::sleep(Duration::from_millis(150));
+    ticket.wait().expect("syncs");
+    let started = std::time::Instant::now();
+    while attached() < Offset::new(1) {
+        assert!(started.elapsed() < Duration::from_secs(30), "no mark was written");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_reader_set_to_the_durable_line_behind_it_goes_back_from_there() {
+    let log = open(&MemoryDisk::new(13)).expect("opens");
+    append_numbered(&log, 0..3);
+    log.sync().expect("syncs");
+    append_numbered(&log, 3..5);
+    let mut reader = log.reader();
+    reader.seek_latest();
+    let mut reader = reader.up_to(ReadLine::Durable);
+    assert!(reader.poll().expect("reads").is_none());
+    let batch = reader.poll_back().expect("reads").expect("what is durable");
+    assert_eq!((batch.first(), batch.next()), (Offset::ZERO, Offset::new(3)));
+}

@@ -479,3 +479,57 @@ fn what_is_reached_before_a_missing_segment_is_shown_and_then_the_refusal() {
     assert_eq!(seen, expected(0..before));
     assert_eq!(error.to_string(), refusal.to_string());
 }
+
+#[test]
+fn a_damaged_close_frame_is_not_taken_for_a_crash() {
+    let disk = MemoryDisk::new(25);
+    let log = open(&disk).expect("opens");
+    let places = append_numbered(&log, 0..20);
+    log.close().expect("closes");
+    let (first, last) = (places[5], places[19]);
+    disk.edit_file(&segment_name(1), |bytes| bytes[at(first.position)..at(last.position) + 200].fill(0));
+    let error = open(&disk).expect_err("what was durable is gone");
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert!(error.to_string().contains("close frame"), "{error}");
+}
+
+#[test]
+fn segments_that_a_broken_link_drops_are_in_the_report() {
+    let disk = MemoryDisk::new(26);
+    let log = options().unproven_segments_max(100).open_on(Arc::new(disk.clone())).expect("opens");
+    let places = append_numbered(&log, 0..300);
+    let left = disk.snapshot();
+    left.edit_file(&segment_name(3), |bytes| bytes[100] ^= 1);
+    let log = open(&left).expect("recovers");
+    let kept = places.iter().filter(|place| place.segment < 3).count();
+    let cut = log.recovery().cut.clone().expect("a cut");
+    assert_eq!(log.recovery().ending, Ending::Torn);
+    assert!(cut.cause.contains("segment 3"), "{}", cut.cause);
+    let lost_with_header = places.iter().filter(|place| place.segment == 3).count();
+    assert_eq!(usize::try_from(cut.records).expect("small"), 300 - kept - lost_with_header);
+    let newest = places.last().expect("places").segment;
+    let left = disk.snapshot();
+    left.edit_file(&segment_name(newest), |bytes| bytes[100] ^= 1);
+    let log = open(&left).expect("recovers");
+    assert_eq!(log.recovery().ending, Ending::Torn);
+    assert!(log.recovery().cut.is_some(), "{:?}", log.recovery());
+}
+
+#[test]
+fn a_file_that_was_cut_below_the_durable_line_is_refused_without_reading() {
+    let disk = MemoryDisk::new(27);
+    let log = open(&disk).expect("opens");
+    append_numbered(&log, 0..300);
+    log.close().expect("closes");
+    disk.truncate(&segment_name(2), 8192);
+    let error = open(&disk).expect_err("frames are gone");
+    assert_eq!((error.kind(), error.place().expect("a place").position), (ErrorKind::Corrupt, 8192));
+    let attached = Attached::open_on(Arc::new(disk)).expect("attaches");
+    let mut reader = attached.reader();
+    while let Ok(Some(_)) = reader.poll() {}
+    let from = reader.offset();
+    let skipped = reader.skip_damage().expect("goes on").expect("damage");
+    assert_eq!(skipped.to.segment, 3);
+    assert_eq!(skipped.records, reader.offset().get() - from.get());
+    assert!(skipped.records > 0);
+}

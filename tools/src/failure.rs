@@ -74,10 +74,9 @@ impl fmt::Display for Failure {
         match self {
             Self::Engine(error) => write!(f, "{error}")?,
             Self::Line { number, error } => {
-                write!(
-                    f,
-                    "line {number}: {error}; everything before it is in the log: mend the line, import the rest"
-                )?;
+                let own = matches!(error.kind(), ErrorKind::Limit | ErrorKind::Invalid);
+                let then = if own { "mend the line, import the rest" } else { "then import the rest" };
+                write!(f, "line {number}: {error}; everything before it is in the log: {then}")?;
             }
             Self::Input(text) | Self::Damage(text) => f.write_str(text)?,
             Self::Output(error) => {

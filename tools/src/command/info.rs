@@ -71,12 +71,12 @@ impl About {
     fn json(&self, attached: &Attached) -> Value {
         json!({
             "v": 1,
-            "store_id": attached.store_id().to_string(),
+            "store_id": self.known(attached.store_id().to_string()),
             "format": attached.format_version(),
-            "epoch": attached.epoch().counter,
-            "start": attached.start().get(),
-            "visible": self.visible,
-            "durable": self.durable,
+            "epoch": self.known(attached.epoch().counter),
+            "start": self.known(attached.start().get()),
+            "visible": self.known(self.visible),
+            "durable": self.known(self.durable),
             "records": self.records,
             "bytes": self.bytes,
             "segments": self.segments,
@@ -85,6 +85,11 @@ impl About {
             "writer_pid": attached.writer().and_then(|holder| holder.pid),
             "clean": attached.is_clean(),
         })
+    }
+
+    /// Nothing is known of a log of which no segment can be reached.
+    fn known<T>(&self, value: T) -> Option<T> {
+        (self.segments > 0).then_some(value)
     }
 
     fn pairs(&self, attached: &Attached, sizes: Sizes) -> Vec<(&'static str, String)> {

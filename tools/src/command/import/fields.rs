@@ -59,6 +59,7 @@ fn value(name: Option<&str>, raw: Option<&RawValue>) -> Result<Option<String>, S
     match raw.get().as_bytes().first() {
         Some(b'n') => Ok(None),
         Some(b'{') => Err(format!("field '{name}' is an object; it must be a string, a number or null")),
+        Some(b't' | b'f') => Err(format!("field '{name}' is true or false; it must be a string, a number or null")),
         Some(b'[') => Err(format!("field '{name}' is an array; it must be a string, a number or null")),
         Some(b'"') => serde_json::from_str(raw.get())
             .map(Some)
