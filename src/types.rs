@@ -9,8 +9,8 @@ mod record;
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
-pub(crate) use record::Tombstone;
 pub use record::{Header, Headers, Record, RecordRef};
+pub(crate) use record::{Payload, Tombstone};
 
 /// The number of a record in the log: dense, starting at 0, never reused within an [`Epoch`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
