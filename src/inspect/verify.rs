@@ -322,7 +322,10 @@ impl Check<'_, '_> {
         (scan.position, scan.offset) = (position, offset);
         let (frames, records) = self.count_behind(index.saturating_add(1))?;
         let (frames, records) = (frames.saturating_add(counted.0), records.saturating_add(counted.1));
-        if fault.is_some() || frames > 0 || !last {
+        if last && piece.length < piece.header.capacity {
+            let cause = format!("the file was cut here, at least {} bytes are expected", piece.header.capacity);
+            self.report_at(FindingClass::LostBytes, piece, piece.length, offset, cause);
+        } else if fault.is_some() || frames > 0 || !last {
             let cause = self.torn(&fault.unwrap_or(Fault::Missing).to_string(), frames, records);
             self.report_at(FindingClass::TornTail, piece, position, offset, cause);
         }

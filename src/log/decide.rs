@@ -51,13 +51,14 @@ pub(crate) fn decide(disk: &dyn Disk, survey: &Survey) -> Result<Option<Decision
     Judge::new(disk, survey, chain).decide().map(Some)
 }
 
-/// Files are never shortened: one that ends before its frames do has lost some, and it is known without reading.
+/// Files are never shortened, and their length is durable before they are used: one that ends before its frames may have
+/// lost some, and it is known without reading.
 fn check_lengths(disk: &dyn Disk, chain: &Chain) -> Result<()> {
     for member in &chain.members {
-        let Some(end) = member.end.filter(|end| member.length < *end) else { continue };
+        let whole = member.end.unwrap_or(member.header.capacity);
         let place = Place::new(member.header.number, member.length);
-        if place < chain.durable.place {
-            return Err(corrupt(format!("the file was cut here, its frames end at {end}"))
+        if member.length < whole && (member.end.is_none() || place < chain.durable.place) {
+            return Err(corrupt(format!("the file was cut here, at least {whole} bytes are expected"))
                 .at_path(disk.directory().join(&member.name))
                 .at_place(place));
         }
@@ -217,15 +218,7 @@ impl<'a> Judge<'a> {
             match (fault, next) {
                 (Some(fault), _) if fault.is_unknown() => return Err(self.unknown(member, line, fault)),
                 (None, Some(next)) if whole && next.header.first_offset == line.offset => {}
-                (None, None) => {
-                    let cut_short = end >= self.chain[member].length && self.chain[member].end.is_none();
-                    let short = cut_short && self.chain[member].length < self.chain[member].header.capacity;
-                    let fault = short.then_some(Fault::Short {
-                        found: self.chain[member].length,
-                        expected: self.chain[member].header.capacity,
-                    });
-                    return Ok(Stop { member, line, fault });
-                }
+                (None, None) => return Ok(Stop { member, line, fault }),
                 (fault, _) => return Ok(Stop { member, line, fault: Some(fault.unwrap_or(Fault::Missing)) }),
             }
             (position, offset) = (FRAMES_START, line.offset);

@@ -533,3 +533,17 @@ fn a_file_that_was_cut_below_the_durable_line_is_refused_without_reading() {
     assert_eq!(skipped.records, reader.offset().get() - from.get());
     assert!(skipped.records > 0);
 }
+
+#[test]
+fn a_last_file_that_was_cut_is_refused_even_without_the_anchor() {
+    let disk = MemoryDisk::new(28);
+    let log = open(&disk).expect("opens");
+    append_numbered(&log, 0..20);
+    log.close().expect("closes");
+    disk.remove("anchor");
+    disk.truncate(&segment_name(1), 6000);
+    let error = open(&disk).expect_err("a file is never shortened by a crash");
+    assert_eq!((error.kind(), error.place().expect("a place").position), (ErrorKind::Corrupt, 6000));
+    let verification = esker::inspect::verify_on(&disk, &mut |_| ()).expect("verifies");
+    assert!(verification.is_damaged(), "{:?}", verification.findings);
+}
