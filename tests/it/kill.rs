@@ -228,7 +228,7 @@ impl Stretch {
         let log = run.options.open(folder).expect("opens");
         let report = log.recovery().clone();
         totals.recoveries += u64::from(report.ending == Ending::Unclean);
-        verdict::check_report(&report, self.before, verdict::count(found));
+        verdict::check_report(folder, &report, self.before, verdict::count(found));
         verdict::check_files(folder, &log, &report);
         assert!(verdict::read(log.reader()) == found, "an open keeps what a look at it showed");
         assert_eq!((log.durable().get(), log.visible().get()), (verdict::count(found), verdict::count(found)));
