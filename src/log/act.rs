@@ -72,14 +72,12 @@ pub(crate) fn act(disk: &dyn Disk, options: &Options, survey: &Survey, decision:
 }
 
 fn create(disk: &dyn Disk, options: &Options, survey: &Survey) -> Result<Opened> {
-    for file in survey.files.iter().filter(|file| file.header.is_err()) {
-        if is_torn_creation(disk, file)? {
-            continue;
+    for file in &survey.files {
+        if !is_torn_creation(disk, file)? {
+            let cause = file.header.as_ref().err().map_or("no header".to_owned(), ToString::to_string);
+            let text = format!("{cause}, but frames behind it, and no other segment is there");
+            return Err(corrupt(text).at_path(disk.directory().join(&file.name)));
         }
-        let cause = file.header.as_ref().err().map(ToString::to_string).unwrap_or_default();
-        return Err(
-            corrupt(format!("{cause}, and no other segment is there")).at_path(disk.directory().join(&file.name))
-        );
     }
     let random = || disk.random().map_err(|error| io_error(disk, "draw the store's identity", "", error));
     let (upper, lower) = (random()?.to_le_bytes(), random()?.to_le_bytes());
@@ -113,12 +111,12 @@ fn create(disk: &dyn Disk, options: &Options, survey: &Survey) -> Result<Opened>
     Ok(Opened { store_id, writer, entries: vec![entry], durable, anchor: AnchorFile::new(store_id, None), report })
 }
 
-/// Whether a file is the first segment of a log whose creation never ended: nothing lies behind its header and its first
-/// session frame, which are made durable before anything else is stored.
+/// Whether a file without a valid header may be of a log whose creation never ended: nothing lies behind its header and
+/// its first session frame, which are made durable before anything else is stored.
 fn is_torn_creation(disk: &dyn Disk, file: &SegmentFile) -> Result<bool> {
     let failed = |error| io_error(disk, "read the segment", &file.name, error);
     let opened = open_segment(disk, &file.name)?;
-    Ok(file.number == 1 && !holds_bytes(&*opened, FIRST_FRAMES_END, file.length).map_err(failed)?)
+    Ok(!holds_bytes(&*opened, FIRST_FRAMES_END, file.length).map_err(failed)?)
 }
 
 /// Continues the last segment after a clean close.

@@ -368,4 +368,17 @@ mod tests {
         assert_eq!(told.kind(), ErrorKind::Poisoned);
         assert_eq!(log.close().expect_err("poisoned").kind(), ErrorKind::Poisoned);
     }
+
+    #[test]
+    fn a_sync_long_after_the_last_append_wakes_the_syncer_for_the_last_mark() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let log = Options::new().background(Background::Manual).open(folder.path()).expect("opens");
+        let ticket = log.append(b"a").expect("appends");
+        log.core().appender.lock().syncer_sleeps = Waiting::Somebody;
+        ticket.wait().expect("syncs");
+        assert_eq!(log.core().appender.lock().syncer_sleeps, Waiting::Nobody, "it was told");
+        log.background_step();
+        let attached = crate::log::Attached::open(folder.path()).expect("attaches");
+        assert_eq!(attached.durable(), ticket.offsets().end);
+    }
 }

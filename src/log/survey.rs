@@ -37,8 +37,6 @@ pub(crate) struct Survey {
     pub(crate) anchor: Option<Anchor>,
     /// Slots of the anchor that do not decode; they are ignored, and reported.
     pub(crate) anchor_faults: Vec<Fault>,
-    /// Names that are not the log's.
-    pub(crate) strangers: Vec<String>,
 }
 
 /// A segment of the chain. All but the last have an end, named by their successor.
@@ -98,19 +96,17 @@ pub(crate) fn survey(disk: &dyn Disk) -> Result<Survey> {
 }
 
 fn look(disk: &dyn Disk) -> Result<Survey> {
-    let mut survey = Survey { files: Vec::new(), anchor: None, anchor_faults: Vec::new(), strangers: Vec::new() };
+    let mut survey = Survey { files: Vec::new(), anchor: None, anchor_faults: Vec::new() };
     // Before the list: what a running writer notes later speaks of segments that this list does not have.
     read_anchor(disk, &mut survey)?;
     let mut names = disk.list().map_err(|error| io_error(disk, "list the directory", "", error))?;
     names.sort();
     for name in names {
-        if let Some(number) = format::segment_number(&name) {
-            // A file may vanish between listing and opening, when a writer is at work.
-            if let Some(file) = segment_file(disk, &name, number)? {
-                survey.files.push(file);
-            }
-        } else if !OWN_NAMES.contains(&name.as_str()) {
-            survey.strangers.push(name);
+        // A file may vanish between listing and opening, when a writer is at work.
+        if let Some(number) = format::segment_number(&name)
+            && let Some(file) = segment_file(disk, &name, number)?
+        {
+            survey.files.push(file);
         }
     }
     survey.files.sort_by_key(|file| file.number);

@@ -127,8 +127,7 @@ impl View {
         Ok(self.index.last_where(before))
     }
 
-    /// The running maximum of the append time before the frame of an index entry is not kept; a walk begins with that of
-    /// the segment's start or with the entry's own.
+    /// Where a search begins if the index knows of nothing before: the first frame, with no append time yet.
     pub(crate) fn start_entry() -> Entry {
         Entry {
             position: crate::format::FRAMES_START,

@@ -217,22 +217,6 @@ fn waiting_after_a_close_for_what_never_came_is_an_error() {
 }
 
 #[test]
-fn a_sync_long_after_the_last_append_is_marked_too() {
-    let folder = tempfile::tempdir().expect("temporary folder");
-    let log = Log::open(folder.path()).expect("opens");
-    let attached = || esker::Attached::open(folder.path()).expect("attaches").durable();
-    let ticket = log.append(b"a").expect("appends");
-    // Two rounds of the syncer: it then sleeps until it is told of something.
-    std::thread::sleep(Duration::from_millis(150));
-    ticket.wait().expect("syncs");
-    let started = std::time::Instant::now();
-    while attached() < Offset::new(1) {
-        assert!(started.elapsed() < Duration::from_secs(30), "no mark was written");
-        std::thread::yield_now();
-    }
-}
-
-#[test]
 fn a_reader_set_to_the_durable_line_behind_it_goes_back_from_there() {
     let log = open(&MemoryDisk::new(13)).expect("opens");
     append_numbered(&log, 0..3);

@@ -547,3 +547,15 @@ fn a_last_file_that_was_cut_is_refused_even_without_the_anchor() {
     let verification = esker::inspect::verify_on(&disk, &mut |_| ()).expect("verifies");
     assert!(verification.is_damaged(), "{:?}", verification.findings);
 }
+
+#[test]
+fn a_lone_segment_whose_header_is_gone_is_not_taken_for_an_empty_directory() {
+    let disk = MemoryDisk::new(29);
+    let log = open(&disk).expect("opens");
+    append_numbered(&log, 0..3);
+    log.close().expect("closes");
+    disk.remove("anchor");
+    disk.edit_file(&segment_name(1), |bytes| bytes[..4096].fill(0));
+    assert_eq!(open(&disk).expect_err("records lie behind").kind(), ErrorKind::Corrupt);
+    assert!(disk.quarantined().is_empty());
+}

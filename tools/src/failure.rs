@@ -65,7 +65,9 @@ fn next_step(error: &esker::Error) -> Option<&'static str> {
         io::ErrorKind::NotFound => Some("check the path; 'esker import' makes a log"),
         io::ErrorKind::PermissionDenied => Some("check who owns the directory and who may read and write it"),
         io::ErrorKind::ReadOnlyFilesystem => Some("remount it writable, or copy the log elsewhere"),
-        _ => None,
+        // The engine names the step itself.
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => None,
+        _ => Some("check what stands there, and whether it is a log's"),
     }
 }
 
