@@ -5,11 +5,15 @@
 //! 2. Its [`ErrorKind`] is coarse: it tells a caller what to do, not what happened inside.
 //! 3. Its text says what was attempted, where, what was found and expected, and the next step.
 
+mod conflict;
+
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+pub use conflict::Conflict;
 
 use crate::types::{Offset, Place};
 
@@ -26,8 +30,18 @@ pub enum ErrorKind {
     OutOfSpace,
     /// Bytes on disk are not what was written, or a file is missing. Nothing was skipped.
     Corrupt,
-    /// A condition of the commit did not hold.
+    /// A condition of the commit did not hold; see [`Error::conflict`].
     Conflict,
+    /// What was asked for is gone on purpose: the log begins behind it.
+    Trimmed {
+        /// The first offset that is still there.
+        next: Offset,
+    },
+    /// The offset is of a history that ended: after a crash the log went on before it, with other records.
+    Diverged {
+        /// Up to here both histories are the same.
+        at: Offset,
+    },
     /// Another handle holds the directory for writing; see [`Error::holder_pid`].
     Locked,
     /// An earlier sync failed or an append panicked; nothing more is acknowledged. Reopen to recover.
@@ -51,6 +65,8 @@ impl fmt::Display for ErrorKind {
             Self::OutOfSpace => "out of space",
             Self::Corrupt => "corrupt",
             Self::Conflict => "conflict",
+            Self::Trimmed { .. } => "trimmed",
+            Self::Diverged { .. } => "diverged",
             Self::Locked => "locked",
             Self::Poisoned => "poisoned",
             Self::Forked => "forked",
@@ -80,6 +96,7 @@ struct Context {
     place: Option<Place>,
     offset: Option<Offset>,
     holder_pid: Option<u32>,
+    conflict: Option<Conflict>,
     next_step: Option<&'static str>,
     source: Option<Arc<dyn StdError + Send + Sync>>,
 }
@@ -115,6 +132,19 @@ impl Error {
         self.0.holder_pid
     }
 
+    /// For [`ErrorKind::Conflict`]: the condition that did not hold.
+    #[must_use]
+    pub fn conflict(&self) -> Option<&Conflict> {
+        self.0.conflict.as_ref()
+    }
+
+    pub(crate) fn of_conflict(conflict: Conflict) -> Self {
+        let mut error = Self::new(ErrorKind::Conflict, format!("commit refused: {conflict}"))
+            .next_step("nothing was stored; read again and decide anew");
+        error.0.conflict = Some(conflict);
+        error
+    }
+
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self(Box::new(Context {
             kind,
@@ -123,6 +153,7 @@ impl Error {
             place: None,
             offset: None,
             holder_pid: None,
+            conflict: None,
             next_step: None,
             source: None,
         }))

@@ -9,6 +9,7 @@
 //! No other module names a byte place.
 
 pub(crate) mod anchor;
+pub(crate) mod checkpoint;
 pub(crate) mod control;
 #[cfg(test)]
 mod example;
@@ -17,6 +18,7 @@ pub(crate) mod field;
 pub(crate) mod frame;
 pub(crate) mod header;
 pub(crate) mod record;
+pub(crate) mod state;
 
 use field::table;
 
@@ -43,11 +45,16 @@ pub const HEADERS_BYTES_MAX: usize = 65_535;
 pub const HEADER_NAME_BYTES_MAX: usize = 255;
 /// The most records in one batch.
 pub const BATCH_RECORDS_MAX: usize = 65_535;
+/// The most state entries in one commit.
+pub const COMMIT_STATES_MAX: usize = 65_535;
+/// The longest key of a state entry.
+pub const STATE_KEY_BYTES_MAX: usize = 65_535;
 /// The largest segment, and so the largest `segment_bytes`: positions are 32 bits wide in the block index.
 pub const SEGMENT_BYTES_MAX: u64 = 1 << 31;
 
 pub(crate) const SEGMENT_MAGIC: [u8; 8] = *b"eskerseg";
 pub(crate) const ANCHOR_MAGIC: [u8; 8] = *b"eskeranc";
+pub(crate) const CHECKPOINT_MAGIC: [u8; 8] = *b"eskerckp";
 
 table! {
     /// At byte 0 of a segment file; the rest of the first 4096 bytes is zero.
@@ -96,7 +103,7 @@ table! {
     TIME 16 8 "append time, nanoseconds since 1970 UTC";
     OFFSET_DELTA 24 4 "offset of the next record here, less the segment's first offset";
     RECORD_COUNT 28 2 "records in the body";
-    STATE_COUNT 30 2 "state entries behind the records; 0 in this version";
+    STATE_COUNT 30 2 "state entries behind the records";
     HEADER_CHECKSUM 32 4 "CRC-32 of bytes 0 to 31, begun with a word from incarnation and position";
 }
 
@@ -113,6 +120,23 @@ table! {
     record_header[3]:
     NAME_LENGTH 0 1 "bytes of name, at least 1";
     VALUE_LENGTH 1 2 "bytes of value";
+}
+
+table! {
+    /// At the start of every state entry, behind the records of a data frame. Key and value follow.
+    state_head[8]:
+    SPACE 0 1 "whose keys: 0 the caller's, 1 cursors; below 16";
+    FLAGS 1 1 "1 removed: there is no value";
+    KEY_LENGTH 2 2 "bytes of key";
+    VALUE_LENGTH 4 4 "bytes of value";
+}
+
+table! {
+    /// The value of a cursor, whose key is its name.
+    cursor_value[24]:
+    EPOCH_COUNTER 0 8 "epoch in which it was committed: count";
+    EPOCH_WORD 8 8 "... random word";
+    OFFSET 16 8 "offset of the next record";
 }
 
 table! {
@@ -164,10 +188,53 @@ table! {
     RESERVED 80 48 "zero";
 }
 
+table! {
+    /// At byte 0 of a checkpoint file.
+    checkpoint_header[128]:
+    MAGIC 0 8 "the text eskerckp";
+    VERSION 8 2 "format version";
+    CLEAN 10 2 "1: the log was closed, and P lies just behind the close frame";
+    CHECKSUM 12 4 "CRC-32 of this header with this field as zero";
+    FEATURES_REQUIRED 16 4 "features that a reader must know; none is defined";
+    FEATURES_OPTIONAL 20 4 "features that a reader may ignore; none is defined";
+    STORE_ID 24 16 "the same in all files of a store";
+    SEQUENCE 40 8 "the highest valid checkpoint counts; also in the file's name";
+    DURABLE_SEGMENT 48 8 "durable line P up to which this is the fold of the log: segment";
+    DURABLE_POSITION 56 8 "... position";
+    DURABLE_OFFSET 64 8 "... offset of the next record";
+    INCARNATION 72 8 "incarnation of that segment";
+    START_OFFSET 80 8 "first offset kept";
+    START_SEGMENT 88 8 "first segment kept";
+    TIME_MAX 96 8 "latest append time up to P";
+    EPOCHS 104 4 "rows of the epoch table, which begins the body";
+    BODY_CHECKSUM 108 4 "CRC-32 of the body";
+    ENTRIES 112 8 "state entries behind the epoch table";
+    BODY_BYTES 120 8 "bytes of body; what follows has no meaning";
+}
+
+table! {
+    /// A row of the epoch table.
+    checkpoint_epoch[24]:
+    COUNTER 0 8 "epoch: count";
+    WORD 8 8 "... random word";
+    FIRST_OFFSET 16 8 "offset with which it began";
+}
+
+table! {
+    /// The version of a state entry in a checkpoint; a state entry follows.
+    checkpoint_version[16]:
+    SEGMENT 0 8 "place behind the frame that stored the entry: segment";
+    POSITION 8 8 "... position";
+}
+
 /// Where the slots of the anchor begin. They lie in sectors of their own.
 pub(crate) const ANCHOR_SLOTS: [u64; 2] = [0, 512];
 /// Length of the file `anchor`.
 pub(crate) const ANCHOR_BYTES: usize = 1024;
+
+const CHECKPOINT_SUFFIX: &str = ".ckp";
+/// Behind the name of a file that is not complete yet.
+pub(crate) const DRAFT_SUFFIX: &str = ".draft";
 
 /// What a frame is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -236,6 +303,22 @@ pub(crate) fn segment_name(number: u64) -> String {
     format!("{number:010}.seg")
 }
 
+/// The name of a checkpoint's file.
+pub(crate) fn checkpoint_name(sequence: u64) -> String {
+    format!("{sequence:010}{CHECKPOINT_SUFFIX}")
+}
+
+/// The sequence that a file name gives; `None` if it is not exactly such a name.
+pub(crate) fn checkpoint_sequence(name: &str) -> Option<u64> {
+    let sequence = name.strip_suffix(CHECKPOINT_SUFFIX)?.parse().ok()?;
+    (sequence > 0 && checkpoint_name(sequence) == name).then_some(sequence)
+}
+
+/// Whether this is the name of a checkpoint that was being written.
+pub(crate) fn is_checkpoint_draft(name: &str) -> bool {
+    name.strip_suffix(DRAFT_SUFFIX).is_some_and(|name| checkpoint_sequence(name).is_some())
+}
+
 /// The segment number that a file name gives; `None` if it is not exactly such a name.
 pub(crate) fn segment_number(name: &str) -> Option<u64> {
     let number = name.strip_suffix(".seg")?.parse().ok()?;
@@ -262,6 +345,15 @@ mod tests {
         for name in ["7.seg", "00000000007.seg", "+000000007.seg", "0000000000.seg", "0000000007.sex", ".seg"] {
             assert_eq!(segment_number(name), None, "{name}");
         }
+    }
+
+    #[test]
+    fn checkpoints_and_their_drafts_are_told_by_their_names() {
+        assert_eq!(checkpoint_sequence(&checkpoint_name(7)), Some(7));
+        assert_eq!(checkpoint_sequence("7.ckp"), None);
+        assert_eq!(checkpoint_sequence("0000000000.ckp"), None);
+        assert!(is_checkpoint_draft("0000000007.ckp.draft"));
+        assert!(!is_checkpoint_draft("0000000007.ckp") && !is_checkpoint_draft("7.ckp.draft"));
     }
 
     /// `format.md` shows every table as rows of `| place | width | name | meaning |`; nothing else there looks so.

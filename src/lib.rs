@@ -50,14 +50,14 @@ mod segment;
 mod sync;
 mod types;
 
-pub use error::{Error, ErrorKind, Result};
+pub use error::{Conflict, Error, ErrorKind, Result};
 pub use format::{
-    BATCH_RECORDS_MAX, HEADER_NAME_BYTES_MAX, HEADERS_BYTES_MAX, KEY_BYTES_MAX, SEGMENT_BYTES_MAX,
-    VERSION as FORMAT_VERSION,
+    BATCH_RECORDS_MAX, COMMIT_STATES_MAX, HEADER_NAME_BYTES_MAX, HEADERS_BYTES_MAX, KEY_BYTES_MAX, SEGMENT_BYTES_MAX,
+    STATE_KEY_BYTES_MAX, VERSION as FORMAT_VERSION,
 };
 pub use log::{
-    Attached, Background, Batch, Cut, Ending, Evidence, FileSystems, Iter, Log, Options, ReadLine, ReadMode, Reader,
-    Recovery, RecoveryReport, SEGMENT_BYTES_MIN, Salvage, Salvaged, SegmentInfo, SegmentState, Skipped, Stats, Sync,
-    Ticket,
+    Attached, Background, Batch, CURSOR_NAME_BYTES_MAX, CheckpointInfo, Commit, Cursor, CursorInfo, Cut, Ending,
+    Evidence, FileSystems, Iter, Log, Options, ReadLine, ReadMode, Reader, Recovery, RecoveryReport, SEGMENT_BYTES_MIN,
+    Salvage, Salvaged, SegmentInfo, SegmentState, Skipped, Start, StateValue, StateView, Stats, Sync, Ticket,
 };
-pub use types::{Epoch, Header, Headers, Line, Offset, Place, Record, RecordRef, StoreId, Timestamp, Topic};
+pub use types::{Epoch, Header, Headers, Line, Offset, Place, Record, RecordRef, StoreId, Timestamp, Topic, Version};

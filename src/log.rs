@@ -16,29 +16,39 @@ mod attach;
 mod background;
 mod batch;
 mod catalog;
+mod checkpoint;
+mod commit;
 mod core;
+mod cursor;
 mod decide;
 mod durability;
+mod epochs;
+mod fold;
 mod options;
 mod prepare;
 mod reader;
 mod report;
 mod salvage;
 mod source;
+mod state;
 mod stats;
 mod survey;
 mod ticket;
 mod window;
 
+use std::borrow::Borrow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use attach::{Attached, SegmentInfo, SegmentState};
+pub use attach::{Attached, CheckpointInfo, SegmentInfo, SegmentState, StateView};
 pub use batch::{Batch, Iter};
+pub use commit::Commit;
+pub use cursor::{CURSOR_NAME_BYTES_MAX, Cursor, CursorInfo, Start};
 pub use options::{Background, FileSystems, Options, Recovery, SEGMENT_BYTES_MIN, Sync};
 pub use reader::{ReadLine, ReadMode, Reader, Skipped};
 pub use report::{Cut, Ending, Evidence, RecoveryReport};
 pub use salvage::{Salvage, Salvaged};
+pub use state::StateValue;
 pub use stats::Stats;
 pub use ticket::Ticket;
 
@@ -50,6 +60,7 @@ use self::core::{Core, frame_bytes};
 use self::reader::LogSource;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::record;
+use crate::format::state::Space;
 use crate::platform::{Disk, Lock};
 use crate::segment::Body;
 use crate::types::{Epoch, Offset, Place, Record, StoreId};
@@ -116,7 +127,13 @@ impl Log {
             Err(error) => return Err(survey::io_error(&*disk, "lock the directory for writing", "", error)),
         };
         let survey = survey(&*disk)?;
-        let decision = decide(&*disk, &survey)?;
+        let decision = match decide(&*disk, &survey)? {
+            Some(decision) => {
+                let loaded = checkpoint::load(&*disk, &survey, decision.segments())?;
+                Some((decision, loaded))
+            }
+            None => None,
+        };
         let opened = act::act(&*disk, options, &survey, decision)?;
         let core = Core::new(disk, options, lock, opened)?;
         core.note_durable(None);
@@ -165,15 +182,75 @@ impl Log {
             let end = core.end(ReadLine::Visible);
             return Ok(Ticket { core, end: end.place, first: end.offset, next: end.offset });
         }
-        let shape = record::measure(records)?;
+        let shape = record::measure(records, &[])?;
         if frame_bytes(shape.body_length) > core.frame_bytes_max {
             return Err(core.too_large(frame_bytes(shape.body_length)));
         }
-        let ticket = core.append(&Body::records(records, shape))?;
+        let ticket = core.append(&Body::data(records, &[], shape))?;
         if core.syncs_every_commit() {
             ticket.wait()?;
         }
         Ok(ticket)
+    }
+
+    /// Commits records, state and cursor moves in one frame, if the conditions of the commit hold.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] with [`Error::conflict`] if a condition does not hold; [`ErrorKind::Limit`] if the state would
+    /// exceed its limits; [`ErrorKind::Invalid`] for a cursor moved back, or past the end; else as for [`Log::append`].
+    /// Nothing was stored then, with the exception named there.
+    ///
+    /// # Durability
+    /// As for [`Log::append`].
+    pub fn commit<'c>(&self, commit: impl Borrow<Commit<'c>>) -> Result<Ticket<'_>> {
+        self.handle.core.commit(commit.borrow())
+    }
+
+    /// The latest state entry of this key, as it is visible; `None` if there is none.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Poisoned`]: a sync failed, and which entry survives is unknown; [`ErrorKind::Forked`].
+    pub fn state<K: AsRef<[u8]> + ?Sized>(&self, key: &K) -> Result<Option<StateValue>> {
+        self.core().check_state()?;
+        Ok(self.core().state.read().get(Space::CALLER, key.as_ref()).cloned())
+    }
+
+    /// All state entries whose keys begin with `prefix`, in the order of their keys, as of one moment.
+    ///
+    /// # Errors
+    /// As for [`Log::state`].
+    pub fn states<K: AsRef<[u8]> + ?Sized>(&self, prefix: &K) -> Result<Vec<(Box<[u8]>, StateValue)>> {
+        self.core().check_state()?;
+        Ok(self.core().state.read().with_prefix(Space::CALLER, prefix.as_ref()))
+    }
+
+    /// The cursor of this name; makes one at the first record if there is none.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] for the name; [`ErrorKind::Trimmed`] or [`ErrorKind::Diverged`] if the log does not hold what the
+    /// cursor would read next: nothing is skipped in silence, [`Commit::seek_cursor`] says where to go on. And as for
+    /// [`Log::commit`].
+    pub fn cursor(&self, name: &str) -> Result<Cursor> {
+        self.cursor_from(name, Start::Earliest)
+    }
+
+    /// As [`Log::cursor`], but a new cursor begins at `start`.
+    ///
+    /// # Errors
+    /// As for [`Log::cursor`].
+    pub fn cursor_from(&self, name: &str, start: Start) -> Result<Cursor> {
+        Cursor::open(&self.handle.core, name, start)
+    }
+
+    /// All cursors, by name.
+    ///
+    /// # Errors
+    /// As for [`Log::state`].
+    pub fn cursors(&self) -> Result<Vec<CursorInfo>> {
+        self.core().check_state()?;
+        // The end first: the lag of a cursor that moves meanwhile is then none, and not wrong.
+        let end = self.core().end(ReadLine::Visible).offset;
+        Ok(cursor::list(&self.core().state.read(), end))
     }
 
     /// Blocks until everything that is visible now is durable.

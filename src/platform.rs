@@ -171,6 +171,12 @@ pub trait Disk: Send + Sync + Debug {
     /// What the system says.
     fn unlink(&self, name: &str) -> io::Result<()>;
 
+    /// Gives a file another name; a file that had it before is removed by the same step.
+    ///
+    /// # Errors
+    /// What the system says; then both names are as they were.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+
     /// Moves a file into the folder `quarantine`, under a name that is free there.
     ///
     /// # Errors

@@ -21,6 +21,7 @@ use crate::checksum::{self, Seed};
 use crate::format::frame::{FrameHeader, HEADER_BYTES, WORD_BYTES};
 use crate::format::header::SegmentHeader;
 use crate::format::record::{self, Shape};
+use crate::format::state::StateEntry;
 use crate::format::{self, FRAMES_START, Kind};
 use crate::platform::Region;
 use crate::types::{Offset, Record, Timestamp, Topic, length};
@@ -69,7 +70,7 @@ pub(crate) struct SegmentWriter {
 /// The body of a frame to append.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Body<'a> {
-    Records { records: &'a [Record<'a>], shape: Shape, checksum: Option<u32> },
+    Data { records: &'a [Record<'a>], states: &'a [StateEntry<'a>], shape: Shape, checksum: Option<u32> },
     Control { kind: Kind, bytes: &'a [u8] },
 }
 
@@ -226,6 +227,7 @@ impl SegmentWriter {
             time,
             offset_delta,
             record_count: body.record_count(),
+            state_count: body.state_count(),
             header_checksum: 0,
         };
         let encoded = header.encode(self.seed, position);
@@ -243,19 +245,20 @@ impl SegmentWriter {
 }
 
 impl<'a> Body<'a> {
-    /// Records, measured, and summed if they are large.
+    /// Records and state entries, measured, and summed if they are large.
     #[inline]
-    pub(crate) fn records(records: &'a [Record<'a>], shape: Shape) -> Self {
-        let large = shape.body_length > SUM_BEFORE_LOCK_BYTES.saturating_mul(shape.record_count.into());
-        let checksum = large.then(|| record::checksum_of(records, &shape));
-        Self::Records { records, shape, checksum }
+    pub(crate) fn data(records: &'a [Record<'a>], states: &'a [StateEntry<'a>], shape: Shape) -> Self {
+        let pieces = usize::from(shape.record_count).saturating_add(shape.state_count.into());
+        let large = shape.body_length > SUM_BEFORE_LOCK_BYTES.saturating_mul(pieces);
+        let checksum = large.then(|| record::checksum_of(records, states, &shape));
+        Self::Data { records, states, shape, checksum }
     }
 
     /// Header and body, without padding.
     #[inline]
     pub(crate) fn frame_length(&self) -> u64 {
         let body = match self {
-            Self::Records { shape, .. } => shape.body_length,
+            Self::Data { shape, .. } => shape.body_length,
             Self::Control { bytes, .. } => bytes.len(),
         };
         length(body).saturating_add(length(HEADER_BYTES))
@@ -270,7 +273,7 @@ impl<'a> Body<'a> {
     #[inline]
     fn kind(&self) -> Kind {
         match self {
-            Self::Records { .. } => Kind::Data,
+            Self::Data { .. } => Kind::Data,
             Self::Control { kind, .. } => *kind,
         }
     }
@@ -278,7 +281,7 @@ impl<'a> Body<'a> {
     #[inline]
     fn topic(&self) -> Option<Topic> {
         match self {
-            Self::Records { shape, .. } => shape.topic,
+            Self::Data { shape, .. } => shape.topic,
             Self::Control { .. } => Some(Topic::default()),
         }
     }
@@ -286,7 +289,15 @@ impl<'a> Body<'a> {
     #[inline]
     pub(crate) fn record_count(&self) -> u16 {
         match self {
-            Self::Records { shape, .. } => shape.record_count,
+            Self::Data { shape, .. } => shape.record_count,
+            Self::Control { .. } => 0,
+        }
+    }
+
+    #[inline]
+    fn state_count(&self) -> u16 {
+        match self {
+            Self::Data { shape, .. } => shape.state_count,
             Self::Control { .. } => 0,
         }
     }
@@ -295,8 +306,8 @@ impl<'a> Body<'a> {
     #[inline]
     fn store(&self, to: &mut [u8]) -> u32 {
         match self {
-            Self::Records { records, shape, checksum } => {
-                record::encode(records, shape, to);
+            Self::Data { records, states, shape, checksum } => {
+                record::encode(records, states, shape, to);
                 checksum.unwrap_or_else(|| checksum::plain(to))
             }
             Self::Control { bytes, .. } => {

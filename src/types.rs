@@ -72,6 +72,31 @@ impl fmt::Display for Place {
     }
 }
 
+/// Which commit stored a state entry: later commits have larger versions, also across restarts and crashes, and none is
+/// ever used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Version(Place);
+
+impl Version {
+    /// The version of the commit that ends at this place; for whoever kept the place.
+    #[must_use]
+    pub const fn new(place: Place) -> Self {
+        Self(place)
+    }
+
+    /// The place just behind the commit.
+    #[must_use]
+    pub const fn place(self) -> Place {
+        self.0
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "version {}:{}", self.0.segment, self.0.position)
+    }
+}
+
 /// A place between two frames and the offset of the next record there.
 ///
 /// Durable lines and segment ends are lines: they say both where the bytes end and what comes next.

@@ -45,17 +45,18 @@ fn segment() -> SegmentHeader {
 #[test]
 fn the_example_is_what_the_encoder_stores() {
     let records = [Record::new("hello").key("k1")];
-    let shape = record::measure(&records).expect("within limits");
+    let shape = record::measure(&records, &[]).expect("within limits");
     let mut body = vec![0; shape.body_length];
-    record::encode(&records, &shape, &mut body);
+    record::encode(&records, &[], &shape, &mut body);
     let head = FrameHeader {
         length: u32::try_from(frame::HEADER_BYTES + body.len()).expect("small"),
         kind: Kind::Data,
-        body_checksum: record::checksum_of(&records, &shape),
+        body_checksum: record::checksum_of(&records, &[], &shape),
         topic: shape.topic,
         time: Timestamp::from_nanoseconds(CREATED + 1_000_000_000),
         offset_delta: 0,
         record_count: shape.record_count,
+        state_count: shape.state_count,
         header_checksum: 0,
     };
     let mut stored = segment().encode().to_vec();

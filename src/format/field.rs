@@ -4,8 +4,8 @@ use std::fmt;
 
 #[cfg(test)]
 use super::{
-    anchor_slot, frame_header, gap_body, line_body, record_head, record_header, segment_header, session_body,
-    start_line_body,
+    anchor_slot, checkpoint_epoch, checkpoint_header, checkpoint_version, cursor_value, frame_header, gap_body,
+    line_body, record_head, record_header, segment_header, session_body, start_line_body, state_head,
 };
 
 /// One field of a table.
@@ -19,7 +19,7 @@ pub(crate) struct Field {
 
 /// Every table: name, bytes, fields; for the test that holds the prose to them.
 #[cfg(test)]
-pub(crate) const TABLES: [(&str, usize, &[Field]); 9] = [
+pub(crate) const TABLES: [(&str, usize, &[Field]); 14] = [
     ("segment_header", segment_header::BYTES, segment_header::FIELDS),
     ("frame_header", frame_header::BYTES, frame_header::FIELDS),
     ("record_head", record_head::BYTES, record_head::FIELDS),
@@ -29,6 +29,11 @@ pub(crate) const TABLES: [(&str, usize, &[Field]); 9] = [
     ("start_line_body", start_line_body::BYTES, start_line_body::FIELDS),
     ("gap_body", gap_body::BYTES, gap_body::FIELDS),
     ("anchor_slot", anchor_slot::BYTES, anchor_slot::FIELDS),
+    ("state_head", state_head::BYTES, state_head::FIELDS),
+    ("cursor_value", cursor_value::BYTES, cursor_value::FIELDS),
+    ("checkpoint_header", checkpoint_header::BYTES, checkpoint_header::FIELDS),
+    ("checkpoint_epoch", checkpoint_epoch::BYTES, checkpoint_epoch::FIELDS),
+    ("checkpoint_version", checkpoint_version::BYTES, checkpoint_version::FIELDS),
 ];
 
 /// Defines a table as a module of `Field` constants, and proves that they tile its bytes.

@@ -30,6 +30,7 @@ pub(crate) struct FrameHeader {
     pub(crate) time: Timestamp,
     pub(crate) offset_delta: u32,
     pub(crate) record_count: u16,
+    pub(crate) state_count: u16,
     /// As stored; for reports. Encoding computes it.
     pub(crate) header_checksum: u32,
 }
@@ -70,7 +71,8 @@ impl FrameHeader {
             .with(table::TOPIC, self.topic.map_or(TOPIC_MIXED, Topic::get).into())
             .with(table::TIME, self.time.nanoseconds().cast_unsigned())
             .with(table::OFFSET_DELTA, self.offset_delta.into())
-            .with(table::RECORD_COUNT, self.record_count.into());
+            .with(table::RECORD_COUNT, self.record_count.into())
+            .with(table::STATE_COUNT, self.state_count.into());
         let mut summed = [0; SUMMED_BYTES];
         for (to, word) in summed.chunks_exact_mut(8).zip(words.words()) {
             to.copy_from_slice(&word.to_le_bytes());
@@ -177,13 +179,9 @@ fn read(header: &[u8; HEADER_BYTES], room: u64) -> Result<FrameHeader, Fault> {
     if flags != 0 {
         return Err(Fault::Unknown { what: "frame flags", found: flags.into() });
     }
-    let states = table::STATE_COUNT.u16(header);
-    if states != 0 {
-        return Err(Fault::Unknown { what: "count of state entries", found: states.into() });
-    }
-    let record_count = table::RECORD_COUNT.u16(header);
-    if (kind == Kind::Data) != (record_count > 0) {
-        return Err(Fault::Content { what: "frame header: record count and kind disagree" });
+    let (record_count, state_count) = (table::RECORD_COUNT.u16(header), table::STATE_COUNT.u16(header));
+    if (kind == Kind::Data) != (record_count > 0 || state_count > 0) {
+        return Err(Fault::Content { what: "frame header: counts and kind disagree" });
     }
     Ok(FrameHeader {
         length: found,
@@ -193,6 +191,7 @@ fn read(header: &[u8; HEADER_BYTES], room: u64) -> Result<FrameHeader, Fault> {
         time: Timestamp::from_nanoseconds(table::TIME.i64(header)),
         offset_delta: table::OFFSET_DELTA.u32(header),
         record_count,
+        state_count,
         header_checksum: table::HEADER_CHECKSUM.u32(header),
     })
 }
@@ -227,6 +226,7 @@ mod tests {
             time: Timestamp::from_nanoseconds(1),
             offset_delta: 4,
             record_count: 1,
+            state_count: 0,
             header_checksum: 0,
         };
         let mut bytes = header.encode(seed, position).to_bytes().to_vec();

@@ -1,16 +1,17 @@
-//! Records inside the body of a data frame.
+//! The body of a data frame: records, and state entries behind them.
 //!
 //! Guarantees:
-//! 1. [`measure`] refuses every record or batch over a named limit, before anything is stored.
+//! 1. [`measure`] refuses every record, state entry or commit over a named limit, before anything is stored.
 //! 2. [`encode`] writes exactly the bytes that [`measure`] counted, and [`checksum_of`] sums exactly those bytes.
-//! 3. [`check`] accepts a body only if it is `record_count` records and nothing else; [`Records`] over an accepted body
-//!    yields all of them.
+//! 3. [`check`] accepts a body only if it is `record_count` records, `state_count` state entries and nothing else;
+//!    [`Records`] and [`states`] over an accepted body yield all of them.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::arithmetic_side_effects))]
 
 use super::frame::FrameHeader;
+use super::state::{self, StateEntry, States};
 use super::{
-    BATCH_RECORDS_MAX, Fault, HEADER_NAME_BYTES_MAX, HEADERS_BYTES_MAX, KEY_BYTES_MAX, record_head as table,
-    record_header,
+    BATCH_RECORDS_MAX, COMMIT_STATES_MAX, Fault, HEADER_NAME_BYTES_MAX, HEADERS_BYTES_MAX, KEY_BYTES_MAX,
+    record_head as table, record_header,
 };
 use crate::checksum::Pieces;
 use crate::error::{Error, ErrorKind, Result};
@@ -26,20 +27,24 @@ const FLAGS_KNOWN: u8 = KEY | EVENT_TIME | HEADERS | TOMBSTONE;
 /// The longest head: all that is optional is there.
 const HEAD_BYTES_MAX: usize = table::BYTES + 4 + 2 + 8 + 2;
 
-/// What a batch needs in the log, measured before the lock.
+/// What a commit needs in the log, measured before the lock.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Shape {
     pub(crate) body_length: usize,
     pub(crate) record_count: u16,
+    pub(crate) state_count: u16,
     /// `None`: the records differ in topic, and each carries its own.
     pub(crate) topic: Option<Topic>,
 }
 
-/// Measures a batch and checks it against every limit but the frame's.
+/// Measures a commit and checks it against every limit but the frame's.
 #[inline]
-pub(crate) fn measure(records: &[Record<'_>]) -> Result<Shape> {
+pub(crate) fn measure(records: &[Record<'_>], states: &[StateEntry<'_>]) -> Result<Shape> {
     let Ok(record_count) = u16::try_from(records.len()) else {
         return Err(over("records in one batch", records.len(), BATCH_RECORDS_MAX));
+    };
+    let Ok(state_count) = u16::try_from(states.len()) else {
+        return Err(over("state entries in one commit", states.len(), COMMIT_STATES_MAX));
     };
     let first = records.first().map_or(Topic::default(), |record| record.topic);
     let topic = records.iter().all(|record| record.topic == first).then_some(first);
@@ -47,10 +52,14 @@ pub(crate) fn measure(records: &[Record<'_>]) -> Result<Shape> {
     for record in records {
         body_length = body_length.saturating_add(record_length(record, topic.is_none())?);
     }
-    Ok(Shape { body_length, record_count, topic })
+    for state in states {
+        body_length = body_length.saturating_add(state::measure(state)?);
+    }
+    Ok(Shape { body_length, record_count, state_count, topic })
 }
 
-fn over(what: &str, found: usize, limit: usize) -> Error {
+#[cold]
+pub(super) fn over(what: &str, found: usize, limit: usize) -> Error {
     Error::new(ErrorKind::Limit, format!("append refused: {what}: {found}, at most {limit}"))
         .next_step("nothing was stored; split or shorten it")
 }
@@ -191,13 +200,16 @@ fn each_piece(records: &[Record<'_>], mixed: bool, mut sink: impl FnMut(&[u8])) 
 
 /// Copies the encoded records into `body`, which is as long as [`measure`] said.
 #[inline]
-pub(crate) fn encode(records: &[Record<'_>], shape: &Shape, body: &mut [u8]) {
+pub(crate) fn encode(records: &[Record<'_>], states: &[StateEntry<'_>], shape: &Shape, body: &mut [u8]) {
     let mut rest = body;
     for record in records {
         rest = match plain_payload(record, shape) {
             Some(payload) => encode_plain(payload, rest),
             None => encode_general(record, shape, rest),
         };
+    }
+    for state in states {
+        rest = state.encode(rest);
     }
     debug_assert!(rest.is_empty(), "measured before");
 }
@@ -243,13 +255,18 @@ fn encode_general<'b>(record: &Record<'_>, shape: &Shape, to: &'b mut [u8]) -> &
 }
 
 /// The checksum that the body will have, from the records themselves.
-pub(crate) fn checksum_of(records: &[Record<'_>], shape: &Shape) -> u32 {
+pub(crate) fn checksum_of(records: &[Record<'_>], states: &[StateEntry<'_>], shape: &Shape) -> u32 {
     let mut sum = Pieces::default();
     each_piece(records, shape.topic.is_none(), |piece| sum.update(piece));
+    for state in states {
+        sum.update(&state.head());
+        sum.update(state.key);
+        sum.update(state.value.unwrap_or_default());
+    }
     sum.finish()
 }
 
-/// Checks that a body is exactly the records that its frame header announces.
+/// Checks that a body is exactly what its frame header announces.
 #[inline]
 pub(crate) fn check(body: &[u8], frame: &FrameHeader) -> std::result::Result<(), Fault> {
     let mut rest = body;
@@ -258,7 +275,19 @@ pub(crate) fn check(body: &[u8], frame: &FrameHeader) -> std::result::Result<(),
         check_headers(record.headers)?;
         rest = behind;
     }
-    if rest.is_empty() { Ok(()) } else { Err(Fault::Content { what: "bytes behind the last record of a body" }) }
+    for _ in 0..frame.state_count {
+        rest = state::split(rest)?.1;
+    }
+    if rest.is_empty() { Ok(()) } else { Err(Fault::Content { what: "bytes behind the last entry of a body" }) }
+}
+
+/// The state entries of a body that [`check`] accepted.
+pub(crate) fn states<'a>(body: &'a [u8], frame: &FrameHeader) -> States<'a> {
+    let mut rest = body;
+    for _ in 0..frame.record_count {
+        rest = split(rest, frame.topic).map_or(&[], |(_, behind)| behind);
+    }
+    States::new(rest, frame.state_count)
 }
 
 /// The records of a body that [`check`] accepted.

@@ -108,6 +108,7 @@ mod tests {
             time: Timestamp::from_nanoseconds(1_700_000_000_000_000_000),
             offset_delta: 77,
             record_count: 3,
+            state_count: 0,
             header_checksum: 0,
         };
         header.encode(seed, position).to_bytes()

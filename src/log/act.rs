@@ -12,9 +12,12 @@ use std::sync::Arc;
 
 use super::anchor::AnchorFile;
 use super::catalog::{Entry, Handle};
+use super::checkpoint::{Checkpoints, Loaded};
 use super::decide::Decision;
+use super::epochs::Epochs;
 use super::options::{FIRST_SEGMENT_BYTES, Options, Recovery};
 use super::report::{Ending, RecoveryReport};
+use super::state::State;
 use super::survey::{SegmentFile, Survey, corrupt, holds_bytes, io_error, open_segment};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::control::SessionBody;
@@ -38,6 +41,9 @@ pub(crate) struct Opened {
     pub(crate) entries: Vec<Entry>,
     pub(crate) durable: Line,
     pub(crate) anchor: AnchorFile,
+    pub(crate) state: State,
+    pub(crate) epochs: Epochs,
+    pub(crate) checkpoints: Checkpoints,
     pub(crate) report: RecoveryReport,
 }
 
@@ -53,13 +59,29 @@ struct Successor {
     capacity: u64,
 }
 
-/// Carries a decision out.
-pub(crate) fn act(disk: &dyn Disk, options: &Options, survey: &Survey, decision: Option<Decision>) -> Result<Opened> {
-    let Some(decision) = decision else { return create(disk, options, survey) };
+/// Carries a decision out, for a log whose state was loaded.
+pub(crate) fn act(
+    disk: &dyn Disk,
+    options: &Options,
+    survey: &Survey,
+    decision: Option<(Decision, Loaded)>,
+) -> Result<Opened> {
+    let Some((decision, loaded)) = decision else { return create(disk, options, survey) };
+    let mut opened = settle(disk, options, survey, &decision)?;
+    opened.state = loaded.state;
+    opened.report.checkpoint = loaded.checkpoints.kept.first().map(|kept| kept.header.line);
+    opened.report.replayed_bytes = loaded.replayed_bytes;
+    opened.report.checkpoint_faults = loaded.faults;
+    (opened.checkpoints, opened.epochs) = (loaded.checkpoints, loaded.epochs);
+    opened.epochs.begin(opened.report.epoch, decision.end.offset);
+    Ok(opened)
+}
+
+fn settle(disk: &dyn Disk, options: &Options, survey: &Survey, decision: &Decision) -> Result<Opened> {
     let last = decision.chain.last().ok_or_else(|| corrupt("no segment"))?;
     let room = last.header.capacity.saturating_sub(decision.end.place.position);
     if decision.clean && room >= CONTROL_ROOM_MIN {
-        return go_on(disk, survey, &decision);
+        return go_on(disk, survey, decision);
     }
     if options.recovery == Recovery::Strict && !decision.clean {
         let cause = decision.cut.as_ref().map_or("it was not closed".to_owned(), |cut| cut.cause.clone());
@@ -68,7 +90,7 @@ pub(crate) fn act(disk: &dyn Disk, options: &Options, survey: &Survey, decision:
             .at_place(decision.end.place)
             .next_step("open with Recovery::TornTail to go on from there"));
     }
-    succeed(disk, options, survey, &decision)
+    succeed(disk, options, survey, decision)
 }
 
 fn create(disk: &dyn Disk, options: &Options, survey: &Survey) -> Result<Opened> {
@@ -106,9 +128,16 @@ fn create(disk: &dyn Disk, options: &Options, survey: &Survey) -> Result<Opened>
         cut: None,
         removed,
         quarantined,
+        checkpoint: None,
+        replayed_bytes: 0,
+        checkpoint_faults: Vec::new(),
     };
     let durable = line_at(&writer);
-    Ok(Opened { store_id, writer, entries: vec![entry], durable, anchor: AnchorFile::new(store_id, None), report })
+    let mut epochs = Epochs::default();
+    epochs.begin(plan.epoch, Offset::ZERO);
+    let (anchor, entries) = (AnchorFile::new(store_id, None), vec![entry]);
+    let (state, checkpoints) = (State::default(), Checkpoints::default());
+    Ok(Opened { store_id, writer, entries, durable, anchor, state, epochs, checkpoints, report })
 }
 
 /// Whether a file without a valid header may be of a log whose creation never ended: nothing lies behind its header and
@@ -302,6 +331,10 @@ fn clear(disk: &dyn Disk, survey: &Survey, chain: &[super::survey::Member]) -> R
             quarantined.push(file.name.clone());
         }
     }
+    for name in &survey.drafts {
+        disk.unlink(name).map_err(|error| io_error(disk, "remove the unfinished checkpoint", name, error))?;
+        removed.push(name.clone());
+    }
     if !removed.is_empty() || !quarantined.is_empty() {
         disk.sync_directory().map_err(|error| io_error(disk, "sync the directory", "", error))?;
     }
@@ -331,6 +364,9 @@ fn report(
         cut: decision.cut.clone(),
         removed,
         quarantined,
+        checkpoint: None,
+        replayed_bytes: 0,
+        checkpoint_faults: Vec::new(),
     }
 }
 
@@ -342,5 +378,6 @@ fn opened(
     report: RecoveryReport,
 ) -> Opened {
     let anchor = AnchorFile::new(store_id, survey.own_anchor());
-    Opened { store_id, durable: line_at(&writer), writer, entries, anchor, report }
+    let (state, epochs, checkpoints) = (State::default(), Epochs::default(), Checkpoints::default());
+    Opened { store_id, durable: line_at(&writer), writer, entries, anchor, state, epochs, checkpoints, report }
 }

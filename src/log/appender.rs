@@ -6,12 +6,13 @@
 //! 3. An append that fails has stored nothing, except `Poisoned` of a log that was poisoned while it waited for its sync.
 //! 4. Once a roll is due every data append waits for it, so that a large record is not overtaken for ever. If no spare can
 //!    be had, the roll is called off: smaller records may still go into the room that is left.
-//! 5. Control frames never wait: data leaves them a reserve in every segment, and the seal its own room.
+//! 5. Control frames never wait: data leaves them a reserve in every segment, and the seal its own room. Small commits of
+//!    state alone use the reserve too, but for what the last marks need: cursors move when the disk is full.
 //! 6. If a thread ever unwinds while storing, the log is poisoned.
 
 use std::time::Instant;
 
-use super::act::next_capacity;
+use super::act::{CONTROL_ROOM_MIN, next_capacity};
 use super::catalog::{Entry, Handle};
 use super::core::{Core, closed, forked};
 use super::options::{Options, Sync};
@@ -29,6 +30,8 @@ use crate::types::{Line, Place, Timestamp};
 
 /// What data may not use at the end of a segment: marks, start lines, small state commits, session and close frames.
 const CONTROL_RESERVE_BYTES: u64 = 4096;
+/// What of it small state commits leave to control frames.
+const CONTROL_ONLY_BYTES: u64 = CONTROL_ROOM_MIN;
 /// What only the seal may use.
 const SEAL_RESERVE_BYTES: u64 = 128;
 /// What a segment holds beyond data: header, session frame, reserves.
@@ -76,6 +79,54 @@ enum Storing {
 enum Closed {
     No,
     Yes,
+}
+
+/// Up to where a frame may go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Room {
+    /// As records do: a roll that is due comes first.
+    Data,
+    /// Into the reserve too, and past a roll that is due.
+    Reserve,
+}
+
+/// What else an append does under the lock.
+pub(crate) trait Terms {
+    /// Why it was not stored.
+    type Stop: From<Error>;
+
+    fn room(&self, body: &Body<'_>) -> Room;
+
+    /// Decides, for a frame that goes to the tail as it is now. Allocates nothing.
+    ///
+    /// # Errors
+    /// Why it must not.
+    fn admit(&mut self, core: &Core, appender: &Appender) -> std::result::Result<(), Self::Stop>;
+
+    /// Stores the frame, by [`Appender::store`].
+    fn store(&mut self, core: &Core, appender: &mut Appender, body: &Body<'_>, time: Timestamp) -> Option<Appended>;
+}
+
+/// Records alone.
+struct Unconditional;
+
+impl Terms for Unconditional {
+    type Stop = Error;
+
+    #[inline]
+    fn room(&self, _body: &Body<'_>) -> Room {
+        Room::Data
+    }
+
+    #[inline]
+    fn admit(&mut self, _core: &Core, _appender: &Appender) -> Result<()> {
+        Ok(())
+    }
+
+    #[inline]
+    fn store(&mut self, _core: &Core, appender: &mut Appender, body: &Body<'_>, time: Timestamp) -> Option<Appended> {
+        appender.store(body, time, |_| ())
+    }
 }
 
 /// Whether somebody waits to be told.
@@ -135,14 +186,29 @@ impl Appender {
         Line { place, offset: self.writer.next_offset() }
     }
 
-    fn fits(&self, stride: u64) -> bool {
-        self.writer.tail().saturating_add(stride) <= self.data_limit && self.writer.has_offsets()
+    /// Whether a frame may go to the tail now.
+    #[inline]
+    fn takes(&self, stride: u64, room: Room) -> bool {
+        match room {
+            Room::Data => {
+                let end = self.writer.tail().saturating_add(stride);
+                self.roll_needs.is_none() && end <= self.data_limit && self.writer.has_offsets()
+            }
+            Room::Reserve => {
+                let left = self.capacity().saturating_sub(SEAL_RESERVE_BYTES.saturating_add(CONTROL_ONLY_BYTES));
+                self.writer.tail().saturating_add(stride) <= left
+            }
+        }
     }
 
+    /// Stores a frame and makes it visible; then `after`, with its end, before anything else can happen.
     #[inline]
-    fn store(&mut self, body: &Body<'_>, time: Timestamp) -> Option<Appended> {
+    pub(crate) fn store(&mut self, body: &Body<'_>, time: Timestamp, after: impl FnOnce(Place)) -> Option<Appended> {
         self.storing = Storing::Yes;
         let appended = self.writer.append(body, time);
+        if let Some(appended) = &appended {
+            after(Place::new(self.data_end.segment, appended.end));
+        }
         self.storing = Storing::No;
         appended
     }
@@ -150,7 +216,7 @@ impl Appender {
     /// Stores a control frame; apart from [`Appender::store`], so that the path of records stays in one piece.
     #[cold]
     fn store_control(&mut self, body: &Body<'_>, time: Timestamp) -> Option<Appended> {
-        self.store(body, time)
+        self.store(body, time, |_| ())
     }
 
     /// Appends a frame that carries a durable line, if there is room for it besides the seal, and the log is not closed.
@@ -159,7 +225,7 @@ impl Appender {
         let body = Body::Control { kind, bytes: &bytes };
         let seal_room = if kind == Kind::Seal { 0 } else { SEAL_RESERVE_BYTES };
         let limit = self.capacity().saturating_sub(seal_room);
-        if self.is_broken() || self.closed == Closed::Yes || self.writer.tail().saturating_add(body.stride()) > limit {
+        if self.is_broken() || self.is_closed() || self.writer.tail().saturating_add(body.stride()) > limit {
             return None;
         }
         let appended = self.store_control(&body, now);
@@ -174,6 +240,11 @@ impl Appender {
         self.refusal.get_or_insert(error);
     }
 
+    /// Whether the close frame is stored.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed == Closed::Yes
+    }
+
     /// Whether a thread unwound while it stored a frame.
     fn is_broken(&self) -> bool {
         self.storing == Storing::Yes
@@ -184,26 +255,37 @@ impl Core {
     /// Appends one frame of records; it is visible when this returns.
     #[inline]
     pub(crate) fn append(&self, body: &Body<'_>) -> Result<Ticket<'_>> {
+        self.append_on(body, &mut Unconditional)
+    }
+
+    /// Appends one frame on terms; it is visible when this returns.
+    ///
+    /// # Errors
+    /// Why the terms stop it, or why the log does.
+    #[inline]
+    pub(crate) fn append_on<T: Terms>(
+        &self,
+        body: &Body<'_>,
+        terms: &mut T,
+    ) -> std::result::Result<Ticket<'_>, T::Stop> {
         if self.fork.is_child() {
-            return Err(forked());
+            return Err(forked().into());
         }
-        let stride = body.stride();
+        let (stride, room) = (body.stride(), terms.room(body));
         let time = self.disk.now();
         let mut appender = self.appender.lock();
-        while appender.storing == Storing::Yes
-            || appender.refusal.is_some()
-            || appender.roll_needs.is_some()
-            || !appender.fits(stride)
-        {
-            appender = self.wait_for_roll(appender, stride)?;
+        while appender.storing == Storing::Yes || appender.refusal.is_some() || !appender.takes(stride, room) {
+            appender = self.wait_for_roll(appender, stride, room)?;
         }
-        let Some(stored) = appender.store(body, time) else {
-            return Err(self.too_large(body.frame_length()));
+        terms.admit(self, &appender)?;
+        let Some(stored) = terms.store(self, &mut appender, body, time) else {
+            return Err(self.too_large(body.frame_length()).into());
         };
         let segment = appender.data_end.segment;
         appender.data_end.position = stored.end;
         appender.stats.count(body.record_count(), stride);
-        let readers_wait = appender.readers_wait.take();
+        // State alone wakes no reader.
+        let readers_wait = body.record_count() > 0 && appender.readers_wait.take();
         let syncer_sleeps = appender.syncer_sleeps.take();
         let populate = stored.end >= appender.populate_at;
         if populate {
@@ -223,12 +305,27 @@ impl Core {
         Ok(Ticket { core: self, end: Place::new(segment, stored.end), first: stored.first, next })
     }
 
+    /// Decides terms for the end of the log, and stores nothing.
+    ///
+    /// # Errors
+    /// As for [`Core::append_on`].
+    pub(crate) fn admit_only<T: Terms>(&self, terms: &mut T) -> std::result::Result<Line, T::Stop> {
+        self.check_fork()?;
+        let appender = self.appender.lock();
+        if let Some(refusal) = &appender.refusal {
+            return Err(refusal.clone().into());
+        }
+        terms.admit(self, &appender)?;
+        Ok(appender.tail())
+    }
+
     /// Waits until the log rolled or may roll, or says why it cannot.
     #[cold]
     fn wait_for_roll<'a>(
         &'a self,
         mut appender: MutexGuard<'a, Appender>,
         stride: u64,
+        room: Room,
     ) -> Result<MutexGuard<'a, Appender>> {
         let since = Instant::now();
         let attempts = appender.attempts;
@@ -241,7 +338,7 @@ impl Core {
             if let Some(refusal) = &appender.refusal {
                 break Err(refusal.clone());
             }
-            if appender.roll_needs.is_none() && appender.fits(stride) {
+            if appender.takes(stride, room) {
                 break Ok(());
             }
             let needs = appender.roll_needs.map_or(stride, |needs| needs.max(stride));

@@ -8,6 +8,8 @@
 //! 4. Beside a writer, what does not check is damage only below a durable line or an end that a successor names; at the
 //!    tail it is not there yet.
 
+mod state;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
@@ -15,6 +17,7 @@ use std::time::Duration;
 
 use super::catalog::{Catalog, Entry, Handle, copy_for_reading};
 use super::decide::{Decision, decide};
+use super::epochs::Epochs;
 use super::options::open_error;
 use super::reader::{Limit, LogSource, ReadLine, ReadMode, Reader};
 use super::survey::{Survey, io_error, survey};
@@ -24,6 +27,8 @@ use crate::format::header::SegmentHeader;
 use crate::format::{FRAMES_START, VERSION, segment_name, segment_number};
 use crate::platform::{Disk, Holder, SystemDisk};
 use crate::sync::Mutex;
+pub use state::{CheckpointInfo, StateView};
+
 use crate::types::{Epoch, Line, Offset, Place, StoreId, Timestamp};
 
 /// Another process cannot wake a reader here: it looks again after this long.
@@ -380,6 +385,12 @@ impl LogSource for Shared {
 
     fn start(&self) -> Offset {
         self.state.lock().catalog.entries().first().map(|entry| entry.header.first_offset).unwrap_or_default()
+    }
+
+    fn epochs(&self) -> Epochs {
+        let mut epochs = Epochs::default();
+        self.state.lock().catalog.entries().iter().for_each(|entry| epochs.note(&entry.header));
+        epochs
     }
 
     fn end(&self, line: ReadLine) -> Line {

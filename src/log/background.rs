@@ -1,10 +1,10 @@
-//! The two threads of a log, each a loop over steps that tests call one by one.
+//! The three threads of a log, each a loop over steps that tests call one by one.
 //!
 //! Guarantees:
-//! 1. The preparer never waits for a sync of the log, the syncer never for a file to be created.
-//! 2. Both sleep without a deadline while nothing is appended or synced; an append or sync that matters wakes them. While
+//! 1. None waits for another: the preparer for no sync, the syncer for no file to be created, neither for a checkpoint.
+//! 2. All sleep without a deadline while nothing is appended or synced; an append or sync that matters wakes them. While
 //!    there are appends, the syncer looks every 50 ms, or as often as the sync interval asks.
-//! 3. Both end when the log is closed, poisoned, or dropped.
+//! 3. All end when the log is closed, poisoned, or dropped.
 
 use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};
@@ -48,7 +48,7 @@ impl Signal {
     }
 }
 
-/// Starts both threads. They hold the log only weakly between rounds.
+/// Starts the threads. They hold the log only weakly between rounds.
 pub(crate) fn start(core: &Arc<Core>) -> Result<()> {
     let weak = Arc::downgrade(core);
     let preparer = spawn("esker-prepare", move || {
@@ -72,6 +72,16 @@ pub(crate) fn start(core: &Arc<Core>) -> Result<()> {
         }
     })?;
     core.threads.lock().push(syncer);
+    let weak = Arc::downgrade(core);
+    let checkpointer = spawn("esker-checkpoint", move || {
+        while let Some(core) = running(&weak) {
+            core.checkpoint_step();
+            let signal = Arc::clone(&core.checkpointer);
+            drop(core);
+            signal.sleep(None);
+        }
+    })?;
+    core.threads.lock().push(checkpointer);
     Ok(())
 }
 
@@ -96,6 +106,9 @@ impl Core {
     /// One round of the syncer; returns how long it may sleep.
     fn syncer_round(&self, rhythm: &mut Rhythm) -> Option<Duration> {
         while self.sync_sealed_step() {}
+        if self.checkpoint_due() {
+            self.checkpointer.wake();
+        }
         let appends = self.appends();
         let rests = appends == rhythm.appends;
         rhythm.appends = appends;
@@ -124,10 +137,11 @@ impl Core {
         !matches!(self.options.sync, Sync::Interval(_)) || self.durability.lock().durable.place >= data_end
     }
 
-    /// Waits for both threads to end; they do once appends are refused.
+    /// Waits for the threads to end; they do once appends are refused.
     pub(crate) fn join(&self) {
         self.preparer.wake();
         self.syncer.wake();
+        self.checkpointer.wake();
         let threads: Vec<_> = self.threads.lock().drain(..).collect();
         for thread in threads {
             // A thread that panicked has nothing left to do either.
@@ -164,5 +178,6 @@ impl Core {
             let _poisoned = self.sync_data();
         }
         self.idle_mark_step();
+        self.checkpoint_step();
     }
 }

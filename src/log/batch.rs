@@ -82,6 +82,13 @@ impl Batch {
     }
 }
 
+/// The offset behind it: where a cursor goes that has handled it.
+impl From<&Batch> for Offset {
+    fn from(batch: &Batch) -> Self {
+        batch.next()
+    }
+}
+
 impl<'a> IntoIterator for &'a Batch {
     type Item = RecordRef<'a>;
     type IntoIter = Iter<'a>;

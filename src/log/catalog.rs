@@ -128,6 +128,17 @@ impl Catalog {
         self.entries.iter().filter_map(|entry| entry.end).fold(0, u64::saturating_add)
     }
 
+    /// Bytes of log between two places, headers of segments included.
+    pub(crate) fn bytes_between(&self, from: Place, to: Place) -> u64 {
+        let begin = self.entries.partition_point(|entry| entry.number() < from.segment);
+        let within = self.entries[begin..].iter().take_while(|entry| entry.number() <= to.segment);
+        within.fold(0, |sum, entry| {
+            let start = if entry.number() == from.segment { from.position } else { 0 };
+            let end = if entry.number() == to.segment { to.position } else { entry.end.unwrap_or_default() };
+            sum.saturating_add(end.saturating_sub(start))
+        })
+    }
+
     /// Notes that a segment was mapped, for the next who asks.
     pub(crate) fn remember(&mut self, segment: &Arc<Segment>) {
         let number = segment.header().number;

@@ -1,8 +1,8 @@
 //! What all handles, readers and background threads of one open log share.
 //!
 //! Guarantees:
-//! 1. Locks are taken in this order and never the other way: preparing, append lock, durability, catalog. The locks inside a `Wake`
-//!    are leaves.
+//! 1. Locks are taken in this order and never the other way: preparing or checkpointing, append lock, state, durability,
+//!    catalog. The locks inside a `Wake`, of the checkpoints and of the anchor are leaves.
 //! 2. Nobody waits for the disk while holding the append lock.
 
 use std::sync::Arc;
@@ -13,9 +13,12 @@ use super::anchor::AnchorFile;
 use super::appender::Appender;
 use super::background::Signal;
 use super::catalog::Catalog;
+use super::checkpoint::Checkpoints;
 use super::durability::Durability;
+use super::epochs::Epochs;
 use super::options::{Background, Options, Sync};
 use super::report::RecoveryReport;
+use super::state::{Limits, State};
 use crate::error::{Error, ErrorKind, Result};
 use crate::platform::{Disk, ForkGuard, LockGuard};
 use crate::sync::{AtomicBool, Condvar, Mutex, RwLock, Wake};
@@ -27,6 +30,7 @@ pub(crate) struct Core {
     pub(crate) options: Options,
     pub(crate) store_id: StoreId,
     pub(crate) epoch: Epoch,
+    pub(crate) epochs: Epochs,
     pub(crate) start: Offset,
     pub(crate) report: RecoveryReport,
     pub(crate) frame_bytes_max: u64,
@@ -36,6 +40,8 @@ pub(crate) struct Core {
     pub(crate) appender: CachePadded<Mutex<Appender>>,
     /// A spare is ready, or could not be had, or the log was closed.
     pub(crate) rolled: Condvar,
+    /// Changed only under the append lock as well.
+    pub(crate) state: RwLock<State>,
     pub(crate) durability: Mutex<Durability>,
     /// Waiters of the sync that runs, and of the next.
     pub(crate) synced: [Condvar; 2],
@@ -46,6 +52,10 @@ pub(crate) struct Core {
     pub(crate) preparing: Mutex<()>,
     pub(crate) preparer: Arc<Signal>,
     pub(crate) syncer: Arc<Signal>,
+    pub(crate) checkpointer: Arc<Signal>,
+    /// Held while a checkpoint is written.
+    pub(crate) checkpointing: Mutex<()>,
+    pub(crate) checkpoints: Mutex<Checkpoints>,
     pub(crate) anchor: Mutex<AnchorFile>,
     pub(crate) threads: Mutex<Vec<JoinHandle<()>>>,
     /// The writer's lock on the directory; `None` once the log is closed.
@@ -66,6 +76,7 @@ impl Drop for Core {
     fn drop(&mut self) {
         self.preparer.wake();
         self.syncer.wake();
+        self.checkpointer.wake();
     }
 }
 
@@ -84,12 +95,14 @@ impl Core {
             frame_bytes_max: options.frame_bytes_max.min(segment_room),
             store_id: opened.store_id,
             epoch: opened.report.epoch,
+            epochs: opened.epochs,
             start: opened.report.start,
             report: opened.report,
             fork,
             poisoned: AtomicBool::new(false),
             appender: CachePadded::new(Mutex::new(appender)),
             rolled: Condvar::new(),
+            state: RwLock::new(opened.state),
             durability: Mutex::new(Durability::new(opened.durable)),
             synced: [Condvar::new(), Condvar::new()],
             catalog: RwLock::new(catalog),
@@ -98,6 +111,9 @@ impl Core {
             preparing: Mutex::new(()),
             preparer: Arc::default(),
             syncer: Arc::default(),
+            checkpointer: Arc::default(),
+            checkpointing: Mutex::new(()),
+            checkpoints: Mutex::new(opened.checkpoints),
             anchor: Mutex::new(opened.anchor),
             threads: Mutex::new(Vec::new()),
             lock: Mutex::new(Some(lock)),
@@ -108,6 +124,10 @@ impl Core {
 
     pub(crate) fn is_manual(&self) -> bool {
         self.options.background == Background::Manual
+    }
+
+    pub(crate) fn state_limits(&self) -> Limits {
+        Limits { bytes_max: self.options.state_bytes_max, keys_max: self.options.state_keys_max }
     }
 
     pub(crate) fn syncs_every_commit(&self) -> bool {

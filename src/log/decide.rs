@@ -1,15 +1,16 @@
 //! Recovery, first half: read, and decide where the log ends. Nothing is changed.
 //!
 //! Guarantees:
-//! 1. The durable line D is the highest that a valid mark, header or the anchor carries, also one that stands behind
+//! 1. The durable line D is the highest that a valid mark, header, checkpoint or the anchor carries, also one that stands behind
 //!    damage. That a file exists proves nothing.
 //! 2. Damage or a missing file below D is an error. At or above D it ends the log: see [`Decision::end`].
 //! 3. Frames behind the end are counted, never kept.
-//! 4. After a clean close that the anchor knows, only the headers and the close frame are read.
+//! 4. After a clean close that the anchor or a checkpoint knows, only the headers and the close frame are read.
 //! 5. Who only looks uses the same decision, so that it sees what an open would keep.
 //!
 //! Limit: rot in the last group, which no mark covers yet, cannot be told from a tear; [`Evidence`] is all there is.
 
+use super::checkpoint::Segments;
 use super::report::{Cut, Evidence};
 use super::survey::{Chain, Dropped, Member, Survey, corrupt, io_error, open_segment};
 use super::window::{FoundFrame, Scan, Scanned, Store};
@@ -37,13 +38,20 @@ pub(crate) struct Decision {
     pub(crate) scanned_bytes: u64,
 }
 
+impl Decision {
+    /// The log that it keeps.
+    pub(crate) fn segments(&self) -> Segments<'_> {
+        Segments { members: &self.chain, end: Some(self.end), durable: self.durable }
+    }
+}
+
 /// Decides. `None`: there is no log yet.
 pub(crate) fn decide(disk: &dyn Disk, survey: &Survey) -> Result<Option<Decision>> {
     let chain = survey.chain(disk)?;
     let Some(newest) = chain.members.last() else { return Ok(None) };
     check_lengths(disk, &chain)?;
     if chain.dropped.is_none()
-        && let Some((end, time_max)) = closed_at(disk, survey, newest)?
+        && let Some((end, time_max)) = closed_at(disk, survey, newest, chain.durable)?
     {
         let chain = chain.members;
         return Ok(Some(Decision { end, durable: end, clean: true, cut: None, time_max, scanned_bytes: 0, chain }));
@@ -66,10 +74,12 @@ fn check_lengths(disk: &dyn Disk, chain: &Chain) -> Result<()> {
     Ok(())
 }
 
-/// The end of the log, if the anchor says that it was closed there and nothing follows.
-fn closed_at(disk: &dyn Disk, survey: &Survey, newest: &Member) -> Result<Option<(Line, Timestamp)>> {
-    let Some(anchor) = survey.own_anchor().filter(|anchor| anchor.clean) else { return Ok(None) };
-    let end = anchor.durable;
+/// The end of the log, if the anchor or a checkpoint says that it was closed there and nothing follows.
+fn closed_at(disk: &dyn Disk, survey: &Survey, newest: &Member, durable: Line) -> Result<Option<(Line, Timestamp)>> {
+    let anchor = survey.own_anchor().map(|anchor| (anchor.clean, anchor.durable, anchor.time_max));
+    let checkpoints = survey.own_checkpoints().map(|found| (found.clean, found.line, found.time_max));
+    let mut notes = anchor.into_iter().chain(checkpoints);
+    let Some((_, end, time_max)) = notes.find(|(clean, line, _)| *clean && *line == durable) else { return Ok(None) };
     if end.place.segment != newest.header.number || newest.length < newest.header.capacity {
         return Ok(None);
     }
@@ -90,7 +100,7 @@ fn closed_at(disk: &dyn Disk, survey: &Survey, newest: &Member) -> Result<Option
             .at_place(Place::new(newest.header.number, start))
             .at_offset(end.offset));
     }
-    Ok((matches!(scan.next().map_err(failed)?, Scanned::Zero | Scanned::End)).then_some((end, anchor.time_max)))
+    Ok((matches!(scan.next().map_err(failed)?, Scanned::Zero | Scanned::End)).then_some((end, time_max)))
 }
 
 struct Judge<'a> {
@@ -116,7 +126,8 @@ impl<'a> Judge<'a> {
     fn new(disk: &'a dyn Disk, survey: &Survey, chain: Chain) -> Self {
         // What lies below the durable line is not scanned: its latest append time is known to whoever carries the line.
         let headers = chain.members.iter().map(|member| member.header.time_max);
-        let carried = headers.chain(survey.own_anchor().map(|anchor| anchor.time_max));
+        let checkpoints = survey.own_checkpoints().map(|checkpoint| checkpoint.time_max);
+        let carried = headers.chain(checkpoints).chain(survey.own_anchor().map(|anchor| anchor.time_max));
         let time_max = carried.max().unwrap_or_default();
         Self {
             disk,

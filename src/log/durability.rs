@@ -336,6 +336,7 @@ impl Core {
             self.note_durable(Some(Clean));
         }
         self.cool();
+        self.checkpoint_at_close();
         Ok(())
     }
 

@@ -52,7 +52,7 @@ pub enum FileSystems {
 /// How many background threads serve the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Background {
-    /// Two: one prepares segments, one syncs.
+    /// Three: one prepares segments, one syncs, one writes checkpoints.
     Threads,
     /// None: appends prepare segments themselves, and nothing happens between calls. For tests that need every step in
     /// their own hands; intervals and idle marks then only happen in [`Log::background_step`].
@@ -80,6 +80,9 @@ pub struct Options {
     pub(crate) sync: Sync,
     pub(crate) recovery: Recovery,
     pub(crate) unproven_segments_max: usize,
+    pub(crate) state_bytes_max: u64,
+    pub(crate) state_keys_max: u64,
+    pub(crate) checkpoint_bytes: u64,
     pub(crate) file_systems: FileSystems,
     pub(crate) background: Background,
 }
@@ -92,6 +95,9 @@ impl Default for Options {
             sync: Sync::OnRequest,
             recovery: Recovery::TornTail,
             unproven_segments_max: 8,
+            state_bytes_max: 256 << 20,
+            state_keys_max: 1 << 20,
+            checkpoint_bytes: 64 << 20,
             file_systems: FileSystems::Known,
             background: Background::Threads,
         }
@@ -135,6 +141,27 @@ impl Options {
     /// open after a crash must scan.
     pub fn unproven_segments_max(mut self, segments: usize) -> Self {
         self.unproven_segments_max = segments;
+        self
+    }
+
+    /// Behaviour: how many bytes of state the log may hold, keys and values and 64 bytes an entry; default 256 MiB. All of
+    /// it is kept in memory. A commit that would add more is refused; entries can still be replaced and removed.
+    pub fn state_bytes_max(mut self, bytes: u64) -> Self {
+        self.state_bytes_max = bytes;
+        self
+    }
+
+    /// Behaviour: how many keys of state the log may hold, cursors included; default 1,048,576.
+    pub fn state_keys_max(mut self, keys: u64) -> Self {
+        self.state_keys_max = keys;
+        self
+    }
+
+    /// Speed: how much the log grows between two checkpoints, at least 4096 bytes; default 64 MiB. While the state is large
+    /// it grows more, at least four times as much as the state holds. It bounds what an open reads again to know the state.
+    /// Smaller: faster opens after a crash. Costs a file of the size of the state each time.
+    pub fn checkpoint_bytes(mut self, bytes: u64) -> Self {
+        self.checkpoint_bytes = bytes;
         self
     }
 
@@ -182,6 +209,7 @@ impl Options {
             return Err(invalid(format!("option segment_bytes: {} is not a multiple of 4096", self.segment_bytes)));
         }
         in_range("frame_bytes_max", self.frame_bytes_max, crate::types::length(SUM_BEFORE_LOCK_BYTES), 1 << 30)?;
+        in_range("checkpoint_bytes", self.checkpoint_bytes, 4096, u64::MAX)?;
         in_range("unproven_segments_max", crate::types::length(self.unproven_segments_max), 1, 1000)?;
         if let Sync::Interval(interval) = self.sync
             && !(Duration::from_millis(1)..=SYNC_INTERVAL_MAX).contains(&interval)
@@ -222,6 +250,7 @@ mod tests {
             Options::new().frame_bytes_max(4096),
             Options::new().frame_bytes_max(1 << 30),
             Options::new().unproven_segments_max(1),
+            Options::new().checkpoint_bytes(4096),
             Options::new().sync(Sync::Interval(Duration::from_millis(1))),
         ];
         assert!(good.iter().all(|options| options.check().is_ok()));
@@ -232,6 +261,7 @@ mod tests {
             Options::new().frame_bytes_max(4095),
             Options::new().frame_bytes_max((1 << 30) + 1),
             Options::new().unproven_segments_max(0),
+            Options::new().checkpoint_bytes(4095),
             Options::new().unproven_segments_max(1001),
             Options::new().sync(Sync::Interval(Duration::ZERO)),
             Options::new().sync(Sync::Interval(SYNC_INTERVAL_MAX + Duration::from_nanos(1))),

@@ -12,13 +12,14 @@ use std::time::{Duration, Instant};
 
 use super::batch::Batch;
 use super::catalog::Entry;
+use super::epochs::Epochs;
 use super::survey::{corrupt, io_error};
 use super::window::{Chunk, Scan, Scanned, View};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{FRAMES_START, Fault, Kind, segment_name};
 use crate::platform::Disk;
 use crate::segment::walk::Step;
-use crate::types::{Line, Offset, Place, Timestamp, length};
+use crate::types::{Epoch, Line, Offset, Place, Timestamp, length};
 
 /// A batch is made of frames that begin within this many bytes.
 const BATCH_BYTES: u64 = 128 * 1024;
@@ -59,6 +60,8 @@ pub(crate) trait LogSource: Send + Sync {
     fn disk(&self) -> &dyn Disk;
     /// Offset of the first record.
     fn start(&self) -> Offset;
+    /// The epochs of the log.
+    fn epochs(&self) -> Epochs;
     /// The end of what may be read now.
     fn end(&self, line: ReadLine) -> Line;
     fn entry(&self, find: &dyn Fn(&super::catalog::Catalog) -> Option<Entry>) -> Result<Option<Entry>>;
@@ -183,6 +186,11 @@ impl Reader {
         self.next
     }
 
+    /// The place where it stands, and the offset there.
+    pub(crate) fn line(&self) -> Line {
+        Line { place: self.place, offset: self.frame_offset }
+    }
+
     /// The next records, or `None` if there are none now. Does not block.
     ///
     /// # Errors
@@ -205,7 +213,7 @@ impl Reader {
                 return Ok(None);
             }
             if self.place.position > limit.position {
-                return Err(self.diverged(limit));
+                return Err(self.diverged(limit)?);
             }
             let number = self.place.segment;
             let Some(entry) = self.source.entry(&|catalog| catalog.after(number).cloned())? else { return Ok(None) };
@@ -274,14 +282,29 @@ impl Reader {
         (self.place, self.frame_offset, self.next) = (end.place, end.offset, end.offset);
     }
 
+    /// Goes to an offset as it was meant in an epoch: for whoever keeps offsets outside of the log, beside
+    /// [`Log::epoch`](crate::Log::epoch).
+    ///
+    /// # Errors
+    /// [`ErrorKind::Diverged`] if the log went on from an earlier offset since: a crash took records that had been visible. As
+    /// for [`Reader::seek`] otherwise. The reader stands where it stood.
+    pub fn seek_in(&mut self, epoch: Epoch, offset: Offset) -> Result<()> {
+        self.source.epochs().check(epoch, offset)?;
+        self.seek(offset)
+    }
+
     /// Goes to the record with this offset, or behind the last record.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] if the log does not reach to it, or begins behind it; [`ErrorKind::Corrupt`] if damage stands
-    /// in the way. The reader stands where it stood.
+    /// [`ErrorKind::Trimmed`] if the log begins behind it; [`ErrorKind::Invalid`] if it does not reach to it;
+    /// [`ErrorKind::Corrupt`] if damage stands in the way. The reader stands where it stood.
     pub fn seek(&mut self, offset: Offset) -> Result<()> {
         let (start, end) = (self.source.start(), self.source.end(self.line));
-        if offset < start || offset > end.offset {
+        if offset < start {
+            let text = format!("offset {offset} is gone, the log begins at {start}");
+            return Err(Error::new(ErrorKind::Trimmed { next: start }, text).at_offset(offset));
+        }
+        if offset > end.offset {
             let text = format!("seek to offset {offset}, the log holds {start} to {}", end.offset);
             return Err(Error::new(ErrorKind::Invalid, text).at_offset(offset));
         }
@@ -340,7 +363,7 @@ impl Reader {
             match scan.skim().map_err(failed)? {
                 Scanned::Frame(frame) => {
                     time_max = time_max.max(frame.time_of_records());
-                    if frame.header.kind == Kind::Data && time_max >= time {
+                    if frame.header.record_count > 0 && time_max >= time {
                         self.view = Some(Arc::new(view));
                         (self.place, self.frame_offset, self.next) = (at, frame.offset, frame.offset);
                         return Ok(());
@@ -520,15 +543,18 @@ impl Reader {
             .at_offset(offset)
     }
 
-    fn diverged(&self, limit: Limit) -> Error {
+    fn diverged(&self, limit: Limit) -> Result<Error> {
+        let number = self.place.segment;
+        let next = self.source.entry(&|catalog| catalog.after(number).cloned())?;
+        let at = next.map_or(self.next, |entry| entry.header.first_offset);
         let text = format!(
             "the writer died, and the log goes on from position {}, before what this reader saw",
             limit.position
         );
-        Error::new(ErrorKind::Conflict, text)
-            .at_path(self.source.disk().directory().join(segment_name(self.place.segment)))
+        Ok(Error::new(ErrorKind::Diverged { at }, text)
+            .at_path(self.source.disk().directory().join(segment_name(number)))
             .at_place(self.place)
-            .next_step("seek to an offset that is still there")
+            .next_step("seek to an offset that is still there"))
     }
 
     fn gone(&self, offset: Offset) -> Error {

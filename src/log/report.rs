@@ -42,6 +42,12 @@ pub struct RecoveryReport {
     pub removed: Vec<String>,
     /// Files off the chain that held something, moved to `quarantine/`.
     pub quarantined: Vec<String>,
+    /// The line of the checkpoint that the state was loaded from; `None`: from the log alone.
+    pub checkpoint: Option<Line>,
+    /// Bytes of log that were gone over to know the state.
+    pub replayed_bytes: u64,
+    /// Checkpoints that cannot be used, and why; the one before them counts, or the log.
+    pub checkpoint_faults: Vec<String>,
 }
 
 /// The part behind the end of a log that was cut.
@@ -91,6 +97,9 @@ impl fmt::Display for RecoveryReport {
                 Evidence::CopiedFile => ", the file is a copy)",
                 Evidence::None => ")",
             })?;
+        }
+        for fault in &self.checkpoint_faults {
+            write!(f, "; checkpoint not used: {fault}")?;
         }
         for name in &self.quarantined {
             write!(f, "; {name} moved to quarantine/")?;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::appender::Waiting;
 use super::catalog::{Catalog, Entry, Handle, copy_for_reading, map_for_reading};
 use super::core::Core;
+use super::epochs::Epochs;
 use super::reader::{Limit, LogSource, ReadLine, ReadMode};
 use super::window::{Store, View};
 use crate::error::{Error, Result};
@@ -22,6 +23,17 @@ impl Core {
 
     pub(crate) fn is_poisoned(&self) -> bool {
         self.poisoned.load(Ordering::Relaxed)
+    }
+
+    /// Whether the state may be shown.
+    pub(crate) fn check_state(&self) -> Result<()> {
+        self.check_fork()?;
+        if self.is_poisoned()
+            && let Some(error) = Core::ended(self)
+        {
+            return Err(error);
+        }
+        Ok(())
     }
 
     fn published(&self, number: u64, view: &View) -> u64 {
@@ -43,6 +55,10 @@ impl LogSource for Core {
 
     fn start(&self) -> Offset {
         self.start
+    }
+
+    fn epochs(&self) -> Epochs {
+        self.epochs.clone()
     }
 
     fn end(&self, line: ReadLine) -> Line {

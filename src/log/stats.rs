@@ -9,7 +9,7 @@ use crate::types::Line;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Frames of records appended.
+    /// Frames of records or state appended.
     pub appends: u64,
     /// Records appended.
     pub records: u64,
@@ -34,6 +34,14 @@ pub struct Stats {
     pub marks_skipped: u64,
     /// Notes in the anchor that could not be written.
     pub anchor_failures: u64,
+    /// Checkpoints written.
+    pub checkpoints: u64,
+    /// Checkpoints that could not be written.
+    pub checkpoint_failures: u64,
+    /// Keys of state, cursors included.
+    pub state_keys: u64,
+    /// Bytes of state, as its limit counts them.
+    pub state_bytes: u64,
     /// How far the log is visible.
     pub visible: Line,
     /// How far the log is durable.
@@ -63,7 +71,7 @@ impl AppendStats {
         self.bytes = self.bytes.wrapping_add(bytes);
     }
 
-    /// Frames of records appended so far.
+    /// Frames of records or state appended so far.
     pub(crate) fn appends(&self) -> u64 {
         self.appends
     }
@@ -88,7 +96,12 @@ impl SyncStats {
 impl Core {
     pub(crate) fn stats(&self) -> Stats {
         let anchor_failures = self.anchor.lock().failures;
+        let (checkpoints, checkpoint_failures) = {
+            let checkpoints = self.checkpoints.lock();
+            (checkpoints.written, checkpoints.failures)
+        };
         let appender = self.appender.lock();
+        let state = self.state.read().size();
         let durability = self.durability.lock();
         Stats {
             appends: appender.stats.appends,
@@ -103,6 +116,10 @@ impl Core {
             sync_time: durability.stats.time,
             sync_time_max: durability.stats.time_max,
             anchor_failures,
+            checkpoints,
+            checkpoint_failures,
+            state_keys: state.keys,
+            state_bytes: state.bytes,
             visible: appender.tail(),
             durable: durability.durable,
             segments: self.catalog.read().entries().len(),

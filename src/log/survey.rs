@@ -7,9 +7,11 @@
 
 use std::sync::Arc;
 
+use super::checkpoint::Unusable;
 use super::window::{Scan, Store};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::anchor::Anchor;
+use crate::format::checkpoint::CheckpointHeader;
 use crate::format::header::{self, Link, SegmentHeader};
 use crate::format::{self, ANCHOR_BYTES, FRAMES_START, Fault};
 use crate::platform::{Access, Disk, File};
@@ -29,11 +31,23 @@ pub(crate) struct SegmentFile {
     pub(crate) header: std::result::Result<Option<SegmentHeader>, Fault>,
 }
 
+/// A file with a checkpoint's name.
+#[derive(Debug, Clone)]
+pub(crate) struct CheckpointFile {
+    pub(crate) name: String,
+    pub(crate) sequence: u64,
+    pub(crate) header: std::result::Result<CheckpointHeader, Fault>,
+}
+
 /// Everything in the directory that matters.
 #[derive(Debug)]
 pub(crate) struct Survey {
     /// In the order of their numbers.
     pub(crate) files: Vec<SegmentFile>,
+    /// In the order of their sequence.
+    pub(crate) checkpoints: Vec<CheckpointFile>,
+    /// Names of checkpoints that were being written.
+    pub(crate) drafts: Vec<String>,
     pub(crate) anchor: Option<Anchor>,
     /// Slots of the anchor that do not decode; they are ignored, and reported.
     pub(crate) anchor_faults: Vec<Fault>,
@@ -77,7 +91,10 @@ impl Member {
 /// Refuses a directory that holds something else and no log, before anything is put there.
 pub(crate) fn refuse_other_use(disk: &dyn Disk) -> Result<()> {
     let names = disk.list().map_err(|error| io_error(disk, "list the directory", "", error))?;
-    let is_own = |name: &String| OWN_NAMES.contains(&name.as_str()) || format::segment_number(name).is_some();
+    let is_own = |name: &String| {
+        let of_log = format::segment_number(name).is_some() || format::checkpoint_sequence(name).is_some();
+        of_log || OWN_NAMES.contains(&name.as_str()) || format::is_checkpoint_draft(name)
+    };
     match names.iter().find(|name| !is_own(name)) {
         Some(stranger) if !names.iter().any(|name| format::segment_number(name).is_some()) => {
             Err(Error::new(ErrorKind::Invalid, format!("not a log: it holds {stranger:?}"))
@@ -96,7 +113,13 @@ pub(crate) fn survey(disk: &dyn Disk) -> Result<Survey> {
 }
 
 fn look(disk: &dyn Disk) -> Result<Survey> {
-    let mut survey = Survey { files: Vec::new(), anchor: None, anchor_faults: Vec::new() };
+    let mut survey = Survey {
+        files: Vec::new(),
+        checkpoints: Vec::new(),
+        drafts: Vec::new(),
+        anchor: None,
+        anchor_faults: Vec::new(),
+    };
     // Before the list: what a running writer notes later speaks of segments that this list does not have.
     read_anchor(disk, &mut survey)?;
     let mut names = disk.list().map_err(|error| io_error(disk, "list the directory", "", error))?;
@@ -107,9 +130,16 @@ fn look(disk: &dyn Disk) -> Result<Survey> {
             && let Some(file) = segment_file(disk, &name, number)?
         {
             survey.files.push(file);
+        } else if let Some(sequence) = format::checkpoint_sequence(&name)
+            && let Some(file) = checkpoint_file(disk, &name, sequence)?
+        {
+            survey.checkpoints.push(file);
+        } else if format::is_checkpoint_draft(&name) {
+            survey.drafts.push(name);
         }
     }
     survey.files.sort_by_key(|file| file.number);
+    survey.checkpoints.sort_by_key(|file| file.sequence);
     Ok(survey)
 }
 
@@ -128,6 +158,19 @@ fn segment_file(disk: &dyn Disk, name: &str, number: u64) -> Result<Option<Segme
         Err(Fault::Short { found: crate::types::length(read), expected: crate::types::length(header::BYTES) })
     };
     Ok(Some(SegmentFile { name: name.to_owned(), number, length, header }))
+}
+
+fn checkpoint_file(disk: &dyn Disk, name: &str, sequence: u64) -> Result<Option<CheckpointFile>> {
+    let file = match disk.open(name, Access::Read) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        file => file.map_err(|error| io_error(disk, "open the checkpoint", name, error))?,
+    };
+    let header = match super::checkpoint::read_header(&*file) {
+        Ok(header) => Ok(header),
+        Err(Unusable::Bad(fault)) => Err(fault),
+        Err(Unusable::Io(error)) => return Err(io_error(disk, "read the checkpoint", name, error)),
+    };
+    Ok(Some(CheckpointFile { name: name.to_owned(), sequence, header }))
 }
 
 fn read_anchor(disk: &dyn Disk, survey: &mut Survey) -> Result<()> {
@@ -173,6 +216,15 @@ fn check_headers(disk: &dyn Disk, survey: &Survey) -> Result<()> {
             _ => {}
         }
     }
+    for file in &survey.checkpoints {
+        if let Err(fault) = &file.header
+            && fault.is_unknown()
+        {
+            return Err(Error::new(ErrorKind::Incompatible, fault.to_string())
+                .at_path(disk.directory().join(&file.name))
+                .next_step("open it with the version of esker that wrote it, or a newer one"));
+        }
+    }
     Ok(())
 }
 
@@ -186,10 +238,17 @@ impl Survey {
         self.files.iter().filter_map(|file| Some((file, file.header.as_ref().ok()?.as_ref()?)))
     }
 
-    /// The highest durable line that a header or the anchor carries.
+    /// The highest durable line that a header, a checkpoint or the anchor carries.
     pub(crate) fn durable(&self) -> Line {
         let headers = self.valid().map(|(_, header)| header.durable);
-        headers.chain(self.own_anchor().map(|anchor| anchor.durable)).max().unwrap_or_default()
+        let carried = headers.chain(self.own_checkpoints().map(|checkpoint| checkpoint.line));
+        carried.chain(self.own_anchor().map(|anchor| anchor.durable)).max().unwrap_or_default()
+    }
+
+    /// Headers of the checkpoints that are of the same store as the segments.
+    pub(crate) fn own_checkpoints(&self) -> impl Iterator<Item = &CheckpointHeader> {
+        let headers = self.checkpoints.iter().filter_map(|file| file.header.as_ref().ok());
+        headers.filter(|checkpoint| self.valid().all(|(_, header)| header.store_id == checkpoint.store_id))
     }
 
     /// The anchor, if it is of the same store as the segments.

@@ -27,6 +27,11 @@ pub struct Ticket<'a> {
 }
 
 impl Ticket<'_> {
+    /// The same, borrowed from another handle on the same log.
+    pub(super) fn of(self, core: &Core) -> Ticket<'_> {
+        Ticket { core, ..self }
+    }
+
     /// Offset of the first record.
     #[must_use]
     pub fn offset(&self) -> Offset {

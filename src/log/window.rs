@@ -204,6 +204,11 @@ impl Scan {
         Frame { header: found.header, body, position: found.position, offset: found.offset }
     }
 
+    /// Checks the body of the frame that was skimmed last.
+    pub(crate) fn check(&self, found: &FoundFrame) -> Result<(), crate::format::Fault> {
+        self.frame(found).check()
+    }
+
     fn go(&mut self, step: for<'a> fn(&Frames, &'a [u8], u64, Offset) -> Step<'a>) -> io::Result<Scanned> {
         if self.position >= self.limit {
             return Ok(Scanned::End);

@@ -111,6 +111,10 @@ impl Disk for SystemDisk {
         fs::remove_file(self.path(name))
     }
 
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.path(from), self.path(to))
+    }
+
     fn quarantine(&self, name: &str) -> io::Result<()> {
         let folder = self.path(QUARANTINE);
         // A link in its place is not followed: then the folder cannot be made, and that is the error.

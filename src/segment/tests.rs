@@ -26,8 +26,8 @@ fn writer() -> SegmentWriter {
 }
 
 fn append(writer: &mut SegmentWriter, records: &[Record<'_>], time: i64) -> Option<Appended> {
-    let shape = record::measure(records).expect("within limits");
-    writer.append(&Body::records(records, shape), Timestamp::from_nanoseconds(time))
+    let shape = record::measure(records, &[]).expect("within limits");
+    writer.append(&Body::data(records, &[], shape), Timestamp::from_nanoseconds(time))
 }
 
 #[test]

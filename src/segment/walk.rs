@@ -9,6 +9,7 @@
 use crate::checksum::Seed;
 use crate::format::frame::{self, FrameHeader, Look};
 use crate::format::header::SegmentHeader;
+use crate::format::state::States;
 use crate::format::{FRAMES_START, Fault, Kind, control, record};
 use crate::types::{Offset, index};
 
@@ -47,6 +48,16 @@ impl<'a> Frame<'a> {
     #[inline]
     pub(crate) fn records(&self) -> record::Records<'a> {
         record::Records::new(self.body, &self.header, self.offset)
+    }
+
+    /// Checks the body, for one that was skimmed.
+    pub(crate) fn check(&self) -> Result<(), Fault> {
+        judge(&self.header, self.body, self.offset, self.offset)
+    }
+
+    /// Its state entries.
+    pub(crate) fn states(&self) -> States<'a> {
+        record::states(self.body, &self.header)
     }
 
     /// The durable line that it carries, if it is of a kind that does.

@@ -1,6 +1,8 @@
 //! The integration tests: one binary, one module a topic, each test named as a claim.
 
 mod basic;
+mod checkpoints;
+mod cursors;
 mod durability;
 #[cfg(all(target_os = "linux", not(esker_portable)))]
 mod fork;
@@ -13,6 +15,7 @@ mod property;
 #[cfg(target_os = "linux")]
 mod real_disk;
 mod recovery;
+mod state;
 mod support;
 mod threads;
 mod tidy;

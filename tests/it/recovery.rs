@@ -5,7 +5,9 @@ use std::sync::Arc;
 use esker::{Attached, Ending, ErrorKind, Evidence, Offset, Recovery, Salvage, Salvaged};
 use harness::MemoryDisk;
 
-use crate::support::{append_numbered, at, expected, numbered, open, options, payloads, segment_name, segments};
+use crate::support::{
+    append_numbered, at, expected, forget, numbered, open, options, payloads, segment_name, segments,
+};
 
 #[test]
 fn a_clean_close_continues_the_segment_in_the_same_epoch() {
@@ -30,7 +32,10 @@ fn a_clean_close_is_known_without_the_anchor_too() {
     append_numbered(&log, 0..100);
     log.close().expect("closes");
     disk.remove("anchor");
-    let log = open(&disk).expect("opens again");
+    let log = open(&disk.snapshot()).expect("opens by the checkpoint");
+    assert_eq!((log.recovery().ending, log.recovery().scanned_bytes), (Ending::Clean, 0));
+    forget(&disk);
+    let log = open(&disk).expect("opens by the frames");
     assert_eq!(log.recovery().ending, Ending::Clean);
     assert!(log.recovery().scanned_bytes > 0);
     assert_eq!(payloads(&log), expected(0..100));

@@ -54,5 +54,17 @@ pub fn at(position: u64) -> usize {
 
 /// The segment files of a disk, oldest first.
 pub fn segments(disk: &MemoryDisk) -> Vec<String> {
-    disk.names().into_iter().filter(|name| name.starts_with('0')).collect()
+    disk.names().into_iter().filter(|name| name.contains(".seg")).collect()
+}
+
+/// The checkpoint files of a disk, oldest first.
+pub fn checkpoints(disk: &MemoryDisk) -> Vec<String> {
+    disk.names().into_iter().filter(|name| name.contains(".ckp")).collect()
+}
+
+/// Removes the checkpoints.
+pub fn forget(disk: &MemoryDisk) {
+    for name in checkpoints(disk) {
+        disk.remove(&name);
+    }
 }

@@ -13,6 +13,7 @@ fn frame(shape: &Shape) -> FrameHeader {
         time: Timestamp::from_nanoseconds(1),
         offset_delta: 0,
         record_count: shape.record_count,
+        state_count: shape.state_count,
         header_checksum: 0,
     }
 }
@@ -32,7 +33,19 @@ fn parts() -> impl Strategy<Value = Parts> {
 
 proptest! {
     #[test]
-    fn records_come_back_as_they_were_given(all in proptest::collection::vec(parts(), 1..6), cut in 0..200_usize) {
+    fn records_and_state_come_back_as_they_were_given(
+        all in proptest::collection::vec(parts(), 0..6),
+        kept in proptest::collection::vec((".{0,9}", proptest::option::of(".{0,40}")), 1..4),
+        cut in 0..400_usize,
+    ) {
+        let states: Vec<StateEntry<'_>> = kept
+            .iter()
+            .map(|(key, value)| StateEntry {
+                space: crate::format::state::Space::CALLER,
+                key: key.as_bytes(),
+                value: value.as_ref().map(String::as_bytes),
+            })
+            .collect();
         let headers: Vec<Vec<Header<'_>>> = all
             .iter()
             .map(|p| p.2.iter().map(|(name, value)| Header { name, value }).collect())
@@ -49,10 +62,10 @@ proptest! {
                 record
             })
             .collect();
-        let shape = measure(&records).expect("within limits");
+        let shape = measure(&records, &states).expect("within limits");
         let mut body = vec![0; shape.body_length];
-        encode(&records, &shape, &mut body);
-        prop_assert_eq!(crate::checksum::plain(&body), checksum_of(&records, &shape));
+        encode(&records, &states, &shape, &mut body);
+        prop_assert_eq!(crate::checksum::plain(&body), checksum_of(&records, &states, &shape));
         let header = frame(&shape);
         prop_assert_eq!(check(&body, &header), Ok(()));
         let read: Vec<RecordRef<'_>> = Records::new(&body, &header, Offset::new(7)).collect();
@@ -66,15 +79,19 @@ proptest! {
             let back: Vec<_> = record.headers().map(|h| (h.name.to_owned(), h.value.to_vec())).collect();
             prop_assert_eq!(&back, &p.2);
         }
+        prop_assert_eq!(super::states(&body, &header).collect::<Vec<_>>(), states);
         let cut = cut % body.len();
         prop_assert!(check(&body[..cut], &header).is_err(), "a body cut at {}", cut);
     }
 
     #[test]
-    fn any_bytes_decode_or_fail_without_panic(body in proptest::collection::vec(any::<u8>(), 0..200), count in 1..5_u16) {
-        let header = frame(&Shape { body_length: 0, record_count: count, topic: None });
+    fn any_bytes_decode_or_fail_without_panic(
+        body in proptest::collection::vec(any::<u8>(), 0..200), count in 0..4_u16, states in 0..4_u16,
+    ) {
+        let header = frame(&Shape { body_length: 0, record_count: count, state_count: states, topic: None });
         if check(&body, &header).is_ok() {
             prop_assert_eq!(Records::new(&body, &header, Offset::ZERO).count(), usize::from(count));
+            prop_assert_eq!(super::states(&body, &header).count(), usize::from(states));
         }
     }
 }
@@ -82,9 +99,9 @@ proptest! {
 #[test]
 fn a_tombstone_keeps_its_key_and_has_no_payload() {
     let records = [Record::tombstone(b"k")];
-    let shape = measure(&records).expect("small");
+    let shape = measure(&records, &[]).expect("small");
     let mut body = vec![0; shape.body_length];
-    encode(&records, &shape, &mut body);
+    encode(&records, &[], &shape, &mut body);
     let read = Records::new(&body, &frame(&shape), Offset::ZERO).next().expect("one");
     assert!(read.is_tombstone() && read.payload().is_empty());
     assert_eq!(read.key(), Some(&b"k"[..]));
@@ -93,21 +110,21 @@ fn a_tombstone_keeps_its_key_and_has_no_payload() {
 #[test]
 fn each_limit_holds_at_the_limit_and_fails_one_past_it() {
     let key = vec![1; KEY_BYTES_MAX + 1];
-    assert!(measure(&[Record::new(b"").key(&key[1..])]).is_ok());
-    let error = measure(&[Record::new(b"").key(&key)]).unwrap_err();
+    assert!(measure(&[Record::new(b"").key(&key[1..])], &[]).is_ok());
+    let error = measure(&[Record::new(b"").key(&key)], &[]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Limit);
     assert!(error.to_string().contains("65536, at most 65535"), "{error}");
 
     let name = "n".repeat(HEADER_NAME_BYTES_MAX + 1);
-    assert!(measure(&[Record::new(b"").headers(&[Header { name: &name[1..], value: b"" }])]).is_ok());
-    assert!(measure(&[Record::new(b"").headers(&[Header { name: &name, value: b"" }])]).is_err());
-    assert!(measure(&[Record::new(b"").headers(&[Header { name: "", value: b"" }])]).is_err());
+    assert!(measure(&[Record::new(b"").headers(&[Header { name: &name[1..], value: b"" }])], &[]).is_ok());
+    assert!(measure(&[Record::new(b"").headers(&[Header { name: &name, value: b"" }])], &[]).is_err());
+    assert!(measure(&[Record::new(b"").headers(&[Header { name: "", value: b"" }])], &[]).is_err());
 
     let value = vec![1; HEADERS_BYTES_MAX - 3];
-    assert!(measure(&[Record::new(b"").headers(&[Header { name: "n", value: &value[1..] }])]).is_ok());
-    assert!(measure(&[Record::new(b"").headers(&[Header { name: "n", value: &value }])]).is_err());
+    assert!(measure(&[Record::new(b"").headers(&[Header { name: "n", value: &value[1..] }])], &[]).is_ok());
+    assert!(measure(&[Record::new(b"").headers(&[Header { name: "n", value: &value }])], &[]).is_err());
 
     let many = vec![Record::new(b""); BATCH_RECORDS_MAX + 1];
-    assert!(measure(&many[1..]).is_ok());
-    assert_eq!(measure(&many).unwrap_err().kind(), ErrorKind::Limit);
+    assert!(measure(&many[1..], &[]).is_ok());
+    assert_eq!(measure(&many, &[]).unwrap_err().kind(), ErrorKind::Limit);
 }

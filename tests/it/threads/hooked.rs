@@ -89,6 +89,10 @@ impl Disk for HookedDisk {
         self.disk.open(name, access).map(|file| self.hooked(file))
     }
 
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.disk.rename(from, to)
+    }
+
     fn unlink(&self, name: &str) -> io::Result<()> {
         self.disk.unlink(name)
     }

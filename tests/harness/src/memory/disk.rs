@@ -84,6 +84,15 @@ impl State {
         self.files.remove(name).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
+    fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
+        if to.is_empty() || to.contains('/') {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let inode = self.unlink(from)?;
+        self.files.insert(to.to_owned(), inode);
+        Ok(())
+    }
+
     fn quarantine(&mut self, name: &str) -> io::Result<()> {
         let inode = self.unlink(name)?;
         let mut target = format!("{QUARANTINE}/{name}");
@@ -142,6 +151,12 @@ impl Disk for MemoryDisk {
         let mut state = self.state();
         let outcome = state.unlink(name);
         state.note("unlink", name, outcome).map(drop)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        let mut state = self.state();
+        let outcome = state.rename(from, to);
+        state.note("rename", to, outcome)
     }
 
     fn quarantine(&self, name: &str) -> io::Result<()> {

@@ -1,0 +1,290 @@
+//! Checkpoints: the fold of the durable log up to a line, in a file, so that an open need not read what lies before it.
+//!
+//! Guarantees:
+//! 1. A checkpoint says only what was durable when it was written: it is the one before it and the log between, read by an
+//!    ordinary reader.
+//! 2. It is written under a draft name, synced, renamed, and the directory is synced: at each step there are the older
+//!    ones, whole. Only then all but the two newest are removed.
+//! 3. One that cannot be written is discarded and counted; nothing else is lost than time at the next open.
+//! 4. No lock of the log is held while reading or writing; memory is bounded by what changed in between.
+
+mod file;
+mod load;
+
+use std::collections::BTreeMap;
+
+use super::core::Core;
+use super::fold::{Piece, fold};
+use super::reader::{LogSource, ReadMode};
+use super::survey::corrupt;
+use crate::error::{Error, Result};
+use crate::format::checkpoint::{CheckpointHeader, EPOCH_BYTES};
+use crate::format::checkpoint_name;
+use crate::format::header::SegmentHeader;
+use crate::format::state::{Space, StateEntry};
+use crate::types::{Line, Offset, Version, length};
+use file::{Draft, draft_name, stored_bytes};
+pub(crate) use file::{Entries, Unusable, read_header};
+pub(crate) use load::{Loaded, Segments, load};
+
+/// How many checkpoints are kept.
+pub(crate) const CHECKPOINTS_KEPT: usize = 2;
+/// A checkpoint costs what the state holds: between two of them the log grows at least by this many times as much.
+const STATE_BYTES_FACTOR: u64 = 4;
+
+/// A checkpoint that is there.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Kept {
+    pub(crate) header: CheckpointHeader,
+}
+
+/// What is known of the checkpoints of an open log.
+#[derive(Debug, Default)]
+pub(crate) struct Checkpoints {
+    /// Newest first.
+    pub(crate) kept: Vec<Kept>,
+    /// Files that cannot be used; removed once there is a newer one.
+    pub(crate) stale: Vec<String>,
+    /// The highest sequence that any file has.
+    pub(crate) sequence: u64,
+    /// Up to where the last attempt went, whatever came of it.
+    pub(crate) attempted: Line,
+    pub(crate) written: u64,
+    pub(crate) failures: u64,
+}
+
+impl Checkpoints {
+    /// Up to where the log need not be read again.
+    pub(crate) fn line(&self) -> Line {
+        self.kept.first().map(|kept| kept.header.line).unwrap_or_default()
+    }
+
+    fn body_bytes(&self) -> u64 {
+        self.kept.first().map_or(0, |kept| kept.header.body_bytes)
+    }
+}
+
+/// Why a checkpoint was not written.
+enum Failed {
+    /// The one before cannot be used.
+    Before,
+    /// Anything else.
+    Here,
+}
+
+impl From<std::io::Error> for Failed {
+    fn from(_counted: std::io::Error) -> Self {
+        Self::Here
+    }
+}
+
+impl From<Error> for Failed {
+    fn from(_counted: Error) -> Self {
+        Self::Here
+    }
+}
+
+impl From<Unusable> for Failed {
+    fn from(unusable: Unusable) -> Self {
+        match unusable {
+            Unusable::Io(_) => Self::Here,
+            Unusable::Bad(_) => Self::Before,
+        }
+    }
+}
+
+/// Whether records came before this segment that are gone.
+pub(crate) fn begins_late(first: &SegmentHeader) -> bool {
+    first.predecessor.is_some() || first.first_offset > Offset::ZERO
+}
+
+/// What changed since the last checkpoint.
+type Changes = BTreeMap<(Space, Box<[u8]>), Option<(Version, Box<[u8]>)>>;
+
+impl Core {
+    /// Whether a checkpoint would save enough at the next open.
+    pub(crate) fn checkpoint_due(&self) -> bool {
+        let checkpoints = self.checkpoints.lock();
+        let behind = checkpoints.line().max(checkpoints.attempted).place;
+        let wait = self.options.checkpoint_bytes.max(checkpoints.body_bytes().saturating_mul(STATE_BYTES_FACTOR));
+        drop(checkpoints);
+        let durable = self.durability.lock().durable.place;
+        self.catalog.read().bytes_between(behind, durable) >= wait
+    }
+
+    /// Writes a checkpoint if one is due. `true`: it was attempted.
+    pub(crate) fn checkpoint_step(&self) -> bool {
+        let due = self.checkpoint_due();
+        if due {
+            self.checkpoint_now();
+        }
+        due
+    }
+
+    /// The last checkpoint, so that the next open reads nothing again; needless if nothing was committed since the one before.
+    pub(crate) fn checkpoint_at_close(&self) {
+        let committed = self.appender.lock().stats.appends() > 0;
+        if committed || self.checkpoints.lock().kept.is_empty() {
+            self.checkpoint_now();
+        }
+    }
+
+    /// Writes a checkpoint up to the durable line. Whether it could be written is in the statistics.
+    pub(crate) fn checkpoint_now(&self) {
+        // One at a time: two would take the same sequence.
+        let _checkpointing = self.checkpointing.lock();
+        let line = self.durability.lock().durable;
+        let (before, sequence) = {
+            let mut checkpoints = self.checkpoints.lock();
+            checkpoints.attempted = line;
+            (checkpoints.kept.first().copied(), checkpoints.sequence.saturating_add(1))
+        };
+        let written = self.write_checkpoint(before, sequence, line);
+        let mut checkpoints = self.checkpoints.lock();
+        match written {
+            Ok(header) => {
+                checkpoints.sequence = sequence;
+                checkpoints.written = checkpoints.written.wrapping_add(1);
+                checkpoints.kept.insert(0, Kept { header });
+                let left = CHECKPOINTS_KEPT.min(checkpoints.kept.len());
+                let mut old = std::mem::take(&mut checkpoints.stale);
+                old.extend(checkpoints.kept.drain(left..).map(|kept| checkpoint_name(kept.header.sequence)));
+                drop(checkpoints);
+                for name in old {
+                    // One that stays is found by the next open, and removed by the checkpoint after it.
+                    let _removed_later = self.disk.unlink(&name);
+                }
+            }
+            Err(failed) => {
+                checkpoints.failures = checkpoints.failures.wrapping_add(1);
+                if let Failed::Before = failed {
+                    // The one before is rotten: the next attempt begins at the one before that.
+                    let rotten = before.map_or(0, |kept| kept.header.sequence);
+                    checkpoints.kept.retain(|kept| kept.header.sequence != rotten);
+                    checkpoints.stale.push(checkpoint_name(rotten));
+                }
+                drop(checkpoints);
+                // A leftover that cannot be removed now is removed by the next attempt, or open.
+                let _removed_later = self.disk.unlink(&draft_name(sequence));
+            }
+        }
+    }
+
+    fn write_checkpoint(
+        &self,
+        before: Option<Kept>,
+        sequence: u64,
+        line: Line,
+    ) -> std::result::Result<CheckpointHeader, Failed> {
+        let disk = &*self.disk;
+        let (segment, first) = {
+            let catalog = self.catalog.read();
+            let header = |entry: &super::catalog::Entry| entry.header;
+            (catalog.get(line.place.segment).map(header), catalog.entries().first().map(header))
+        };
+        let (Some(segment), Some(first)) = (segment, first) else { return Err(Failed::Here) };
+        if before.is_none() && begins_late(&first) {
+            // What came before the first segment cannot be read any more.
+            return Err(Failed::Here);
+        }
+        let (time_max, clean) = {
+            let appender = self.appender.lock();
+            (appender.writer.time_max(), appender.is_closed() && appender.tail() == line)
+        };
+        let from = before.map(|kept| kept.header.line).unwrap_or_default();
+        let (changes, changed_bytes) = self.changes_between(from, line)?;
+        let epochs = self.epochs.starts();
+        let table = length(epochs.len()).saturating_mul(length(EPOCH_BYTES));
+        let held = before.map_or(0, |kept| kept.header.body_bytes);
+        // One of this name can only be left of an attempt that failed.
+        let _seldom_there = disk.unlink(&draft_name(sequence));
+        let mut draft = Draft::create(disk, sequence, held.saturating_add(changed_bytes).saturating_add(table))?;
+        for epoch in epochs {
+            draft.epoch(epoch)?;
+        }
+        let before = match before {
+            Some(kept) => Some(Entries::open(disk, &checkpoint_name(kept.header.sequence))?.0),
+            None => None,
+        };
+        merge(before, changes, &mut draft)?;
+        let header = CheckpointHeader {
+            store_id: self.store_id,
+            sequence,
+            line,
+            incarnation: segment.incarnation,
+            start: first.first_offset,
+            start_segment: first.number,
+            time_max,
+            epochs: 0,
+            entries: 0,
+            body_bytes: 0,
+            body_checksum: 0,
+            clean,
+        };
+        let header = draft.finish(header)?;
+        disk.rename(&draft_name(sequence), &checkpoint_name(sequence))?;
+        disk.sync_directory()?;
+        Ok(header)
+    }
+
+    /// The latest change of each key between two lines, and an upper bound for what they take in a checkpoint.
+    fn changes_between(&self, from: Line, to: Line) -> Result<(Changes, u64)> {
+        let mut changes = Changes::new();
+        let mut bytes = 0_u64;
+        let mut next = from.place.segment;
+        let pieces = std::iter::from_fn(|| {
+            let number = next;
+            let find = move |catalog: &super::catalog::Catalog| {
+                let found = if number == 0 { catalog.entries().first() } else { catalog.get(number) };
+                found.or_else(|| catalog.after(number)).filter(|entry| entry.number() <= to.place.segment).cloned()
+            };
+            let entry = self.entry(&find).transpose()?;
+            Some(entry.and_then(|entry| {
+                next = entry.number().saturating_add(1);
+                let limit = if entry.number() == to.place.segment { Some(to.place.position) } else { entry.end };
+                let limit = limit.unwrap_or_default();
+                let store = self.view(&entry, ReadMode::Map)?.store;
+                Ok(Piece { header: entry.header, store, limit, whole: limit })
+            }))
+        });
+        let folded = fold(&*self.disk, from, pieces, &mut |entry: &StateEntry<'_>, end| {
+            let value = entry.value.map(|value| (Version::new(end), value.into()));
+            bytes = bytes.saturating_add(stored_bytes(entry.key.len(), entry.value.map_or(0, <[u8]>::len)));
+            changes.insert((entry.space, entry.key.into()), value);
+            Ok(())
+        })?;
+        if folded.end != to {
+            return Err(corrupt(format!(
+                "the log reads up to {}, it was durable up to {}",
+                folded.end.place, to.place
+            ))
+            .at_path(self.disk.directory()));
+        }
+        Ok((changes, bytes))
+    }
+}
+
+/// Writes the entries of the checkpoint before, as they were changed since.
+fn merge(mut before: Option<Entries>, changes: Changes, draft: &mut Draft) -> std::result::Result<(), Unusable> {
+    let mut changes = changes.into_iter().peekable();
+    loop {
+        let old = match &mut before {
+            Some(entries) => entries.next()?,
+            None => None,
+        };
+        let mut replaced = false;
+        while let Some(((space, key), value)) = changes
+            .next_if(|((space, key), _)| old.as_ref().is_none_or(|old| (*space, &**key) <= (old.space, &*old.key)))
+        {
+            replaced = old.as_ref().is_some_and(|old| (space, &*key) == (old.space, &*old.key));
+            if let Some((version, value)) = &value {
+                draft.entry(&StateEntry { space, key: &key, value: Some(value) }, *version)?;
+            }
+        }
+        match old {
+            None => return Ok(()),
+            Some(old) if !replaced => draft.entry(&old.entry(), old.version)?,
+            Some(_) => {}
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! State as it was: the newest checkpoint that can be used, and the log behind it.
+//!
+//! Guarantees:
+//! 1. What is loaded is what folding the whole log up to the end would give.
+//! 2. A checkpoint that is damaged is passed over, and reported; then the one before it counts, or the whole log, if all of
+//!    it is still there. If it is not, that is an error: state is never left out in silence.
+//! 3. A checkpoint of a place that the log does not hold is an error: the files are not of one time.
+
+use std::cmp::Ordering;
+
+use super::{Checkpoints, Entries, Kept, Unusable, begins_late};
+use crate::error::Result;
+use crate::format::checkpoint::{CheckpointHeader, EpochStart};
+use crate::format::checkpoint_name;
+use crate::log::epochs::Epochs;
+use crate::log::fold::{Piece, fold};
+use crate::log::state::State;
+use crate::log::survey::{CheckpointFile, Member, Survey, corrupt, open_segment};
+use crate::log::window::Store;
+use crate::platform::Disk;
+use crate::types::{Line, StoreId};
+
+/// What was loaded.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub(crate) state: State,
+    pub(crate) checkpoints: Checkpoints,
+    pub(crate) epochs: Epochs,
+    /// Up to where the log was folded.
+    pub(crate) end: Line,
+    /// Bytes of log gone over.
+    pub(crate) replayed_bytes: u64,
+    /// Checkpoints that were passed over, and why.
+    pub(crate) faults: Vec<String>,
+}
+
+/// The segments of a log to load the state of.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Segments<'a> {
+    /// Oldest first.
+    pub(crate) members: &'a [Member],
+    /// Where the last one ends, if that is decided; else it is followed as far as it is whole.
+    pub(crate) end: Option<Line>,
+    /// Below this every frame is known to be whole.
+    pub(crate) durable: Line,
+}
+
+/// Loads the state of a log.
+///
+/// # Errors
+/// See the guarantees; and damage in what has to be folded.
+pub(crate) fn load(disk: &dyn Disk, survey: &Survey, segments: Segments<'_>) -> Result<Loaded> {
+    let Some(first) = segments.members.first() else {
+        return Err(corrupt("no segment").at_path(disk.directory()));
+    };
+    let mut loaded = Loaded {
+        state: State::default(),
+        checkpoints: Checkpoints::default(),
+        epochs: Epochs::default(),
+        end: Line::default(),
+        replayed_bytes: 0,
+        faults: Vec::new(),
+    };
+    let checkpoints = &mut loaded.checkpoints;
+    checkpoints.sequence = survey.checkpoints.iter().map(|file| file.sequence).max().unwrap_or_default();
+    for file in survey.checkpoints.iter().rev() {
+        let found = match (&file.header, checkpoints.kept.is_empty()) {
+            (Ok(header), false) if header.store_id == first.header.store_id => Ok(*header),
+            _ => read(disk, first.header.store_id, file).map(|(header, epochs, state)| {
+                (loaded.epochs, loaded.state) = (Epochs::new(epochs), state);
+                header
+            }),
+        };
+        match found {
+            Ok(header) => {
+                check_place(disk, segments, &file.name, &header)?;
+                checkpoints.kept.push(Kept { header });
+            }
+            Err(cause) => {
+                loaded.faults.push(format!("{}: {cause}", file.name));
+                checkpoints.stale.push(file.name.clone());
+            }
+        }
+    }
+    if checkpoints.kept.is_empty() && begins_late(&first.header) {
+        let text =
+            format!("segments before {} are gone, and no checkpoint holds the state of then", first.header.number);
+        return Err(corrupt(text).at_path(disk.directory()));
+    }
+    let from = checkpoints.line();
+    let state = &mut loaded.state;
+    let folded = fold(disk, from, segments.pieces(disk, from.place.segment), &mut |entry, end| {
+        state.load(entry, end);
+        Ok(())
+    })?;
+    segments.members.iter().for_each(|member| loaded.epochs.note(&member.header));
+    (loaded.end, loaded.replayed_bytes) = (folded.end, folded.bytes);
+    Ok(loaded)
+}
+
+impl<'a> Segments<'a> {
+    /// What to go over, from a segment on. Files are opened one at a time.
+    fn pieces(self, disk: &'a dyn Disk, from: u64) -> impl Iterator<Item = Result<Piece>> + 'a {
+        let within = self.members.iter().filter(move |member| member.header.number >= from);
+        within.map(move |member| {
+            let number = member.header.number;
+            let last =
+                if self.members.last().is_some_and(|last| last.header.number == number) { self.end } else { None };
+            let limit = last.map_or(member.limit(), |end| end.place.position);
+            let whole = match (last, self.durable.place.segment.cmp(&number)) {
+                (Some(_), _) | (None, Ordering::Greater) => limit,
+                (None, _) if member.end.is_some() => limit,
+                (None, Ordering::Equal) => self.durable.place.position.min(limit),
+                (None, Ordering::Less) => 0,
+            };
+            let store = Store::File(open_segment(disk, &member.name)?);
+            Ok(Piece { header: member.header, store, limit, whole })
+        })
+    }
+}
+
+/// Reads a checkpoint whole.
+fn read(
+    disk: &dyn Disk,
+    store_id: StoreId,
+    file: &CheckpointFile,
+) -> std::result::Result<(CheckpointHeader, Vec<EpochStart>, State), String> {
+    let read = || {
+        let (mut entries, epochs) = Entries::open(disk, &file.name)?;
+        let mut state = State::default();
+        while let Some(stored) = entries.next()? {
+            state.load(&stored.entry(), stored.version.place());
+        }
+        Ok((*entries.header(), epochs, state))
+    };
+    let (header, epochs, state) = read().map_err(|unusable: Unusable| unusable.to_string())?;
+    if header.store_id != store_id {
+        return Err(format!("of store {}, the log is of store {store_id}", header.store_id));
+    }
+    if header.sequence != file.sequence {
+        return Err(format!("under another name than its own, {}", checkpoint_name(header.sequence)));
+    }
+    Ok((header, epochs, state))
+}
+
+/// Its line must lie in the log, in the very segment in which it lay.
+fn check_place(disk: &dyn Disk, segments: Segments<'_>, name: &str, header: &CheckpointHeader) -> Result<()> {
+    let place = header.line.place;
+    let found = segments.members.iter().find(|member| member.header.number == place.segment);
+    let cause = match found {
+        None => "which is not part of the log".to_owned(),
+        Some(found) if found.header.incarnation != header.incarnation => {
+            format!("incarnation {:016x}, found is {:016x}", header.incarnation, found.header.incarnation)
+        }
+        Some(_) => return Ok(()),
+    };
+    Err(corrupt(format!("the checkpoint goes up to {place}, {cause}")).at_path(disk.directory().join(name)))
+}

@@ -1,0 +1,254 @@
+//! A commit: records, state entries and cursor moves in one frame, under conditions.
+//!
+//! Guarantees:
+//! 1. It is there in full or not at all, and visible at once: whoever has seen one part sees the others.
+//! 2. Its conditions are decided in the order of the log: between the decision and the frame nothing else is stored.
+//! 3. A commit that is refused has stored nothing.
+
+mod decide;
+
+use std::sync::Arc;
+
+use super::core::{Core, frame_bytes};
+use super::cursor::check_name;
+use super::reader::{LogSource, ReadLine};
+use super::state::Change;
+use super::ticket::Ticket;
+use crate::error::{Error, Result};
+use crate::format::record;
+use crate::format::state::{CURSOR_BYTES, CursorValue, Space, StateEntry};
+use crate::segment::Body;
+use crate::types::{Offset, Record, Topic, Version};
+use decide::{Decider, Stop};
+
+/// One atomic change: any number of records, state entries and cursor moves, in one frame, under conditions.
+///
+/// *Consume, emit, and move the cursor* is one commit: it happens once, whatever dies when.
+///
+/// ```
+/// # let folder = tempfile::tempdir()?;
+/// use esker::{Commit, Record};
+///
+/// let log = esker::Log::open(folder.path())?;
+/// let _ = log.append(b"order #1: 5 boxes")?;
+///
+/// let mut billing = log.cursor("billing")?;
+/// while let Some(batch) = billing.poll()? {
+///     let commit = Commit::new().record(Record::new(b"invoice #1")).state(b"boxes", b"5");
+///     let _ = billing.commit_with(&batch, commit)?; // records, state and cursor: all or nothing
+/// #   break;
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, Default)]
+#[must_use = "a commit does something only when it is given to the log"]
+pub struct Commit<'a> {
+    records: Vec<Record<'a>>,
+    moves: Vec<Move<'a>>,
+    pub(super) conditions: Vec<Condition<'a>>,
+}
+
+/// A change of the state.
+#[derive(Debug, Clone, Copy)]
+enum Move<'a> {
+    Set { key: &'a [u8], value: &'a [u8] },
+    Remove { key: &'a [u8] },
+    Cursor { name: &'a str, offset: Offset },
+    RemoveCursor { name: &'a str },
+}
+
+/// What must hold when the commit is decided.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Condition<'a> {
+    /// The entry has this version, or there is none.
+    State { key: &'a [u8], expected: Option<Version> },
+    /// No record of the key at or behind the offset.
+    NoRecord { topic: Topic, key: &'a [u8], since: Offset },
+    /// The cursor stands at or before the offset, if it exists.
+    CursorNotBehind { name: &'a str, offset: Offset },
+    /// The cursor's entry is the one that its handle knows; `None`: there is none.
+    CursorUnmoved { name: &'a str, expected: Option<(Version, Offset)> },
+}
+
+impl<'a> Commit<'a> {
+    /// A commit that changes nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a record.
+    pub fn record(mut self, record: impl Into<Record<'a>>) -> Self {
+        self.records.push(record.into());
+        self
+    }
+
+    /// Adds records.
+    pub fn records(mut self, records: impl IntoIterator<Item = Record<'a>>) -> Self {
+        self.records.extend(records);
+        self
+    }
+
+    /// Sets a state entry. Of several changes of one key the last counts.
+    pub fn state<K: AsRef<[u8]> + ?Sized, V: AsRef<[u8]> + ?Sized>(mut self, key: &'a K, value: &'a V) -> Self {
+        self.moves.push(Move::Set { key: key.as_ref(), value: value.as_ref() });
+        self
+    }
+
+    /// Removes a state entry; nothing happens if it is not there.
+    pub fn remove_state<K: AsRef<[u8]> + ?Sized>(mut self, key: &'a K) -> Self {
+        self.moves.push(Move::Remove { key: key.as_ref() });
+        self
+    }
+
+    /// Moves a cursor forward, to the offset of the record that it reads next; makes the cursor if it does not exist. To
+    /// move it back is refused, see [`Commit::seek_cursor`].
+    pub fn cursor(mut self, name: &'a str, next: Offset) -> Self {
+        self.conditions.push(Condition::CursorNotBehind { name, offset: next });
+        self.seek_cursor(name, next)
+    }
+
+    /// Moves a cursor to any offset that the log has reached, also back; makes the cursor if it does not exist.
+    pub fn seek_cursor(mut self, name: &'a str, next: Offset) -> Self {
+        self.moves.push(Move::Cursor { name, offset: next });
+        self
+    }
+
+    /// Removes a cursor; nothing happens if it does not exist.
+    pub fn remove_cursor(mut self, name: &'a str) -> Self {
+        self.moves.push(Move::RemoveCursor { name });
+        self
+    }
+
+    /// Only if the cursor's entry is the one that a handle knows; `None`: only if there is none.
+    pub(super) fn if_cursor(mut self, name: &'a str, expected: Option<(Version, Offset)>) -> Self {
+        self.conditions.push(Condition::CursorUnmoved { name, expected });
+        self
+    }
+
+    /// Only if the state entry is still at this version.
+    pub fn if_state<K: AsRef<[u8]> + ?Sized>(mut self, key: &'a K, version: Version) -> Self {
+        self.conditions.push(Condition::State { key: key.as_ref(), expected: Some(version) });
+        self
+    }
+
+    /// Only if there is no state entry of this key.
+    pub fn if_no_state<K: AsRef<[u8]> + ?Sized>(mut self, key: &'a K) -> Self {
+        self.conditions.push(Condition::State { key: key.as_ref(), expected: None });
+        self
+    }
+
+    /// Only if no record of this key was appended to the topic at `since` or behind it. Costs reading what was: choose
+    /// `since` as late as possible, for example the offset behind what was read before deciding.
+    pub fn if_no_record<K: AsRef<[u8]> + ?Sized>(mut self, topic: Topic, key: &'a K, since: Offset) -> Self {
+        self.conditions.push(Condition::NoRecord { topic, key: key.as_ref(), since });
+        self
+    }
+
+    /// How many records it appends.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Whether it appends no record and changes no state.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty() && self.moves.is_empty()
+    }
+}
+
+impl Core {
+    /// See [`Log::commit`](super::Log::commit).
+    pub(crate) fn commit(self: &Arc<Self>, commit: &Commit<'_>) -> Result<Ticket<'_>> {
+        let values = self.check_moves(&commit.moves)?;
+        let entries: Vec<StateEntry<'_>> =
+            commit.moves.iter().zip(&values).map(|(change, value)| change.entry(value)).collect();
+        let shape = record::measure(&commit.records, &entries)?;
+        if frame_bytes(shape.body_length) > self.frame_bytes_max {
+            return Err(self.too_large(frame_bytes(shape.body_length)));
+        }
+        let mut decider = Decider::new(self, &commit.conditions, entries.iter().map(Change::of).collect());
+        decider.catch_up(self)?;
+        if commit.is_empty() {
+            return self.decide_only(&mut decider);
+        }
+        let body = Body::data(&commit.records, &entries, shape);
+        let promise = self.state.write().promise(&entries, self.state_limits())?;
+        let stored = loop {
+            match self.append_on(&body, &mut decider) {
+                Err(Stop::CatchUp) => {
+                    if let Err(error) = decider.catch_up(self) {
+                        break Err(error);
+                    }
+                }
+                Err(stop) => break Err(decider.error(stop)),
+                Ok(ticket) => break Ok(ticket),
+            }
+        };
+        self.state.write().settle(&promise);
+        let ticket = stored?;
+        if self.syncs_every_commit() {
+            ticket.wait()?;
+        }
+        Ok(ticket)
+    }
+
+    /// Conditions alone: decided, and nothing stored.
+    fn decide_only(&self, decider: &mut Decider<'_>) -> Result<Ticket<'_>> {
+        loop {
+            match self.admit_only(decider) {
+                Ok(end) => return Ok(Ticket { core: self, end: end.place, first: end.offset, next: end.offset }),
+                Err(Stop::CatchUp) => decider.catch_up(self)?,
+                Err(stop) => return Err(decider.error(stop)),
+            }
+        }
+    }
+
+    /// Checks names and offsets, and encodes cursors.
+    fn check_moves(&self, moves: &[Move<'_>]) -> Result<Vec<[u8; CURSOR_BYTES]>> {
+        let end = self.end(ReadLine::Visible).offset;
+        let mut values = Vec::with_capacity(moves.len());
+        for change in moves {
+            values.push(match *change {
+                Move::Cursor { name, offset } => {
+                    check_name(name)?;
+                    if offset > end || offset < self.start() {
+                        return Err(outside(name, offset, self.start(), end));
+                    }
+                    CursorValue { epoch: self.epoch, offset }.encode()
+                }
+                Move::RemoveCursor { name } => {
+                    check_name(name)?;
+                    [0; CURSOR_BYTES]
+                }
+                Move::Set { .. } | Move::Remove { .. } => [0; CURSOR_BYTES],
+            });
+        }
+        Ok(values)
+    }
+}
+
+#[cold]
+fn outside(name: &str, offset: Offset, start: Offset, end: Offset) -> Error {
+    let text = format!("commit refused: cursor {name} to offset {offset}, the log holds {start} to {end}");
+    let kind = if offset < start {
+        crate::error::ErrorKind::Trimmed { next: start }
+    } else {
+        crate::error::ErrorKind::Invalid
+    };
+    Error::new(kind, text)
+        .at_offset(offset)
+        .next_step("nothing was stored; give the offset behind a record that was read")
+}
+
+impl<'a> Move<'a> {
+    /// As it is stored; `value` is the encoded cursor, if it is one.
+    fn entry(&self, value: &'a [u8; CURSOR_BYTES]) -> StateEntry<'a> {
+        match *self {
+            Self::Set { key, value } => StateEntry { space: Space::CALLER, key, value: Some(value) },
+            Self::Remove { key } => StateEntry { space: Space::CALLER, key, value: None },
+            Self::Cursor { name, .. } => StateEntry { space: Space::CURSORS, key: name.as_bytes(), value: Some(value) },
+            Self::RemoveCursor { name } => StateEntry { space: Space::CURSORS, key: name.as_bytes(), value: None },
+        }
+    }
+}

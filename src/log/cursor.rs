@@ -1,0 +1,268 @@
+//! Cursors: named, durable offsets, each with a reader.
+//!
+//! Guarantees:
+//! 1. A cursor resumes at the offset that was committed last, also in another process; it never passes what was not
+//!    committed.
+//! 2. Where the log does not hold what a cursor would read next, that is an error, never another offset in silence.
+//! 3. A handle moves its cursor only if nobody else did since: of two handles that share a name one gets a `Conflict`.
+//! 4. A commit moves forward; back only by a seek.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::batch::Batch;
+use super::commit::Commit;
+use super::core::Core;
+use super::reader::{LogSource, ReadLine, ReadMode, Reader};
+use super::state::State;
+use super::survey::corrupt;
+use super::ticket::Ticket;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::state::{CursorValue, Space};
+use crate::types::{Epoch, Offset, Timestamp, Version};
+
+/// The longest name of a cursor.
+pub const CURSOR_NAME_BYTES_MAX: usize = 255;
+
+/// Where a new cursor begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Start {
+    /// At the first record.
+    #[default]
+    Earliest,
+    /// Behind the last record that is visible now.
+    Latest,
+    /// At the record with this offset.
+    Offset(Offset),
+    /// At the first record appended at or after this time.
+    Time(Timestamp),
+}
+
+/// What is known of a cursor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CursorInfo {
+    /// Its name.
+    pub name: String,
+    /// Offset of the record that it reads next.
+    pub offset: Offset,
+    /// The epoch in which it was committed.
+    pub epoch: Epoch,
+    /// Records from there to the end of the log.
+    pub lag: u64,
+}
+
+/// A reader whose offset has a name and is kept in the log.
+///
+/// ```
+/// # let folder = tempfile::tempdir()?;
+/// let log = esker::Log::open(folder.path())?;
+/// let _ = log.append_batch([esker::Record::new(b"a"), esker::Record::new(b"b")])?;
+///
+/// let mut billing = log.cursor("billing")?;
+/// while let Some(batch) = billing.poll()? {
+///     for record in &batch {
+///         println!("{} {} bytes", record.offset(), record.payload().len());
+///     }
+///     let _ = billing.commit(&batch)?; // visible; `.wait()` on it makes it durable
+/// }
+/// assert_eq!(log.cursor("billing")?.offset(), esker::Offset::new(2));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Cursor {
+    core: Arc<Core>,
+    name: Box<str>,
+    reader: Reader,
+    /// The entry that this handle knows.
+    entry: (Version, Offset),
+}
+
+impl fmt::Debug for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Cursor");
+        debug
+            .field("name", &self.name)
+            .field("committed", &self.committed())
+            .field("next", &self.offset())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Cursor {
+    pub(crate) fn open(core: &Arc<Core>, name: &str, start: Start) -> Result<Self> {
+        check_name(name)?;
+        core.check_state()?;
+        loop {
+            let held = core.state.read().get(Space::CURSORS, name.as_bytes()).cloned();
+            let mut reader = Reader::new(Arc::<Core>::clone(core));
+            if let Some(held) = held {
+                let value = decode(name, held.value())?;
+                reader.seek_in(value.epoch, value.offset).map_err(|error| of_cursor(error, name))?;
+                let entry = (held.version(), value.offset);
+                return Ok(Self { core: Arc::clone(core), name: name.into(), reader, entry });
+            }
+            match start {
+                Start::Earliest => {}
+                Start::Latest => reader.seek_latest(),
+                Start::Offset(offset) => reader.seek(offset)?,
+                Start::Time(time) => reader.seek_time(time)?,
+            }
+            let offset = reader.offset();
+            let made = core.commit(&Commit::new().if_cursor(name, None).seek_cursor(name, offset));
+            match made {
+                Ok(ticket) => {
+                    let entry = (Version::new(ticket.place()), offset);
+                    return Ok(Self { core: Arc::clone(core), name: name.into(), reader, entry });
+                }
+                // Another thread made it first.
+                Err(error) if error.kind() == ErrorKind::Conflict => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Reads up to this line; [`ReadLine::Visible`] unless said.
+    #[must_use]
+    pub fn up_to(mut self, line: ReadLine) -> Self {
+        self.reader = self.reader.up_to(line);
+        self
+    }
+
+    /// Reads in this mode; [`ReadMode::Map`] unless said.
+    #[must_use]
+    pub fn mode(mut self, mode: ReadMode) -> Self {
+        self.reader = self.reader.mode(mode);
+        self
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Offset of the next record that a poll hands out; ahead of [`Cursor::committed`] while records are handled.
+    #[must_use]
+    pub fn offset(&self) -> Offset {
+        self.reader.offset()
+    }
+
+    /// The offset that this handle committed last, or found: where it would resume.
+    #[must_use]
+    pub fn committed(&self) -> Offset {
+        self.entry.1
+    }
+
+    /// Visible records that are not committed yet.
+    #[must_use]
+    pub fn lag(&self) -> u64 {
+        self.core.end(ReadLine::Visible).offset.since(self.committed())
+    }
+
+    /// The next records, or `None` if there are none now. Moves what this handle reads next, not the cursor.
+    ///
+    /// # Errors
+    /// As for [`Reader::poll`].
+    pub fn poll(&mut self) -> Result<Option<Batch>> {
+        self.reader.poll()
+    }
+
+    /// The next records; waits for them if there are none now, at most for `timeout`.
+    ///
+    /// # Errors
+    /// As for [`Reader::poll_wait`].
+    pub fn poll_wait(&mut self, timeout: Duration) -> Result<Option<Batch>> {
+        self.reader.poll_wait(timeout)
+    }
+
+    /// Moves the cursor behind what was handled: a batch, or the offset of the record to read next.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] if another handle moved the cursor since; [`ErrorKind::Invalid`] if it would go back. As for
+    /// [`Log::commit`](crate::Log::commit) otherwise. The cursor stands where it stood.
+    ///
+    /// # Durability
+    /// As for [`Log::append`](crate::Log::append): visible when this returns, so that it survives the death of the process.
+    /// When power fails before the ticket's wait returned, the cursor may be back where it was, and records come again.
+    pub fn commit(&mut self, next: impl Into<Offset>) -> Result<Ticket<'_>> {
+        self.commit_with(next, Commit::new())
+    }
+
+    /// As [`Cursor::commit`], in one frame with what was made of the records: all of it happens, once, or nothing.
+    ///
+    /// # Errors
+    /// As for [`Cursor::commit`].
+    ///
+    /// # Durability
+    /// As for [`Cursor::commit`].
+    pub fn commit_with(&mut self, next: impl Into<Offset>, commit: Commit<'_>) -> Result<Ticket<'_>> {
+        let next = next.into();
+        let commit = commit.if_cursor(&self.name, Some(self.entry)).cursor(&self.name, next);
+        let ticket = self.core.commit(&commit)?;
+        self.entry = (Version::new(ticket.place()), next);
+        Ok(ticket.of(&self.core))
+    }
+
+    /// Goes to an offset, forward or back, and commits it.
+    ///
+    /// # Errors
+    /// As for [`Reader::seek`] and [`Cursor::commit`].
+    ///
+    /// # Durability
+    /// As for [`Cursor::commit`].
+    pub fn seek(&mut self, offset: Offset) -> Result<Ticket<'_>> {
+        let before = self.reader.offset();
+        self.reader.seek(offset)?;
+        let commit = Commit::new().if_cursor(&self.name, Some(self.entry)).seek_cursor(&self.name, offset);
+        match self.core.commit(&commit) {
+            Ok(ticket) => {
+                self.entry = (Version::new(ticket.place()), offset);
+                Ok(ticket.of(&self.core))
+            }
+            Err(error) => {
+                self.reader.seek(before)?;
+                Err(error)
+            }
+        }
+    }
+}
+
+/// Cursors of a state, by name, for a log that ends at `end`.
+pub(crate) fn list(state: &State, end: Offset) -> Vec<CursorInfo> {
+    let entries = state.with_prefix(Space::CURSORS, b"");
+    let info = |(key, held): (Box<[u8]>, super::state::StateValue)| {
+        let CursorValue { epoch, offset } = CursorValue::decode(held.value())?;
+        let name = String::from_utf8_lossy(&key).into_owned();
+        Some(CursorInfo { name, offset, epoch, lag: end.since(offset) })
+    };
+    entries.into_iter().filter_map(info).collect()
+}
+
+/// Refuses a name that is empty, too long, or has anything but ASCII letters, digits, and `. _ - / :`.
+pub(crate) fn check_name(name: &str) -> Result<()> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/:".contains(&byte);
+    if (1..=CURSOR_NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(allowed) {
+        return Ok(());
+    }
+    let shown: String = name.chars().take(40).collect();
+    let text =
+        format!("cursor name {shown:?}: 1 to {CURSOR_NAME_BYTES_MAX} of ASCII letters, digits and . _ - / : expected");
+    Err(Error::new(ErrorKind::Invalid, text))
+}
+
+fn decode(name: &str, value: &[u8]) -> Result<CursorValue> {
+    CursorValue::decode(value).ok_or_else(|| corrupt(format!("cursor {name}: its entry is not a cursor's")))
+}
+
+/// An error of a seek, said of the cursor.
+fn of_cursor(error: Error, name: &str) -> Error {
+    match error.kind() {
+        ErrorKind::Trimmed { .. } | ErrorKind::Diverged { .. } => {
+            Error::new(error.kind(), format!("cursor {name} cannot resume"))
+                .caused_by(error)
+                .next_step("commit a seek of the cursor to an offset that is still there")
+        }
+        _ => error,
+    }
+}

@@ -1,0 +1,106 @@
+//! Goes over a part of the log for its state entries; the same for an open, a checkpoint, and whoever looks from outside.
+//!
+//! Guarantees:
+//! 1. State entries come in the order of the log, each once, and only from frames that were checked in full.
+//! 2. Of all other frames only the headers are checked: their bodies are left to readers and to `esker verify`.
+//! 3. Damage in what is known to be whole is an error; elsewhere it ends the fold.
+
+use super::survey::{corrupt, io_error};
+use super::window::{Scan, Scanned, Store};
+use crate::error::{Error, Result};
+use crate::format::header::SegmentHeader;
+use crate::format::state::StateEntry;
+use crate::format::{FRAMES_START, Fault, segment_name};
+use crate::platform::Disk;
+use crate::segment::walk::Frames;
+use crate::types::{Line, Offset, Place};
+
+/// A segment to go over.
+#[derive(Debug)]
+pub(crate) struct Piece {
+    pub(crate) header: SegmentHeader,
+    pub(crate) store: Store,
+    /// Up to where.
+    pub(crate) limit: u64,
+    /// Below this every frame is known to be whole.
+    pub(crate) whole: u64,
+}
+
+/// Where a fold ended, and what it cost.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Folded {
+    pub(crate) end: Line,
+    /// Bytes gone over.
+    pub(crate) bytes: u64,
+}
+
+/// Gives `take` each state entry behind `from`, with the place behind its frame. The first piece is the segment of `from`;
+/// a line of segment 0 means the start of the log.
+pub(crate) fn fold(
+    disk: &dyn Disk,
+    from: Line,
+    pieces: impl Iterator<Item = Result<Piece>>,
+    take: &mut dyn FnMut(&StateEntry<'_>, Place) -> Result<()>,
+) -> Result<Folded> {
+    let mut folded = Folded { end: from, bytes: 0 };
+    let mut first = from.place.segment > 0;
+    for piece in pieces {
+        let piece = piece?;
+        let number = piece.header.number;
+        let (position, offset) = if std::mem::replace(&mut first, false) {
+            (from.place.position, from.offset)
+        } else {
+            (FRAMES_START, follows(disk, &piece, folded.end)?)
+        };
+        let frames = Frames::new(&piece.header, piece.limit);
+        let mut scan = Scan::new(piece.store.clone(), frames, position, offset, piece.limit);
+        let fault = loop {
+            let found = match scan.skim().map_err(|error| read_error(disk, number, error))? {
+                Scanned::Frame(found) => found,
+                Scanned::Bad { fault, .. } => break Some(fault),
+                Scanned::Zero => break Some(Fault::Missing),
+                Scanned::End => break None,
+            };
+            if found.header.state_count == 0 {
+                continue;
+            }
+            if let Err(fault) = scan.check(&found) {
+                (scan.position, scan.offset) = (found.position, found.offset);
+                break Some(fault);
+            }
+            let end = Place::new(number, scan.position);
+            for entry in scan.frame(&found).states() {
+                take(&entry, end)?;
+            }
+        };
+        folded.bytes = folded.bytes.saturating_add(scan.position.saturating_sub(position));
+        folded.end = Line { place: Place::new(number, scan.position), offset: scan.offset };
+        let Some(fault) = fault else { continue };
+        if scan.position < piece.whole {
+            return Err(damage(disk, folded.end, fault));
+        }
+        break;
+    }
+    Ok(folded)
+}
+
+/// The offset with which a segment begins, which must be the one that comes next.
+fn follows(disk: &dyn Disk, piece: &Piece, end: Line) -> Result<Offset> {
+    let (found, expected) = (piece.header.first_offset, end.offset);
+    if end.place.segment == 0 || found == expected {
+        return Ok(found);
+    }
+    let place = Line { place: Place::new(piece.header.number, FRAMES_START), offset: expected };
+    Err(damage(disk, place, Fault::Offset { found: found.get(), expected: expected.get() }))
+}
+
+fn damage(disk: &dyn Disk, at: Line, fault: Fault) -> Error {
+    corrupt(fault.to_string())
+        .at_path(disk.directory().join(segment_name(at.place.segment)))
+        .at_place(at.place)
+        .at_offset(at.offset)
+}
+
+fn read_error(disk: &dyn Disk, number: u64, error: std::io::Error) -> Error {
+    io_error(disk, "read the segment", &segment_name(number), error)
+}

@@ -1,0 +1,241 @@
+//! Checkpoints: what an open need not read again, written so that a crash or damage costs time and nothing else.
+
+use std::sync::Arc;
+
+use esker::{Attached, Commit, Ending, ErrorKind, Log, Offset, Options};
+use harness::MemoryDisk;
+
+use crate::support::{append_numbered, at, checkpoints, expected, forget, open, options, payloads, segment_name};
+
+fn eager() -> Options {
+    options().checkpoint_bytes(4096)
+}
+
+fn open_eager(disk: &MemoryDisk) -> Log {
+    eager().open_on(Arc::new(disk.clone())).expect("opens")
+}
+
+/// Records, an entry of its own and a count, all with one number; then a sync and the background's turn.
+fn step(log: &Log, number: u64) {
+    append_numbered(log, number * 10..number * 10 + 10);
+    let (key, value) = (format!("key-{:03}", number % 50), number.to_le_bytes());
+    let commit = Commit::new().state(&key, &value).state("count", &value);
+    let _ = log.commit(if number % 7 == 3 { commit.remove_state("key-001") } else { commit }).expect("commits");
+    log.sync().expect("syncs");
+    log.background_step();
+}
+
+/// Entries of the state, in order.
+fn entries(log: &Log) -> Vec<(Vec<u8>, Vec<u8>, esker::Version)> {
+    let all = log.states("").expect("shown");
+    all.into_iter().map(|(key, held)| (key.to_vec(), held.value().to_vec(), held.version())).collect()
+}
+
+#[test]
+fn an_open_reads_only_what_came_behind_the_newest_checkpoint() {
+    let disk = MemoryDisk::new(1);
+    let log = open_eager(&disk);
+    (0..60).for_each(|number| step(&log, number));
+    assert!(log.stats().checkpoints > 5, "{:?}", log.stats());
+    assert_eq!(checkpoints(&disk).len(), 2);
+    let held = entries(&log);
+    let left = disk.snapshot();
+    let recovered = open_eager(&left);
+    let report = recovered.recovery();
+    assert!(report.checkpoint.is_some() && report.replayed_bytes < 16 * 1024, "{report:?}");
+    assert_eq!(entries(&recovered), held);
+    log.close().expect("closes");
+    let log = open_eager(&disk);
+    assert_eq!(log.recovery().replayed_bytes, 0, "the one at close covers all");
+    assert_eq!(entries(&log), held);
+    assert_eq!(payloads(&log), expected(0..600));
+}
+
+#[test]
+fn without_checkpoints_the_whole_log_gives_the_same_state() {
+    let disk = MemoryDisk::new(2);
+    let log = open_eager(&disk);
+    (0..40).for_each(|number| step(&log, number));
+    let held = entries(&log);
+    let crashed = disk.snapshot();
+    log.close().expect("closes");
+    for disk in [disk, crashed] {
+        forget(&disk);
+        let log = open_eager(&disk);
+        assert_eq!(log.recovery().checkpoint, None);
+        assert!(log.recovery().replayed_bytes > 40 * 1024);
+        assert_eq!(entries(&log), held);
+        log.close().expect("closes");
+        assert_eq!(checkpoints(&disk).len(), 1, "there is one again");
+        assert_eq!(entries(&open_eager(&disk)), held);
+    }
+}
+
+#[test]
+fn a_damaged_checkpoint_is_passed_over_and_replaced() {
+    let disk = MemoryDisk::new(3);
+    let log = open_eager(&disk);
+    (0..40).for_each(|number| step(&log, number));
+    let held = entries(&log);
+    let left = disk.snapshot();
+    let names = checkpoints(&left);
+    let [older, newer] = &names[..] else { panic!("two are kept: {names:?}") };
+    let length = left.read_file(newer).expect("is there").len();
+    for position in [0, 8, 12, 40, 100, 127, 128, 200, length / 2] {
+        let damaged = left.snapshot();
+        damaged.edit_file(newer, |bytes| bytes[position] ^= 0x40);
+        let log = match eager().open_on(Arc::new(damaged.clone())) {
+            Ok(log) => log,
+            Err(error) => {
+                assert_eq!((error.kind(), position), (ErrorKind::Incompatible, 8), "the version alone: {error}");
+                continue;
+            }
+        };
+        assert_eq!(entries(&log), held, "byte {position}");
+        let report = log.recovery();
+        assert_eq!(report.checkpoint_faults.len(), 1, "byte {position}: {report}");
+        assert!(report.to_string().contains(&**newer), "{report}");
+        step(&log, 40);
+        log.close().expect("closes");
+        assert!(!damaged.names().contains(newer), "byte {position}: a newer one took its place");
+        let both = left.snapshot();
+        both.edit_file(newer, |bytes| bytes[position] ^= 0x40);
+        both.edit_file(older, |bytes| bytes[length / 3] ^= 0x40);
+        assert_eq!(entries(&open_eager(&both)), held, "byte {position} and the older one");
+    }
+    for cut in [0, 1, 127, 128, 150] {
+        let damaged = left.snapshot();
+        damaged.truncate(newer, cut);
+        assert_eq!(entries(&open_eager(&damaged)), held, "cut to {cut}");
+    }
+}
+
+#[test]
+fn a_checkpoint_that_goes_bad_while_the_log_is_open_is_noticed_by_the_next_one() {
+    let disk = MemoryDisk::new(4);
+    let log = open_eager(&disk);
+    (0..30).for_each(|number| step(&log, number));
+    let newest = checkpoints(&disk).pop().expect("two are kept");
+    disk.edit_file(&newest, |bytes| bytes[140] ^= 1);
+    (30..40).for_each(|number| step(&log, number));
+    assert_eq!(log.stats().checkpoint_failures, 1);
+    assert!(!disk.names().contains(&newest));
+    assert_eq!(checkpoints(&disk).len(), 2);
+    let (held, left) = (entries(&log), disk.snapshot());
+    let log = open_eager(&left);
+    assert!(log.recovery().checkpoint_faults.is_empty());
+    assert_eq!(entries(&log), held);
+}
+
+#[test]
+fn the_death_of_the_process_at_each_step_of_a_checkpoint_loses_nothing() {
+    let disk = MemoryDisk::new(5);
+    let log = open_eager(&disk);
+    (0..30).for_each(|number| step(&log, number));
+    let held = entries(&log);
+    let steps = disk.operations().len();
+    for dead_at in 0..12 {
+        // Each operation of a checkpoint fails once, as if the process had ended before it: what is left is what is there.
+        let left = disk.snapshot();
+        let names = checkpoints(&left);
+        let draft = format!("{:010}.ckp.draft", names.len() + 100);
+        let whole = left.read_file(&names[1]).expect("is there");
+        left.remove(&names[1]);
+        let file =
+            esker::platform::Disk::create(&left, &draft, u64::try_from(whole.len()).expect("small")).expect("room");
+        let written = whole.len() * dead_at / 11;
+        file.write_at(&whole[..written], 0).expect("writes");
+        if dead_at == 11 {
+            esker::platform::Disk::rename(&left, &draft, &names[1]).expect("renames");
+        }
+        let log = open_eager(&left);
+        assert_eq!(entries(&log), held, "{written} bytes written, {steps} operations before");
+        assert!(!left.names().iter().any(|name| name.contains("draft")), "{:?}", left.names());
+        step(&log, 30);
+    }
+}
+
+#[test]
+fn a_checkpoint_that_cannot_be_written_costs_nothing_but_time() {
+    for fail in ["create", "sync", "directory"] {
+        let disk = MemoryDisk::new(6);
+        let log = open(&disk).expect("opens");
+        (0..5).for_each(|number| step(&log, number));
+        let held = entries(&log);
+        let ticket = log.append(b"last").expect("appends");
+        ticket.wait().expect("syncs");
+        let syncs = disk.syncs();
+        match fail {
+            "create" => disk.fail_create(1),
+            // At close: a sync of the close frame, one of the anchor, then the checkpoint's.
+            "sync" => disk.fail_sync(3),
+            _ => disk.fail_directory_sync(1),
+        }
+        log.close().unwrap_or_else(|error| panic!("{fail}: {error}, {syncs} syncs before"));
+        let log = open(&disk).expect("opens");
+        assert_eq!(entries(&log), held, "{fail}");
+        assert_eq!(log.recovery().ending, Ending::Clean, "{fail}");
+        assert!(!disk.names().iter().any(|name| name.contains("draft")), "{fail}: {:?}", disk.names());
+    }
+}
+
+#[test]
+fn a_checkpoint_carries_the_durable_line() {
+    let disk = MemoryDisk::new(7);
+    let log = open_eager(&disk);
+    (0..40).for_each(|number| step(&log, number));
+    log.close().expect("closes");
+    disk.remove("anchor");
+    let last = log_end(&disk);
+    // The tail of the last segment is lost: only the checkpoint knows that it was durable.
+    let damaged = disk.snapshot();
+    damaged.edit_file(&segment_name(last.0), |bytes| bytes[at(last.1) - 200..].fill(0));
+    let error = eager().open_on(Arc::new(damaged)).expect_err("durable records are gone");
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+    let damaged = disk.snapshot();
+    damaged.remove(&segment_name(last.0));
+    let error = eager().open_on(Arc::new(damaged)).expect_err("a durable segment is gone");
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+}
+
+/// Segment and position at which the newest checkpoint ends.
+fn log_end(disk: &MemoryDisk) -> (u64, u64) {
+    let found = Attached::open_on(Arc::new(disk.clone())).expect("attaches").checkpoints().expect("reads");
+    let newest = found.last().expect("one at least");
+    assert_eq!(newest.line.offset, Offset::new(400));
+    (newest.line.place.segment, newest.line.place.position)
+}
+
+#[test]
+fn a_checkpoint_of_another_time_or_store_is_not_believed() {
+    let disk = MemoryDisk::new(8);
+    let log = open_eager(&disk);
+    (0..20).for_each(|number| step(&log, number));
+    let earlier = disk.snapshot();
+    (20..60).for_each(|number| step(&log, number));
+    let newest = checkpoints(&disk).pop().expect("two are kept");
+    let put = |to: &MemoryDisk, name: &str, bytes: &[u8]| {
+        let length = u64::try_from(bytes.len()).expect("small");
+        esker::platform::Disk::create(to, name, length).expect("is free").write_at(bytes, 0).expect("writes");
+    };
+    // Of a later time: it knows more than the log holds.
+    put(&earlier, &newest, &disk.read_file(&newest).expect("is there"));
+    let error = eager().open_on(Arc::new(earlier)).expect_err("what was durable is gone");
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+    // Of another store, and under another name.
+    let other = MemoryDisk::new(99);
+    let stranger = open_eager(&other);
+    (0..40).for_each(|number| step(&stranger, number));
+    let foreign = checkpoints(&other).pop().expect("two are kept");
+    let held = entries(&log);
+    for (name, bytes) in [
+        ("0000000900.ckp", other.read_file(&foreign).expect("is there")),
+        ("0000000901.ckp", disk.read_file(&newest).expect("is there")),
+    ] {
+        let left = disk.snapshot();
+        put(&left, name, &bytes);
+        let log = open_eager(&left);
+        assert_eq!(entries(&log), held);
+        assert_eq!(log.recovery().checkpoint_faults.len(), 1, "{}", log.recovery());
+    }
+}
