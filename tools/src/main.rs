@@ -19,7 +19,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use command::{dump, import, info, ls, segment, verify};
+use command::{cursors, dump, import, info, ls, segment, verify};
 use failure::Failure;
 use output::{ColorChoice, Output};
 
@@ -41,6 +41,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Import(import::Arguments),
+    Cursors(cursors::Arguments),
     Dump(dump::Arguments),
     Info(info::Arguments),
     Ls(ls::Arguments),
@@ -52,6 +53,7 @@ impl Command {
     fn run(&self, output: &mut Output) -> Result<(), Failure> {
         match self {
             Self::Import(arguments) => import::run(arguments, output),
+            Self::Cursors(arguments) => cursors::run(arguments, output),
             Self::Dump(arguments) => dump::run(arguments, output),
             Self::Info(arguments) => info::run(arguments, output),
             Self::Ls(arguments) => ls::run(arguments, output),

@@ -8,7 +8,7 @@
 
 use std::cmp::Ordering;
 
-use super::{Checkpoints, Entries, Kept, Unusable, begins_late};
+use super::{Checkpoints, Entries, Kept, begins_late};
 use crate::error::Result;
 use crate::format::checkpoint::{CheckpointHeader, EpochStart};
 use crate::format::checkpoint_name;
@@ -125,15 +125,8 @@ fn read(
     store_id: StoreId,
     file: &CheckpointFile,
 ) -> std::result::Result<(CheckpointHeader, Vec<EpochStart>, State), String> {
-    let read = || {
-        let (mut entries, epochs) = Entries::open(disk, &file.name)?;
-        let mut state = State::default();
-        while let Some(stored) = entries.next()? {
-            state.load(&stored.entry(), stored.version.place());
-        }
-        Ok((*entries.header(), epochs, state))
-    };
-    let (header, epochs, state) = read().map_err(|unusable: Unusable| unusable.to_string())?;
+    let read = Entries::read_whole(disk, &file.name).map_err(|unusable| unusable.to_string());
+    let (header, epochs, state) = read?;
     if header.store_id != store_id {
         return Err(format!("of store {}, the log is of store {store_id}", header.store_id));
     }
