@@ -66,6 +66,8 @@ pub(crate) struct Appender {
     closed: Closed,
     /// The end of the last data frame.
     pub(crate) data_end: Place,
+    /// Where state entries lie that no checkpoint holds.
+    pub(crate) state_span: Option<StateSpan>,
     pub(crate) stats: AppendStats,
 }
 
@@ -129,6 +131,15 @@ impl Terms for Unconditional {
     }
 }
 
+/// A part of the log outside of which there are no state entries that matter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct StateSpan {
+    /// Before the first frame with state entries.
+    pub(crate) first: Line,
+    /// Behind the last.
+    pub(crate) last: Place,
+}
+
 /// Whether somebody waits to be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Waiting {
@@ -145,7 +156,12 @@ impl Waiting {
 }
 
 impl Appender {
-    pub(crate) fn new(writer: SegmentWriter, options: &Options, settled_bytes: u64) -> Self {
+    pub(crate) fn new(
+        writer: SegmentWriter,
+        options: &Options,
+        settled_bytes: u64,
+        state_span: Option<StateSpan>,
+    ) -> Self {
         let data_end = Place::new(writer.segment().header().number, writer.tail());
         let mut appender = Self {
             data_limit: 0,
@@ -161,6 +177,7 @@ impl Appender {
             settled_bytes,
             closed: Closed::No,
             data_end,
+            state_span,
             stats: AppendStats::default(),
             writer,
         };
@@ -178,6 +195,25 @@ impl Appender {
 
     fn set_limits(&mut self) {
         self.data_limit = self.capacity().saturating_sub(CONTROL_RESERVE_BYTES.saturating_add(SEAL_RESERVE_BYTES));
+    }
+
+    /// Notes that a frame of the active segment has state entries.
+    fn note_state(&mut self, stored: &Appended, stride: u64) {
+        let last = Place::new(self.data_end.segment, stored.end);
+        let place = Place { position: stored.end.saturating_sub(stride), ..last };
+        let first = self.state_span.map_or(Line { place, offset: stored.first }, |span| span.first);
+        self.state_span = Some(StateSpan { first, last });
+    }
+
+    /// No checkpoint holds what came behind `line`.
+    pub(crate) fn recall_state(&mut self, line: Line) {
+        self.state_span = Some(StateSpan { first: line, last: self.tail().place });
+    }
+
+    /// State entries before `line` are in a checkpoint.
+    pub(crate) fn forget_state(&mut self, line: Line) {
+        let behind = self.state_span.filter(|span| span.last > line.place);
+        self.state_span = behind.map(|span| StateSpan { first: span.first.max(line), ..span });
     }
 
     /// Where the log ends.
@@ -283,6 +319,9 @@ impl Core {
         };
         let segment = appender.data_end.segment;
         appender.data_end.position = stored.end;
+        if body.state_count() > 0 {
+            appender.note_state(&stored, stride);
+        }
         appender.stats.count(body.record_count(), stride);
         // State alone wakes no reader.
         let readers_wait = body.record_count() > 0 && appender.readers_wait.take();

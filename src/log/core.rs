@@ -90,7 +90,7 @@ impl Core {
         let fork = ForkGuard::new().map_err(|error| Error::io("map the fork guard", error))?;
         let segment_room = options.segment_bytes.saturating_sub(super::appender::OVERHEAD_BYTES);
         let catalog = Catalog::new(opened.entries);
-        let appender = Appender::new(opened.writer, options, catalog.settled_bytes());
+        let appender = Appender::new(opened.writer, options, catalog.settled_bytes(), opened.state_span);
         Ok(Arc::new(Self {
             frame_bytes_max: options.frame_bytes_max.min(segment_room),
             store_id: opened.store_id,

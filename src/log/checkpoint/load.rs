@@ -12,6 +12,7 @@ use super::{Checkpoints, Entries, Kept, begins_late};
 use crate::error::Result;
 use crate::format::checkpoint::{CheckpointHeader, EpochStart};
 use crate::format::checkpoint_name;
+use crate::log::appender::StateSpan;
 use crate::log::epochs::Epochs;
 use crate::log::fold::{Piece, fold};
 use crate::log::state::State;
@@ -24,6 +25,8 @@ use crate::types::{Line, StoreId};
 #[derive(Debug)]
 pub(crate) struct Loaded {
     pub(crate) state: State,
+    /// Where state entries lie that no checkpoint holds.
+    pub(crate) state_span: Option<StateSpan>,
     pub(crate) checkpoints: Checkpoints,
     pub(crate) epochs: Epochs,
     /// Up to where the log was folded.
@@ -55,6 +58,7 @@ pub(crate) fn load(disk: &dyn Disk, survey: &Survey, segments: Segments<'_>) -> 
     };
     let mut loaded = Loaded {
         state: State::default(),
+        state_span: None,
         checkpoints: Checkpoints::default(),
         epochs: Epochs::default(),
         end: Line::default(),
@@ -88,9 +92,10 @@ pub(crate) fn load(disk: &dyn Disk, survey: &Survey, segments: Segments<'_>) -> 
         return Err(corrupt(text).at_path(disk.directory()));
     }
     let from = checkpoints.line();
-    let state = &mut loaded.state;
+    let (state, span) = (&mut loaded.state, &mut loaded.state_span);
     let folded = fold(disk, from, segments.pieces(disk, from.place.segment), &mut |entry, end| {
         state.load(entry, end);
+        *span = Some(StateSpan { first: from, last: end });
         Ok(())
     })?;
     segments.members.iter().for_each(|member| loaded.epochs.note(&member.header));
