@@ -96,17 +96,31 @@ pub(crate) enum Room {
 pub(crate) trait Terms {
     /// Why it was not stored.
     type Stop: From<Error>;
+    /// What it holds besides the append lock.
+    type Held<'a>;
 
     fn room(&self, body: &Body<'_>) -> Room;
+
+    /// Taken before the append lock, so that whoever keeps it for long keeps no plain append waiting.
+    fn hold(core: &Core) -> Self::Held<'_>;
+
+    /// Taken under the append lock, if nobody has it.
+    fn try_hold(core: &Core) -> Option<Self::Held<'_>>;
 
     /// Decides, for a frame that goes to the tail as it is now. Allocates nothing.
     ///
     /// # Errors
     /// Why it must not.
-    fn admit(&mut self, core: &Core, appender: &Appender) -> std::result::Result<(), Self::Stop>;
+    fn admit(&mut self, held: &Self::Held<'_>, appender: &Appender) -> std::result::Result<(), Self::Stop>;
 
     /// Stores the frame, by [`Appender::store`].
-    fn store(&mut self, core: &Core, appender: &mut Appender, body: &Body<'_>, time: Timestamp) -> Option<Appended>;
+    fn store(
+        &mut self,
+        held: &mut Self::Held<'_>,
+        appender: &mut Appender,
+        body: &Body<'_>,
+        time: Timestamp,
+    ) -> Option<Appended>;
 }
 
 /// Records alone.
@@ -114,6 +128,7 @@ struct Unconditional;
 
 impl Terms for Unconditional {
     type Stop = Error;
+    type Held<'a> = ();
 
     #[inline]
     fn room(&self, _body: &Body<'_>) -> Room {
@@ -121,12 +136,20 @@ impl Terms for Unconditional {
     }
 
     #[inline]
-    fn admit(&mut self, _core: &Core, _appender: &Appender) -> Result<()> {
+    fn hold(_core: &Core) {}
+
+    #[inline]
+    fn try_hold(_core: &Core) -> Option<()> {
+        Some(())
+    }
+
+    #[inline]
+    fn admit(&mut self, (): &(), _appender: &Appender) -> Result<()> {
         Ok(())
     }
 
     #[inline]
-    fn store(&mut self, _core: &Core, appender: &mut Appender, body: &Body<'_>, time: Timestamp) -> Option<Appended> {
+    fn store(&mut self, (): &mut (), appender: &mut Appender, body: &Body<'_>, time: Timestamp) -> Option<Appended> {
         appender.store(body, time, |_| ())
     }
 }
@@ -309,14 +332,25 @@ impl Core {
         }
         let (stride, room) = (body.stride(), terms.room(body));
         let time = self.disk.now();
+        let mut held = T::hold(self);
         let mut appender = self.appender.lock();
         while appender.storing == Storing::Yes || appender.refusal.is_some() || !appender.takes(stride, room) {
+            drop(held);
             appender = self.wait_for_roll(appender, stride, room)?;
+            held = if let Some(held) = T::try_hold(self) {
+                held
+            } else {
+                drop(appender);
+                let held = T::hold(self);
+                appender = self.appender.lock();
+                held
+            };
         }
-        terms.admit(self, &appender)?;
-        let Some(stored) = terms.store(self, &mut appender, body, time) else {
+        terms.admit(&held, &appender)?;
+        let Some(stored) = terms.store(&mut held, &mut appender, body, time) else {
             return Err(self.too_large(body.frame_length()).into());
         };
+        drop(held);
         let segment = appender.data_end.segment;
         appender.data_end.position = stored.end;
         if body.state_count() > 0 {
@@ -350,11 +384,12 @@ impl Core {
     /// As for [`Core::append_on`].
     pub(crate) fn admit_only<T: Terms>(&self, terms: &mut T) -> std::result::Result<Line, T::Stop> {
         self.check_fork()?;
+        let held = T::hold(self);
         let appender = self.appender.lock();
         if let Some(refusal) = &appender.refusal {
             return Err(refusal.clone().into());
         }
-        terms.admit(self, &appender)?;
+        terms.admit(&held, &appender)?;
         Ok(appender.tail())
     }
 

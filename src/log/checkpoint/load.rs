@@ -154,3 +154,32 @@ fn check_place(disk: &dyn Disk, segments: Segments<'_>, name: &str, header: &Che
     };
     Err(corrupt(format!("the checkpoint goes up to {place}, {cause}")).at_path(disk.directory().join(name)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+    use crate::log::decide::decide;
+    use crate::log::survey::survey;
+    use crate::log::{Background, Commit, Options};
+    use crate::platform::SystemDisk;
+    use crate::types::Offset;
+
+    #[test]
+    fn a_log_whose_beginning_is_gone_needs_a_checkpoint() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let log = Options::new().background(Background::Manual).open(folder.path()).expect("opens");
+        let _ = log.commit(Commit::new().record(b"a").state("k", "v")).expect("commits");
+        log.close().expect("closes");
+        let disk = SystemDisk::open(folder.path()).expect("opens");
+        let mut found = survey(&disk).expect("looks");
+        let mut decision = decide(&disk, &found).expect("decides").expect("a log");
+        decision.chain[0].header.first_offset = Offset::new(1);
+        let loaded = load(&disk, &found, decision.segments()).expect("the checkpoint holds the state");
+        assert_eq!((loaded.state.size().keys, loaded.replayed_bytes), (1, 0));
+        found.checkpoints.clear();
+        let error = load(&disk, &found, decision.segments()).expect_err("its state is gone");
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
+        assert!(error.to_string().contains("no checkpoint holds the state"), "{error}");
+    }
+}
