@@ -1,18 +1,33 @@
-//! What happens on an interrupt (Ctrl-C): an open log is closed, which makes its records durable, then exit code 130.
+//! What happens on an interrupt (Ctrl-C): an open log is closed, which makes its records durable; a folder that was
+//! only there for the run is removed; then exit code 130.
+//!
+//! Guarantees:
+//! 1. The handler holds [`LEFT_BEHIND`] to the end of the process: whoever opens, closes or removes through this
+//!    module meanwhile waits for that end, so nothing comes back after it was removed.
 
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::process;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use esker::Log;
+use esker::{Log, Options};
 
 use crate::failure::{Failure, say};
 
 const EXIT_INTERRUPTED: i32 = 130;
 
-/// The log to close first.
-static OPEN_LOG: Mutex<Option<Log>> = Mutex::new(None);
+/// What an interrupt would leave behind, if nobody saw to it.
+struct LeftBehind {
+    /// To be closed first.
+    log: Option<Log>,
+    /// To be removed last.
+    folder: Option<PathBuf>,
+}
+
+static LEFT_BEHIND: Mutex<LeftBehind> = Mutex::new(LeftBehind { log: None, folder: None });
 /// Release in the handler; pairs with the Acquire in [`let_it_end`].
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
@@ -23,28 +38,66 @@ pub(crate) fn install() -> Result<(), Failure> {
 
 fn handle() {
     INTERRUPTED.store(true, Ordering::Release);
-    let log = OPEN_LOG.lock().map_or(None, |mut open| open.take());
-    if let Some(log) = log {
-        match log.close() {
-            Ok(()) => say("esker: interrupted; what was appended so far is durable"),
-            Err(error) => say(&format!("esker: interrupted; {error}")),
-        }
+    let mut left = left_behind();
+    let closed = left.log.take().map(Log::close);
+    match (closed, left.folder.take()) {
+        (_, Some(folder)) => match remove(&folder) {
+            Ok(()) => say("esker: interrupted; what was only there for the run is removed"),
+            Err(error) => say(&format!("esker: interrupted; remove {} by hand: {error}", folder.display())),
+        },
+        (Some(Ok(())), None) => say("esker: interrupted; what was appended so far is durable"),
+        (Some(Err(error)), None) => say(&format!("esker: interrupted; {error}")),
+        (None, None) => {}
     }
     process::exit(EXIT_INTERRUPTED);
 }
 
+fn left_behind() -> MutexGuard<'static, LeftBehind> {
+    LEFT_BEHIND.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn remove(folder: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
 /// From now on an interrupt closes this log.
 pub(crate) fn close_first(log: &Log) {
-    if let Ok(mut open) = OPEN_LOG.lock() {
-        *open = Some(log.clone());
-    }
+    left_behind().log = Some(log.clone());
 }
 
 /// The log is about to be closed in the ordinary way.
 pub(crate) fn nothing_to_close() {
-    if let Ok(mut open) = OPEN_LOG.lock() {
-        *open = None;
-    }
+    left_behind().log = None;
+}
+
+/// Opens a log that an interrupt closes.
+pub(crate) fn open(options: &Options, folder: &Path) -> Result<Log, esker::Error> {
+    let mut left = left_behind();
+    let log = options.open(folder)?;
+    left.log = Some(log.clone());
+    Ok(log)
+}
+
+/// Makes a folder, or names one to come, that an interrupt removes.
+pub(crate) fn remove_at_last(make: impl FnOnce() -> io::Result<PathBuf>) -> io::Result<PathBuf> {
+    let mut left = left_behind();
+    let folder = make()?;
+    left.folder = Some(folder.clone());
+    Ok(folder)
+}
+
+/// Removes the folder now; it may come and go again.
+pub(crate) fn remove_now(folder: &Path) -> io::Result<()> {
+    let _held = left_behind();
+    remove(folder)
+}
+
+/// The folder stays from now on.
+pub(crate) fn nothing_to_remove() {
+    left_behind().folder = None;
 }
 
 /// After an interrupt: waits for the handler to end the process. The command may have failed only because its log was
