@@ -17,6 +17,7 @@ mod rate;
 mod report;
 mod scan;
 mod scratch;
+mod wake;
 mod work;
 
 use clap::Subcommand;
@@ -24,7 +25,7 @@ use clap::Subcommand;
 use crate::failure::Failure;
 use crate::output::Output;
 
-/// Measure appends and scans on this machine
+/// Measure appends, scans and wakes on this machine
 ///
 /// Where there is one, a limit row stands beside the engine: the same work by a bare loop, in turns with it in the same
 /// run. Ratios carry over to other machines better than rates do.
@@ -38,11 +39,13 @@ pub(crate) struct Arguments {
 enum Bench {
     Append(append::Arguments),
     Scan(scan::Arguments),
+    Wake(wake::Arguments),
 }
 
 pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Result<(), Failure> {
     match &arguments.bench {
         Bench::Append(arguments) => append::run(arguments, output),
         Bench::Scan(arguments) => scan::run(arguments, output),
+        Bench::Wake(arguments) => wake::run(arguments, output),
     }
 }

@@ -11,7 +11,9 @@ use crate::run::{Folder, Run, command, esker, finish, names, segment_files, snap
 
 const KEYS: &str = "v bench events size batch threads durability in_flight events_per_second bytes_per_second \
     limit_events_per_second ratio_to_limit p50_ns p99_ns p999_ns max_ns";
-const BENCHES: [&str; 2] = ["append", "scan"];
+const WAKE_KEYS: &str = "limit_p50_ns limit_p99_ns limit_p999_ns limit_max_ns spin_p50_ns spin_p99_ns spin_p999_ns \
+    spin_max_ns spin_limit_p50_ns spin_limit_p99_ns spin_limit_p999_ns spin_limit_max_ns";
+const BENCHES: [&str; 3] = ["append", "scan", "wake"];
 
 /// Runs `esker bench` with a folder of its own for temporary files, and sees to it that nothing stays there.
 #[track_caller]
@@ -65,7 +67,7 @@ fn append_prints_one_object_with_the_documented_keys_in_their_order() {
 
 #[test]
 fn every_bench_documents_its_keys() {
-    let own = ["", ""];
+    let own = ["", "", WAKE_KEYS];
     for (bench, own) in BENCHES.iter().zip(own) {
         let help = esker(&["bench", bench, "--help"]).expect(0).text();
         let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -139,7 +141,7 @@ fn an_empty_directory_is_taken() {
 
 #[test]
 fn arguments_out_of_their_range_are_usage_errors() {
-    let refused: [&[&str]; 10] = [
+    let refused: [&[&str]; 11] = [
         &["append", "--events", "0"],
         &["append", "--batch", "0"],
         &["append", "--batch", "65536"],
@@ -150,6 +152,7 @@ fn arguments_out_of_their_range_are_usage_errors() {
         &["append", "--durability", "saved"],
         &["append", "--rounds", "2"],
         &["scan", "--size", "-1"],
+        &["wake", "--events", "0"],
     ];
     for arguments in refused {
         assert_eq!(bench(arguments).expect(2).text(), "", "{arguments:?}");
@@ -182,6 +185,19 @@ fn scan_meets_every_event() {
     holds(&log, 5001);
     let text = bench(&arguments).expect(0).text();
     assert!(text.contains("\nesker ") && text.contains("\nbare loop "), "{text}");
+}
+
+#[test]
+fn wake_has_latencies_for_two_readers_and_two_bare_ways() {
+    let object = bench(&["wake", "--events", "31", "--json"]).expect(0).object();
+    assert_eq!(names(&object), format!("{KEYS} {WAKE_KEYS}"));
+    assert_eq!((&object["bench"], &object["events"], &object["size"]), (&"wake".into(), &31.into(), &100.into()));
+    assert!(object["events_per_second"].is_null() && object["ratio_to_limit"].is_null());
+    for prefix in ["", "limit_", "spin_", "spin_limit_"] {
+        latencies_ascend(&object, prefix);
+    }
+    let text = bench(&["wake", "--events", "30"]).expect(0).text();
+    assert_eq!(text.matches("append to record").count(), 2, "{text}");
 }
 
 /// The folder of a run has a log with a segment in it.
