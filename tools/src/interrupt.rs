@@ -1,14 +1,14 @@
-//! What happens on an interrupt (Ctrl-C): an open log is closed, which makes its records durable; a folder that was
-//! only there for the run is removed; then exit code 130.
+//! What happens on an interrupt (Ctrl-C): an open log is closed, which makes its records durable; a child is ended and a
+//! folder that was only there for the run is removed; then exit code 130.
 //!
 //! Guarantees:
-//! 1. The handler holds [`LEFT_BEHIND`] to the end of the process: whoever opens, closes or removes through this
+//! 1. The handler holds [`LEFT_BEHIND`] to the end of the process: whoever opens, closes, starts or removes through this
 //!    module meanwhile waits for that end, so nothing comes back after it was removed.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process;
+use std::process::{self, Child};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -23,11 +23,13 @@ const EXIT_INTERRUPTED: i32 = 130;
 struct LeftBehind {
     /// To be closed first.
     log: Option<Log>,
+    /// To be killed next.
+    child: Option<Child>,
     /// To be removed last.
     folder: Option<PathBuf>,
 }
 
-static LEFT_BEHIND: Mutex<LeftBehind> = Mutex::new(LeftBehind { log: None, folder: None });
+static LEFT_BEHIND: Mutex<LeftBehind> = Mutex::new(LeftBehind { log: None, child: None, folder: None });
 /// Release in the handler; pairs with the Acquire in [`let_it_end`].
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
@@ -40,6 +42,10 @@ fn handle() {
     INTERRUPTED.store(true, Ordering::Release);
     let mut left = left_behind();
     let closed = left.log.take().map(Log::close);
+    if let Some(mut child) = left.child.take() {
+        let _ended_by_itself = child.kill();
+        let _nobody_asks = child.wait();
+    }
     match (closed, left.folder.take()) {
         (_, Some(folder)) => match remove(&folder) {
             Ok(()) => say("esker: interrupted; what was only there for the run is removed"),
@@ -98,6 +104,22 @@ pub(crate) fn remove_now(folder: &Path) -> io::Result<()> {
 /// The folder stays from now on.
 pub(crate) fn nothing_to_remove() {
     left_behind().folder = None;
+}
+
+/// Starts a child that an interrupt kills.
+pub(crate) fn start<T>(command: &mut process::Command, take: impl FnOnce(&mut Child) -> T) -> io::Result<T> {
+    let mut left = left_behind();
+    let mut child = command.spawn()?;
+    let taken = take(&mut child);
+    left.child = Some(child);
+    Ok(taken)
+}
+
+/// Kills the child that was started, without giving it time for anything.
+pub(crate) fn kill() -> io::Result<()> {
+    let Some(mut child) = left_behind().child.take() else { return Ok(()) };
+    child.kill()?;
+    child.wait().map(drop)
 }
 
 /// After an interrupt: waits for the handler to end the process. The command may have failed only because its log was

@@ -11,6 +11,7 @@ mod filling;
 mod frame;
 mod latency;
 mod limit;
+mod open;
 mod pass;
 mod pipeline;
 mod rate;
@@ -25,7 +26,7 @@ use clap::Subcommand;
 use crate::failure::Failure;
 use crate::output::Output;
 
-/// Measure appends, scans and wakes on this machine
+/// Measure appends, scans, wakes and opens on this machine
 ///
 /// Where there is one, a limit row stands beside the engine: the same work by a bare loop, in turns with it in the same
 /// run. Ratios carry over to other machines better than rates do.
@@ -40,6 +41,9 @@ enum Bench {
     Append(append::Arguments),
     Scan(scan::Arguments),
     Wake(wake::Arguments),
+    Open(open::Arguments),
+    #[command(hide = true)]
+    Fill(open::Filling),
 }
 
 pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Result<(), Failure> {
@@ -47,5 +51,7 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Result<(), Fail
         Bench::Append(arguments) => append::run(arguments, output),
         Bench::Scan(arguments) => scan::run(arguments, output),
         Bench::Wake(arguments) => wake::run(arguments, output),
+        Bench::Open(arguments) => open::run(arguments, output),
+        Bench::Fill(filling) => open::run_filling(filling, output),
     }
 }

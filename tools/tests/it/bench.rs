@@ -13,7 +13,9 @@ const KEYS: &str = "v bench events size batch threads durability in_flight event
     limit_events_per_second ratio_to_limit p50_ns p99_ns p999_ns max_ns";
 const WAKE_KEYS: &str = "limit_p50_ns limit_p99_ns limit_p999_ns limit_max_ns spin_p50_ns spin_p99_ns spin_p999_ns \
     spin_max_ns spin_limit_p50_ns spin_limit_p99_ns spin_limit_p999_ns spin_limit_max_ns";
-const BENCHES: [&str; 3] = ["append", "scan", "wake"];
+const OPEN_KEYS: &str = "log_bytes segments killed_p50_ns killed_max_ns killed_log_bytes killed_scanned_bytes \
+    killed_bytes_per_second";
+const BENCHES: [&str; 4] = ["append", "scan", "wake", "open"];
 
 /// Runs `esker bench` with a folder of its own for temporary files, and sees to it that nothing stays there.
 #[track_caller]
@@ -67,7 +69,7 @@ fn append_prints_one_object_with_the_documented_keys_in_their_order() {
 
 #[test]
 fn every_bench_documents_its_keys() {
-    let own = ["", "", WAKE_KEYS];
+    let own = ["", "", WAKE_KEYS, OPEN_KEYS];
     for (bench, own) in BENCHES.iter().zip(own) {
         let help = esker(&["bench", bench, "--help"]).expect(0).text();
         let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -75,6 +77,7 @@ fn every_bench_documents_its_keys() {
         assert!(help.contains(keys), "{keys} in {help}");
         assert!(help.contains("limit row"), "{help}");
     }
+    assert!(!esker(&["bench", "--help"]).expect(0).text().contains("fill"), "a part of bench open shows up");
 }
 
 #[test]
@@ -120,7 +123,7 @@ fn a_directory_that_is_not_empty_is_refused_and_left_alone() {
     let before = snapshot(&folder.path("full"));
     for name in ["full", "file"] {
         let dir = folder.name(name);
-        for one in ["append", "scan"] {
+        for one in ["append", "scan", "open"] {
             let run = bench(&[one, "--dir", &dir, "--events", "10"]).expect(2).says(name);
             assert_eq!(run.text(), "");
         }
@@ -141,7 +144,7 @@ fn an_empty_directory_is_taken() {
 
 #[test]
 fn arguments_out_of_their_range_are_usage_errors() {
-    let refused: [&[&str]; 11] = [
+    let refused: [&[&str]; 12] = [
         &["append", "--events", "0"],
         &["append", "--batch", "0"],
         &["append", "--batch", "65536"],
@@ -153,12 +156,14 @@ fn arguments_out_of_their_range_are_usage_errors() {
         &["append", "--rounds", "2"],
         &["scan", "--size", "-1"],
         &["wake", "--events", "0"],
+        &["open", "--events", "1", "--bytes", "1"],
     ];
     for arguments in refused {
         assert_eq!(bench(arguments).expect(2).text(), "", "{arguments:?}");
     }
     bench(&["append", "--in-flight", "2"]).expect(2).says("--durability sync");
     bench(&["append", "--size", "8388567", "--batch", "2"]).expect(2).says("at most 8388608 fit");
+    bench(&["open", "--size", "1000", "--batch", "65535"]).expect(2).says("at most 8388608 fit");
 }
 
 #[test]
@@ -200,6 +205,25 @@ fn wake_has_latencies_for_two_readers_and_two_bare_ways() {
     assert_eq!(text.matches("append to record").count(), 2, "{text}");
 }
 
+#[test]
+fn open_after_a_kill_finds_every_event() {
+    let folder = Folder::new();
+    let log = folder.name("log");
+    let arguments = ["open", "--events", "20001", "--rounds", "2"];
+    let object = bench(&[&arguments[..], &["--dir", &log, "--json"]].concat()).expect(0).object();
+    assert_eq!(names(&object), format!("{KEYS} {OPEN_KEYS}"));
+    assert_eq!((&object["bench"], &object["events"], &object["batch"]), (&"open".into(), &20_001.into(), &100.into()));
+    latencies_ascend(&object, "");
+    let number = |key: &str| object[key].as_u64().expect("a number");
+    assert!(number("log_bytes") > 20_001 * 105 && number("segments") > 1);
+    assert!(number("killed_scanned_bytes") > 0 && number("killed_p50_ns") > 0);
+    holds(&log, 20_001);
+    // The writer was killed: it is another epoch now.
+    assert_eq!(esker(&["info", &log, "--json"]).expect(0).object()["epoch"], 2);
+    let text = bench(&["open", "--bytes", "100000", "--rounds", "1"]).expect(0).text();
+    assert!(text.contains("after a close") && text.contains("after a kill"), "{text}");
+}
+
 /// The folder of a run has a log with a segment in it.
 fn has_segment(temporary: &Path) -> bool {
     fs::read_dir(temporary).expect("lists").flatten().any(|entry| {
@@ -219,10 +243,11 @@ fn wait_until(condition: impl Fn() -> bool) {
 
 #[test]
 fn an_interrupt_removes_the_temporary_folder_and_ends_with_130() {
-    // Segments come and go with the passes.
-    let cases: [(&[&str], usize); 3] = [
+    // Segments come and go with the passes; of an open the second one is the child's.
+    let cases: [(&[&str], usize); 4] = [
         (&["append", "--events", "200000", "--rounds", "99"], 1),
         (&["append", "--events", "2000", "--rounds", "99", "--durability", "sync", "--in-flight", "8"], 2),
+        (&["open", "--events", "300000", "--rounds", "99"], 2),
         (&["scan", "--events", "3000000", "--rounds", "99"], 1),
     ];
     for (arguments, segments) in cases {
