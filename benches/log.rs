@@ -1,5 +1,5 @@
 //! The hot calls of the engine, one by one: append, batch, scan, seek. `cargo bench --bench log`; `-- --test` runs each
-//! once. For rates beside the machine's own limit see `limit.rs`.
+//! once. For rates beside the machine's own limit see `esker bench`.
 
 use std::hint::black_box;
 
