@@ -14,7 +14,8 @@ const KEYS: &str = "v bench events size batch threads durability in_flight event
 const WAKE_KEYS: &str = "limit_p50_ns limit_p99_ns limit_p999_ns limit_max_ns spin_p50_ns spin_p99_ns spin_p999_ns \
     spin_max_ns spin_limit_p50_ns spin_limit_p99_ns spin_limit_p999_ns spin_limit_max_ns";
 const OPEN_KEYS: &str = "log_bytes segments killed_p50_ns killed_max_ns killed_log_bytes killed_scanned_bytes \
-    killed_bytes_per_second";
+    killed_bytes_per_second killed_replayed_bytes bare_p50_ns bare_max_ns bare_replayed_bytes killed_bare_p50_ns \
+    killed_bare_max_ns killed_bare_replayed_bytes";
 const BENCHES: [&str; 4] = ["append", "scan", "wake", "open"];
 
 /// Runs `esker bench` with a folder of its own for temporary files, and sees to it that nothing stays there.
@@ -49,7 +50,8 @@ fn holds(log: &str, events: u64) {
     assert_eq!((&about["records"], &about["visible"], &about["clean"]), (&events.into(), &events.into(), &true.into()));
     esker(&["verify", log]).expect(0);
     let other = fs::read_dir(log).expect("lists").map(|entry| entry.expect("entry").file_name());
-    let other: Vec<_> = other.filter(|name| !name.to_string_lossy().ends_with(".seg")).collect();
+    let of_log = |name: &str| [".seg", ".ckp"].iter().any(|suffix| name.ends_with(suffix));
+    let other: Vec<_> = other.filter(|name| !of_log(&name.to_string_lossy())).collect();
     assert!(other.iter().all(|name| name == "anchor" || name == "lock"), "{other:?}");
 }
 
@@ -217,6 +219,9 @@ fn open_after_a_kill_finds_every_event() {
     let number = |key: &str| object[key].as_u64().expect("a number");
     assert!(number("log_bytes") > 20_001 * 105 && number("segments") > 1);
     assert!(number("killed_scanned_bytes") > 0 && number("killed_p50_ns") > 0);
+    // With a checkpoint at the end nothing is read again, without any the whole log is.
+    let replayed = ["killed_replayed_bytes", "bare_replayed_bytes", "killed_bare_replayed_bytes"].map(number);
+    assert!(replayed[1] > 20_001 * 105 && replayed[2] > 20_001 * 105 && replayed[0] > 0, "{replayed:?}");
     holds(&log, 20_001);
     // The writer was killed: it is another epoch now.
     assert_eq!(esker(&["info", &log, "--json"]).expect(0).object()["epoch"], 2);

@@ -1,4 +1,5 @@
-//! `esker bench open`: how long an open takes, of a log that was closed and of one whose writer was killed.
+//! `esker bench open`: how long an open takes, of a log that was closed and of one whose writer was killed, with its
+//! checkpoints and without.
 //!
 //! Guarantees:
 //! 1. The writer that is killed is a process of its own, ended by SIGKILL right after its last append.
@@ -9,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use esker::{Log, Options};
+use esker::Options;
 use serde_json::json;
 
 use super::filling::{close, fill};
@@ -31,25 +32,30 @@ const STEPS: u64 = 64;
 /// Opens of the log that was closed.
 const CLEAN_OPENS: usize = 15;
 const BYTES_MAX: u64 = 1 << 40;
-const COLUMNS: [(&str, Align); 6] = [
+const COLUMNS: [(&str, Align); 7] = [
     ("open", Align::Left),
     ("log", Align::Right),
     ("scanned", Align::Right),
+    ("replayed", Align::Right),
     ("median", Align::Right),
     ("max", Align::Right),
     ("scan", Align::Right),
 ];
 const JSON_HELP: &str = "Print one JSON object with the keys of 'bench append', then log_bytes segments killed_p50_ns \
-    killed_max_ns killed_log_bytes killed_scanned_bytes killed_bytes_per_second. p50_ns to max_ns are of opens of the \
-    closed log; killed_p50_ns and killed_max_ns of first opens after a kill; killed_scanned_bytes is the median, \
-    killed_bytes_per_second the median of scanned bytes by time, null if too short to measure; rates, ratio, threads, \
+    killed_max_ns killed_log_bytes killed_scanned_bytes killed_bytes_per_second killed_replayed_bytes bare_p50_ns \
+    bare_max_ns bare_replayed_bytes killed_bare_p50_ns killed_bare_max_ns killed_bare_replayed_bytes. p50_ns to max_ns are \
+    of opens of the closed log; killed_p50_ns and killed_max_ns of first opens after a kill; bare_ are the same with the \
+    checkpoints removed before; scanned bytes were judged, replayed bytes read again for the state, medians both; \
+    killed_bytes_per_second is the median of scanned bytes by time, null if too short to measure; rates, ratio, threads, \
     durability and in_flight are null";
 
 /// Measure an open after a close and after a kill
 ///
-/// A log is filled and closed, which is not measured, then opened and closed 15 times. After that a child process fills a
-/// log in each round, is killed right after its last append, and the first open is timed. The files are in memory. There is
-/// no limit row; what an open after a kill has to do is said by the bytes that it scanned.
+/// A log is filled and closed, which is not measured, then opened and closed 15 times, and 15 times with its checkpoints
+/// removed before each open. After that a child process fills a log in each round, is killed right after its last append,
+/// and the first open is timed; then the same once more, with the checkpoints removed. The files are in memory. There is no
+/// limit row; what an open has to do is said by the bytes that it scanned (to decide where the log ends) and replayed (to
+/// know its state).
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// Payload bytes of an event
@@ -89,31 +95,45 @@ pub(crate) struct Filling {
 /// What is done to a log between its writer's end and the open that is timed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Before {
-    /// Nothing. Removing files that only make an open faster would be another way.
+    /// Nothing.
     AsItIs,
+    /// The checkpoints are removed: the state has to be read from the log.
+    Bare,
 }
 
 impl Before {
-    fn prepare(self, _log: &Path) {
-        match self {
-            Self::AsItIs => {}
+    fn prepare(self, log: &Path) -> Result<(), Failure> {
+        if self == Self::AsItIs {
+            return Ok(());
         }
+        for checkpoint in esker::Attached::open(log)?.checkpoints()? {
+            let path = log.join(&checkpoint.file);
+            std::fs::remove_file(&path)
+                .map_err(|error| Failure::Input(format!("remove {}: {error}; try it again", path.display())))?;
+        }
+        Ok(())
     }
 }
 
-/// The first open after a kill.
-struct Killed {
+/// An open.
+struct Opened {
     elapsed: Duration,
     log_bytes: u64,
     scanned_bytes: u64,
+    replayed_bytes: u64,
 }
+
+/// Opens of one sort.
+#[derive(Default)]
+struct Sort(Vec<Opened>);
 
 /// What came out of all opens.
 struct Opens {
-    clean: Latencies,
-    log_bytes: u64,
     segments: usize,
-    killed: Vec<Killed>,
+    clean: Sort,
+    clean_bare: Sort,
+    killed: Sort,
+    killed_bare: Sort,
 }
 
 pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Result<(), Failure> {
@@ -122,13 +142,15 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Result<(), Fail
         work.events = (bytes / work.stride()).max(1).saturating_mul(arguments.batch.into());
     }
     let scratch = Scratch::new(arguments.dir.as_deref())?;
-    let mut passes = Passes::new(work.log_bytes().saturating_mul(1 + u64::from(arguments.rounds)));
+    let mut passes = Passes::new(work.log_bytes().saturating_mul(1 + 2 * u64::from(arguments.rounds)));
     let mut opens = after_close(&work, scratch.pass(), &mut passes)?;
     scratch.clear()?;
     for round in 1..=arguments.rounds {
+        opens.killed_bare.0.push(after_kill(&work, scratch.pass(), Before::Bare, &mut passes)?);
+        scratch.clear()?;
         let last = round == arguments.rounds;
-        opens.killed.push(after_kill(&work, if last { scratch.last() } else { scratch.pass() }, &mut passes)?);
-        passes.pass_is_over(work.log_bytes());
+        let folder = if last { scratch.last() } else { scratch.pass() };
+        opens.killed.0.push(after_kill(&work, folder, Before::AsItIs, &mut passes)?);
         if !last {
             scratch.clear()?;
         }
@@ -139,32 +161,31 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Result<(), Fail
 fn after_close(work: &Work, folder: &Path, passes: &mut Passes) -> Result<Opens, Failure> {
     close(fill(work, folder, &mut |bytes| passes.at(bytes))?)?;
     passes.pass_is_over(work.log_bytes());
-    let (log_bytes, segments) = size(folder)?;
-    let mut clean = Latencies::new();
+    let (_, segments) = size(folder)?;
+    let (mut clean, mut clean_bare) = (Sort::default(), Sort::default());
     for _ in 0..CLEAN_OPENS {
-        let (log, elapsed) = open(work, folder, Before::AsItIs)?;
-        close(log)?;
-        clean.record(elapsed);
+        clean.0.push(open(work, folder, Before::AsItIs)?);
+        clean_bare.0.push(open(work, folder, Before::Bare)?);
     }
-    Ok(Opens { clean, log_bytes, segments, killed: Vec::new() })
+    Ok(Opens { segments, clean, clean_bare, killed: Sort::default(), killed_bare: Sort::default() })
 }
 
-fn after_kill(work: &Work, folder: &Path, passes: &mut Passes) -> Result<Killed, Failure> {
+fn after_kill(work: &Work, folder: &Path, before: Before, passes: &mut Passes) -> Result<Opened, Failure> {
     fill_and_kill(work, folder, passes)?;
-    let (log_bytes, _) = size(folder)?;
-    let (log, elapsed) = open(work, folder, Before::AsItIs)?;
-    let scanned_bytes = log.recovery().scanned_bytes;
-    close(log)?;
-    Ok(Killed { elapsed, log_bytes, scanned_bytes })
+    passes.pass_is_over(work.log_bytes());
+    open(work, folder, before)
 }
 
-fn open(work: &Work, folder: &Path, before: Before) -> Result<(Log, Duration), Failure> {
-    before.prepare(folder);
+fn open(work: &Work, folder: &Path, before: Before) -> Result<Opened, Failure> {
+    let (log_bytes, _) = size(folder)?;
+    before.prepare(folder)?;
     let since = Instant::now();
     let log = interrupt::open(&Options::new(), folder)?;
     let elapsed = since.elapsed();
     check_count(&log, work)?;
-    Ok((log, elapsed))
+    let (scanned_bytes, replayed_bytes) = (log.recovery().scanned_bytes, log.recovery().replayed_bytes);
+    close(log)?;
+    Ok(Opened { elapsed, log_bytes, scanned_bytes, replayed_bytes })
 }
 
 /// Bytes of all segment files, and how many there are.
@@ -223,36 +244,65 @@ pub(crate) fn run_filling(filling: &Filling, output: &mut Output) -> Result<(), 
     Ok(())
 }
 
-impl Opens {
-    fn killed_latencies(&self) -> Latencies {
+impl Sort {
+    fn latencies(&self) -> Latencies {
         let mut latencies = Latencies::new();
-        self.killed.iter().for_each(|killed| latencies.record(killed.elapsed));
+        self.0.iter().for_each(|opened| latencies.record(opened.elapsed));
         latencies
     }
 
     /// In the middle, by size.
-    fn killed_bytes(&self, of: impl Fn(&Killed) -> u64) -> u64 {
-        let mut bytes: Vec<u64> = self.killed.iter().map(of).collect();
+    fn bytes(&self, of: impl Fn(&Opened) -> u64) -> u64 {
+        let mut bytes: Vec<u64> = self.0.iter().map(of).collect();
         bytes.sort_unstable();
         bytes.get(bytes.len().saturating_sub(1) / 2).copied().unwrap_or_default()
     }
 
-    fn killed_rate(&self) -> Option<f64> {
-        let rate = |killed: &Killed| Measured { count: killed.scanned_bytes, elapsed: killed.elapsed }.per_second();
-        median(&self.killed.iter().map(rate).collect::<Vec<_>>())
+    /// Of what was scanned.
+    fn rate(&self) -> Option<f64> {
+        let rate = |opened: &Opened| Measured { count: opened.scanned_bytes, elapsed: opened.elapsed }.per_second();
+        median(&self.0.iter().map(rate).collect::<Vec<_>>())
     }
 
+    fn row(&self, name: &str) -> Vec<String> {
+        let (latencies, sizes) = (self.latencies(), Sizes::default());
+        let cell = |figure: Option<u64>| figure.map_or_else(|| "-".to_owned(), span);
+        let show = |bytes: u64| if bytes == 0 { "-".to_owned() } else { sizes.show(bytes) };
+        let scanned = self.bytes(|opened| opened.scanned_bytes);
+        vec![
+            name.to_owned(),
+            show(self.bytes(|opened| opened.log_bytes)),
+            show(scanned),
+            show(self.bytes(|opened| opened.replayed_bytes)),
+            cell(latencies.at(0.5)),
+            cell(latencies.max()),
+            if scanned == 0 { "-".to_owned() } else { bytes_per_second(self.rate()) },
+        ]
+    }
+}
+
+impl Opens {
     fn json(&self, work: &Work) -> serde_json::Value {
-        let killed = self.killed_latencies();
-        let report = Report { bench: "open", latencies: Some(&self.clean), ..Report::default() };
+        let clean = self.clean.latencies();
+        let report = Report { bench: "open", latencies: Some(&clean), ..Report::default() };
+        let replayed = |sort: &Sort| json!(sort.bytes(|opened| opened.replayed_bytes));
+        let (killed, bare, killed_bare) =
+            (self.killed.latencies(), self.clean_bare.latencies(), self.killed_bare.latencies());
         let own = [
-            ("log_bytes", json!(self.log_bytes)),
+            ("log_bytes", json!(self.clean.bytes(|opened| opened.log_bytes))),
             ("segments", json!(self.segments)),
             ("killed_p50_ns", json!(killed.at(0.5))),
             ("killed_max_ns", json!(killed.max())),
-            ("killed_log_bytes", json!(self.killed_bytes(|killed| killed.log_bytes))),
-            ("killed_scanned_bytes", json!(self.killed_bytes(|killed| killed.scanned_bytes))),
-            ("killed_bytes_per_second", json!(self.killed_rate())),
+            ("killed_log_bytes", json!(self.killed.bytes(|opened| opened.log_bytes))),
+            ("killed_scanned_bytes", json!(self.killed.bytes(|opened| opened.scanned_bytes))),
+            ("killed_bytes_per_second", json!(self.killed.rate())),
+            ("killed_replayed_bytes", replayed(&self.killed)),
+            ("bare_p50_ns", json!(bare.at(0.5))),
+            ("bare_max_ns", json!(bare.max())),
+            ("bare_replayed_bytes", replayed(&self.clean_bare)),
+            ("killed_bare_p50_ns", json!(killed_bare.at(0.5))),
+            ("killed_bare_max_ns", json!(killed_bare.max())),
+            ("killed_bare_replayed_bytes", replayed(&self.killed_bare)),
         ];
         report.json(work, &own)
     }
@@ -261,19 +311,14 @@ impl Opens {
         let Work { events, size, batch, .. } = work;
         let rounds = arguments.rounds;
         output.line(format!(
-            "{events} events of {size} bytes, {batch} a frame; {CLEAN_OPENS} opens after a close, {rounds} after a kill"
+            "{events} events of {size} bytes, {batch} a frame; of each sort {CLEAN_OPENS} opens after a close, {rounds} after \
+             a kill"
         ))?;
-        let (killed, sizes) = (self.killed_latencies(), Sizes::default());
-        let cell = |figure: Option<u64>| figure.map_or_else(|| "-".to_owned(), span);
-        let row = |name: &str, latencies: &Latencies, bytes: u64, scanned: String, rate: String| {
-            vec![name.to_owned(), sizes.show(bytes), scanned, cell(latencies.at(0.5)), cell(latencies.max()), rate]
-        };
-        let dash = || "-".to_owned();
-        let scanned = sizes.show(self.killed_bytes(|killed| killed.scanned_bytes));
-        let log_bytes = self.killed_bytes(|killed| killed.log_bytes);
         let rows = vec![
-            row("after a close", &self.clean, self.log_bytes, dash(), dash()),
-            row("after a kill", &killed, log_bytes, scanned, bytes_per_second(self.killed_rate())),
+            self.clean.row("after a close"),
+            self.clean_bare.row("after a close, no checkpoints"),
+            self.killed.row("after a kill"),
+            self.killed_bare.row("after a kill, no checkpoints"),
         ];
         output.table(&COLUMNS, rows)
     }
