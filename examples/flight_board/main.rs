@@ -34,7 +34,7 @@ use page::{dim, grouped, show};
 use statistic::{DelayTable, Statistic};
 
 /// If nothing comes for so long, the writer has failed.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + std::marker::Sync>>;
 
