@@ -209,7 +209,7 @@ table! {
     EPOCHS 104 4 "rows of the epoch table, which begins the body";
     BODY_CHECKSUM 108 4 "CRC-32 of the body";
     ENTRIES 112 8 "state entries behind the epoch table";
-    BODY_BYTES 120 8 "bytes of body; what follows has no meaning";
+    BODY_BYTES 120 8 "bytes of body; what follows is zero";
 }
 
 table! {

@@ -3,7 +3,7 @@
 //! Guarantees:
 //! 1. Nothing is changed, and no lock is kept: both work beside a writer and on a log that no open would take.
 //! 2. [`verify`] checks every byte that counts: every segment header, every link, every frame of the chain in full up to
-//!    its segment's end, and the anchor. It goes on behind damage, so that one finding does not hide the next.
+//!    its segment's end, the checkpoints and the anchor. It goes on behind damage, so that one finding does not hide the next.
 //! 3. What is called damage was durable, or is refused by an open. What a crash leaves, and what a running writer is about
 //!    to store, is never called damage; bytes at or past a settled end are never judged.
 //! 4. Hostile bytes are findings: no panic, no endless loop, and memory is bounded by the longest frame that checks, the
@@ -12,6 +12,7 @@
 //! Left to others: how it is shown (`tools/`), and what to do about it.
 
 mod chain;
+mod checkpoints;
 mod dissect;
 mod origin;
 mod progress;
@@ -78,6 +79,8 @@ pub struct Verification {
     pub records: u64,
     /// Bytes of those segments up to their ends, headers included.
     pub bytes: u64,
+    /// Checkpoints that are good.
+    pub checkpoints: u64,
     /// Offset of the first record.
     pub start: Offset,
     /// Offset behind the last record.
@@ -180,6 +183,13 @@ pub enum FindingClass {
     /// The anchor, or one of its slots, does not check. The log does not need it; without it a lost last file is not
     /// noticed.
     BadAnchor,
+    /// A checkpoint that is not what was written. An open passes over it, and loads the state from an older one, or from
+    /// the log, as long as there is one or the other.
+    BadCheckpoint,
+    /// A checkpoint that is whole, and not of this log, or not what the log says.
+    WrongCheckpoint,
+    /// A checkpoint that was being written when its writer ended.
+    CheckpointDraft,
     /// A writer is at work; what it stores meanwhile was not judged.
     LiveWriter,
 }
@@ -201,6 +211,9 @@ impl FindingClass {
             Self::SpareSegment => "spare-segment",
             Self::OffChain => "off-chain",
             Self::BadAnchor => "bad-anchor",
+            Self::BadCheckpoint => "bad-checkpoint",
+            Self::WrongCheckpoint => "wrong-checkpoint",
+            Self::CheckpointDraft => "checkpoint-draft",
             Self::LiveWriter => "live-writer",
         }
     }
@@ -209,7 +222,12 @@ impl FindingClass {
     #[must_use]
     pub const fn is_damage(self) -> bool {
         match self {
-            Self::TornTail | Self::SpareSegment | Self::OffChain | Self::BadAnchor | Self::LiveWriter => false,
+            Self::TornTail
+            | Self::SpareSegment
+            | Self::OffChain
+            | Self::BadAnchor
+            | Self::CheckpointDraft
+            | Self::LiveWriter => false,
             Self::BodyRot
             | Self::HeaderRot
             | Self::LostBytes
@@ -217,7 +235,9 @@ impl FindingClass {
             | Self::MisplacedBlock
             | Self::MissingSegment
             | Self::BrokenChain
-            | Self::ForeignSegment => true,
+            | Self::ForeignSegment
+            | Self::BadCheckpoint
+            | Self::WrongCheckpoint => true,
         }
     }
 }

@@ -52,8 +52,11 @@ pub use state::StateValue;
 pub use stats::Stats;
 pub use ticket::Ticket;
 
+pub(crate) use checkpoint::{Entries, Unusable, begins_late};
 pub(crate) use decide::decide;
-pub(crate) use survey::{ANCHOR_NAME, SegmentFile, Survey, open_segment, survey};
+pub(crate) use fold::{Piece as FoldPiece, fold};
+pub(crate) use state::State;
+pub(crate) use survey::{ANCHOR_NAME, CheckpointFile, SegmentFile, Survey, open_segment, survey};
 pub(crate) use window::{Scan, Scanned, Store};
 
 use self::core::{Core, frame_bytes};

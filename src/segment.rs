@@ -295,7 +295,7 @@ impl<'a> Body<'a> {
     }
 
     #[inline]
-    fn state_count(&self) -> u16 {
+    pub(crate) fn state_count(&self) -> u16 {
         match self {
             Self::Data { shape, .. } => shape.state_count,
             Self::Control { .. } => 0,

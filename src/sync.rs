@@ -4,7 +4,7 @@
 //! 1. Every lock and condition variable of the crate, and every atomic but the commit words, comes from here, so that a
 //!    model checker can stand in.
 
-pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
+pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard, RwLock, RwLockWriteGuard};
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use std::time::Duration;

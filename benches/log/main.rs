@@ -1,5 +1,5 @@
 //! The hot calls of the engine, one by one: append, commit, read, open. `cargo bench --bench log`; `-- --test` runs each
-//! once. For rates beside the machine's own limit see `limit.rs`.
+//! once. For rates beside the machine's own limit see `esker bench`.
 //!
 //! How it counts:
 //! 1. One iteration is one call. With two threads the calls of a sample are shared out between them, both begin at once,

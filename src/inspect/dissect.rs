@@ -210,6 +210,8 @@ pub struct FrameRow {
     pub first_offset: Option<Offset>,
     /// Records in it.
     pub records: u64,
+    /// State entries in it.
+    pub states: u64,
     /// Append time.
     pub time: Option<Timestamp>,
     /// Of the header; none of zeros.
@@ -306,6 +308,7 @@ impl FrameRows {
             length: header.length.into(),
             first_offset: Some(self.frames.first_offset.after(header.offset_delta.into())),
             records: header.record_count.into(),
+            states: header.state_count.into(),
             time: Some(header.time),
             header_checksum: Some(Checksums { stored: sum, computed: sum }),
             body_checksum: Some(body),
@@ -328,6 +331,7 @@ impl FrameRows {
             length: frame_header::LENGTH.u32(bytes).into(),
             first_offset: Some(self.frames.first_offset.after(delta)),
             records: frame_header::RECORD_COUNT.u16(bytes).into(),
+            states: frame_header::STATE_COUNT.u16(bytes).into(),
             time: Some(Timestamp::from_nanoseconds(frame_header::TIME.i64(bytes))),
             header_checksum: (read >= HEADER_BYTES).then_some(sums),
             body_checksum: None,
@@ -347,6 +351,7 @@ impl FrameRows {
             length: self.scan.position.saturating_sub(position),
             first_offset: None,
             records: 0,
+            states: 0,
             time: None,
             header_checksum: None,
             body_checksum: None,

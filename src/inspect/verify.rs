@@ -58,6 +58,7 @@ pub fn verify_on(disk: &dyn Disk, progress: &mut dyn FnMut(Progress)) -> Result<
             frames: 0,
             records: 0,
             bytes: 0,
+            checkpoints: 0,
             start,
             end: start,
             durable: durable.offset,
@@ -154,6 +155,12 @@ impl Check<'_, '_> {
         if self.durable.place > self.end.place && !self.found.damaged {
             let cause = format!("the log was durable up to {}, and ends at {}", self.durable.place, self.end.place);
             self.report(FindingClass::BrokenChain, Some(self.end.place), Some(self.end.offset), cause);
+        }
+        // Only if nothing else is wrong can they be held against the log.
+        let checked = super::checkpoints::check(self.disk, chain, !self.found.damaged)?;
+        self.found.checkpoints = checked.good;
+        for finding in checked.findings {
+            self.found.report(finding);
         }
         self.told.end();
         Ok(())

@@ -11,6 +11,7 @@
 use std::sync::Arc;
 
 use super::anchor::AnchorFile;
+use super::appender::StateSpan;
 use super::catalog::{Entry, Handle};
 use super::checkpoint::{Checkpoints, Loaded};
 use super::decide::Decision;
@@ -42,6 +43,8 @@ pub(crate) struct Opened {
     pub(crate) durable: Line,
     pub(crate) anchor: AnchorFile,
     pub(crate) state: State,
+    /// Where state entries lie that no checkpoint holds.
+    pub(crate) state_span: Option<StateSpan>,
     pub(crate) epochs: Epochs,
     pub(crate) checkpoints: Checkpoints,
     pub(crate) report: RecoveryReport,
@@ -68,7 +71,7 @@ pub(crate) fn act(
 ) -> Result<Opened> {
     let Some((decision, loaded)) = decision else { return create(disk, options, survey) };
     let mut opened = settle(disk, options, survey, &decision)?;
-    opened.state = loaded.state;
+    (opened.state, opened.state_span) = (loaded.state, loaded.state_span);
     opened.report.checkpoint = loaded.checkpoints.kept.first().map(|kept| kept.header.line);
     opened.report.replayed_bytes = loaded.replayed_bytes;
     opened.report.checkpoint_faults = loaded.faults;
@@ -137,7 +140,7 @@ fn create(disk: &dyn Disk, options: &Options, survey: &Survey) -> Result<Opened>
     epochs.begin(plan.epoch, Offset::ZERO);
     let (anchor, entries) = (AnchorFile::new(store_id, None), vec![entry]);
     let (state, checkpoints) = (State::default(), Checkpoints::default());
-    Ok(Opened { store_id, writer, entries, durable, anchor, state, epochs, checkpoints, report })
+    Ok(Opened { store_id, writer, entries, durable, anchor, state, state_span: None, epochs, checkpoints, report })
 }
 
 /// Whether a file without a valid header may be of a log whose creation never ended: nothing lies behind its header and
@@ -379,5 +382,16 @@ fn opened(
 ) -> Opened {
     let anchor = AnchorFile::new(store_id, survey.own_anchor());
     let (state, epochs, checkpoints) = (State::default(), Epochs::default(), Checkpoints::default());
-    Opened { store_id, durable: line_at(&writer), writer, entries, anchor, state, epochs, checkpoints, report }
+    Opened {
+        store_id,
+        durable: line_at(&writer),
+        writer,
+        entries,
+        anchor,
+        state,
+        state_span: None,
+        epochs,
+        checkpoints,
+        report,
+    }
 }

@@ -66,6 +66,8 @@ pub(crate) struct Appender {
     closed: Closed,
     /// The end of the last data frame.
     pub(crate) data_end: Place,
+    /// Where state entries lie that no checkpoint holds.
+    pub(crate) state_span: Option<StateSpan>,
     pub(crate) stats: AppendStats,
 }
 
@@ -94,17 +96,31 @@ pub(crate) enum Room {
 pub(crate) trait Terms {
     /// Why it was not stored.
     type Stop: From<Error>;
+    /// What it holds besides the append lock.
+    type Held<'a>;
 
     fn room(&self, body: &Body<'_>) -> Room;
+
+    /// Taken before the append lock, so that whoever keeps it for long keeps no plain append waiting.
+    fn hold(core: &Core) -> Self::Held<'_>;
+
+    /// Taken under the append lock, if nobody has it.
+    fn try_hold(core: &Core) -> Option<Self::Held<'_>>;
 
     /// Decides, for a frame that goes to the tail as it is now. Allocates nothing.
     ///
     /// # Errors
     /// Why it must not.
-    fn admit(&mut self, core: &Core, appender: &Appender) -> std::result::Result<(), Self::Stop>;
+    fn admit(&mut self, held: &Self::Held<'_>, appender: &Appender) -> std::result::Result<(), Self::Stop>;
 
     /// Stores the frame, by [`Appender::store`].
-    fn store(&mut self, core: &Core, appender: &mut Appender, body: &Body<'_>, time: Timestamp) -> Option<Appended>;
+    fn store(
+        &mut self,
+        held: &mut Self::Held<'_>,
+        appender: &mut Appender,
+        body: &Body<'_>,
+        time: Timestamp,
+    ) -> Option<Appended>;
 }
 
 /// Records alone.
@@ -112,6 +128,7 @@ struct Unconditional;
 
 impl Terms for Unconditional {
     type Stop = Error;
+    type Held<'a> = ();
 
     #[inline]
     fn room(&self, _body: &Body<'_>) -> Room {
@@ -119,14 +136,31 @@ impl Terms for Unconditional {
     }
 
     #[inline]
-    fn admit(&mut self, _core: &Core, _appender: &Appender) -> Result<()> {
+    fn hold(_core: &Core) {}
+
+    #[inline]
+    fn try_hold(_core: &Core) -> Option<()> {
+        Some(())
+    }
+
+    #[inline]
+    fn admit(&mut self, (): &(), _appender: &Appender) -> Result<()> {
         Ok(())
     }
 
     #[inline]
-    fn store(&mut self, _core: &Core, appender: &mut Appender, body: &Body<'_>, time: Timestamp) -> Option<Appended> {
+    fn store(&mut self, (): &mut (), appender: &mut Appender, body: &Body<'_>, time: Timestamp) -> Option<Appended> {
         appender.store(body, time, |_| ())
     }
+}
+
+/// A part of the log outside of which there are no state entries that matter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct StateSpan {
+    /// Before the first frame with state entries.
+    pub(crate) first: Line,
+    /// Behind the last.
+    pub(crate) last: Place,
 }
 
 /// Whether somebody waits to be told.
@@ -145,7 +179,12 @@ impl Waiting {
 }
 
 impl Appender {
-    pub(crate) fn new(writer: SegmentWriter, options: &Options, settled_bytes: u64) -> Self {
+    pub(crate) fn new(
+        writer: SegmentWriter,
+        options: &Options,
+        settled_bytes: u64,
+        state_span: Option<StateSpan>,
+    ) -> Self {
         let data_end = Place::new(writer.segment().header().number, writer.tail());
         let mut appender = Self {
             data_limit: 0,
@@ -161,6 +200,7 @@ impl Appender {
             settled_bytes,
             closed: Closed::No,
             data_end,
+            state_span,
             stats: AppendStats::default(),
             writer,
         };
@@ -178,6 +218,25 @@ impl Appender {
 
     fn set_limits(&mut self) {
         self.data_limit = self.capacity().saturating_sub(CONTROL_RESERVE_BYTES.saturating_add(SEAL_RESERVE_BYTES));
+    }
+
+    /// Notes that a frame of the active segment has state entries.
+    fn note_state(&mut self, stored: &Appended, stride: u64) {
+        let last = Place::new(self.data_end.segment, stored.end);
+        let place = Place { position: stored.end.saturating_sub(stride), ..last };
+        let first = self.state_span.map_or(Line { place, offset: stored.first }, |span| span.first);
+        self.state_span = Some(StateSpan { first, last });
+    }
+
+    /// No checkpoint holds what came behind `line`.
+    pub(crate) fn recall_state(&mut self, line: Line) {
+        self.state_span = Some(StateSpan { first: line, last: self.tail().place });
+    }
+
+    /// State entries before `line` are in a checkpoint.
+    pub(crate) fn forget_state(&mut self, line: Line) {
+        let behind = self.state_span.filter(|span| span.last > line.place);
+        self.state_span = behind.map(|span| StateSpan { first: span.first.max(line), ..span });
     }
 
     /// Where the log ends.
@@ -273,16 +332,30 @@ impl Core {
         }
         let (stride, room) = (body.stride(), terms.room(body));
         let time = self.disk.now();
+        let mut held = T::hold(self);
         let mut appender = self.appender.lock();
         while appender.storing == Storing::Yes || appender.refusal.is_some() || !appender.takes(stride, room) {
+            drop(held);
             appender = self.wait_for_roll(appender, stride, room)?;
+            held = if let Some(held) = T::try_hold(self) {
+                held
+            } else {
+                drop(appender);
+                let held = T::hold(self);
+                appender = self.appender.lock();
+                held
+            };
         }
-        terms.admit(self, &appender)?;
-        let Some(stored) = terms.store(self, &mut appender, body, time) else {
+        terms.admit(&held, &appender)?;
+        let Some(stored) = terms.store(&mut held, &mut appender, body, time) else {
             return Err(self.too_large(body.frame_length()).into());
         };
+        drop(held);
         let segment = appender.data_end.segment;
         appender.data_end.position = stored.end;
+        if body.state_count() > 0 {
+            appender.note_state(&stored, stride);
+        }
         appender.stats.count(body.record_count(), stride);
         // State alone wakes no reader.
         let readers_wait = body.record_count() > 0 && appender.readers_wait.take();
@@ -311,11 +384,12 @@ impl Core {
     /// As for [`Core::append_on`].
     pub(crate) fn admit_only<T: Terms>(&self, terms: &mut T) -> std::result::Result<Line, T::Stop> {
         self.check_fork()?;
+        let held = T::hold(self);
         let appender = self.appender.lock();
         if let Some(refusal) = &appender.refusal {
             return Err(refusal.clone().into());
         }
-        terms.admit(self, &appender)?;
+        terms.admit(&held, &appender)?;
         Ok(appender.tail())
     }
 

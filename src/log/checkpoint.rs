@@ -32,6 +32,9 @@ pub(crate) const CHECKPOINTS_KEPT: usize = 2;
 /// A checkpoint costs what the state holds: between two of them the log grows at least by this many times as much.
 const STATE_BYTES_FACTOR: u64 = 4;
 
+/// What a close leaves to be read again, if nothing was committed: sessions that only looked.
+const CLOSE_BYTES_MIN: u64 = 64 << 10;
+
 /// A checkpoint that is there.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Kept {
@@ -121,10 +124,15 @@ impl Core {
         due
     }
 
-    /// The last checkpoint, so that the next open reads nothing again; needless if nothing was committed since the one before.
+    /// The last checkpoint, so that the next open reads nothing again; needless if there is next to nothing to read.
     pub(crate) fn checkpoint_at_close(&self) {
         let committed = self.appender.lock().stats.appends() > 0;
-        if committed || self.checkpoints.lock().kept.is_empty() {
+        let (none, before) = {
+            let checkpoints = self.checkpoints.lock();
+            (checkpoints.kept.is_empty() || !checkpoints.stale.is_empty(), checkpoints.line().place)
+        };
+        let durable = self.durability.lock().durable.place;
+        if committed || none || self.catalog.read().bytes_between(before, durable) > CLOSE_BYTES_MIN {
             self.checkpoint_now();
         }
     }
@@ -140,6 +148,9 @@ impl Core {
             (checkpoints.kept.first().copied(), checkpoints.sequence.saturating_add(1))
         };
         let written = self.write_checkpoint(before, sequence, line);
+        if written.is_ok() {
+            self.appender.lock().forget_state(line);
+        }
         let mut checkpoints = self.checkpoints.lock();
         match written {
             Ok(header) => {
@@ -162,8 +173,12 @@ impl Core {
                     let rotten = before.map_or(0, |kept| kept.header.sequence);
                     checkpoints.kept.retain(|kept| kept.header.sequence != rotten);
                     checkpoints.stale.push(checkpoint_name(rotten));
+                    let before = checkpoints.line();
+                    drop(checkpoints);
+                    self.appender.lock().recall_state(before);
+                } else {
+                    drop(checkpoints);
                 }
-                drop(checkpoints);
                 // A leftover that cannot be removed now is removed by the next attempt, or open.
                 let _removed_later = self.disk.unlink(&draft_name(sequence));
             }
@@ -187,12 +202,16 @@ impl Core {
             // What came before the first segment cannot be read any more.
             return Err(Failed::Here);
         }
-        let (time_max, clean) = {
+        let (time_max, clean, span) = {
             let appender = self.appender.lock();
-            (appender.writer.time_max(), appender.is_closed() && appender.tail() == line)
+            let clean = appender.is_closed() && appender.tail() == line;
+            (appender.writer.time_max(), clean, appender.state_span)
         };
-        let from = before.map(|kept| kept.header.line).unwrap_or_default();
-        let (changes, changed_bytes) = self.changes_between(from, line)?;
+        // Where the running log saw no state entries there is nothing to read.
+        let (changes, changed_bytes) = match span {
+            Some(span) if span.first.place < line.place => self.changes_between(span.first, line)?,
+            _ => (Changes::new(), 0),
+        };
         let epochs = self.epochs.starts();
         let table = length(epochs.len()).saturating_mul(length(EPOCH_BYTES));
         let held = before.map_or(0, |kept| kept.header.body_bytes);

@@ -160,6 +160,8 @@ impl<'a> Commit<'a> {
 impl Core {
     /// See [`Log::commit`](super::Log::commit).
     pub(crate) fn commit(self: &Arc<Self>, commit: &Commit<'_>) -> Result<Ticket<'_>> {
+        // Before any lock: in a child it may be held for ever.
+        self.check_fork()?;
         let values = self.check_moves(&commit.moves)?;
         let entries: Vec<StateEntry<'_>> =
             commit.moves.iter().zip(&values).map(|(change, value)| change.entry(value)).collect();

@@ -1,7 +1,7 @@
 //! What all handles, readers and background threads of one open log share.
 //!
 //! Guarantees:
-//! 1. Locks are taken in this order and never the other way: preparing or checkpointing, append lock, state, durability,
+//! 1. Locks are taken in this order and never the other way: preparing or checkpointing, state, append lock, durability,
 //!    catalog. The locks inside a `Wake`, of the checkpoints and of the anchor are leaves.
 //! 2. Nobody waits for the disk while holding the append lock.
 
@@ -40,7 +40,7 @@ pub(crate) struct Core {
     pub(crate) appender: CachePadded<Mutex<Appender>>,
     /// A spare is ready, or could not be had, or the log was closed.
     pub(crate) rolled: Condvar,
-    /// Changed only under the append lock as well.
+    /// Changed only under the append lock as well, and never waited for under it.
     pub(crate) state: RwLock<State>,
     pub(crate) durability: Mutex<Durability>,
     /// Waiters of the sync that runs, and of the next.
@@ -90,7 +90,7 @@ impl Core {
         let fork = ForkGuard::new().map_err(|error| Error::io("map the fork guard", error))?;
         let segment_room = options.segment_bytes.saturating_sub(super::appender::OVERHEAD_BYTES);
         let catalog = Catalog::new(opened.entries);
-        let appender = Appender::new(opened.writer, options, catalog.settled_bytes());
+        let appender = Appender::new(opened.writer, options, catalog.settled_bytes(), opened.state_span);
         Ok(Arc::new(Self {
             frame_bytes_max: options.frame_bytes_max.min(segment_room),
             store_id: opened.store_id,

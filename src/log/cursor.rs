@@ -266,3 +266,50 @@ fn of_cursor(error: Error, name: &str) -> Error {
         _ => error,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::{Background, Options};
+
+    #[test]
+    fn a_cursor_before_the_start_of_the_log_is_trimmed_until_it_is_sought() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let mut log = Options::new().background(Background::Manual).open(folder.path()).expect("opens");
+        for payload in ["a", "b", "c", "d"] {
+            let _ = log.append(payload).expect("appends");
+        }
+        let mut behind = log.cursor("behind").expect("is made");
+        let _ = behind.commit(Offset::new(1)).expect("commits");
+        let _ = log.cursor_from("within", Start::Offset(Offset::new(3))).expect("is made");
+        drop(behind);
+        // Nothing trims yet; what follows knows the start of the log by this alone.
+        let handle = Arc::get_mut(&mut log.handle).expect("the only handle");
+        Arc::get_mut(&mut handle.core).expect("no thread has it").start = Offset::new(2);
+        let next = Offset::new(2);
+        let error = log.cursor("behind").expect_err("its next record is gone");
+        assert_eq!(error.kind(), ErrorKind::Trimmed { next }, "{error}");
+        assert!(error.to_string().contains("cursor behind cannot resume"), "{error}");
+        assert_eq!(log.reader().seek(Offset::new(1)).expect_err("gone").kind(), ErrorKind::Trimmed { next });
+        let refused = log.commit(Commit::new().seek_cursor("behind", Offset::ZERO)).expect_err("gone");
+        assert_eq!(refused.kind(), ErrorKind::Trimmed { next });
+        assert_eq!(log.cursor("within").expect("resumes").offset(), Offset::new(3));
+        let _ = log.commit(Commit::new().seek_cursor("behind", next)).expect("goes on where it is said");
+        assert_eq!(log.cursor("behind").expect("resumes").offset(), next);
+    }
+
+    #[test]
+    fn a_cursor_of_an_epoch_that_ended_before_it_is_diverged() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let log = Options::new().background(Background::Manual).open(folder.path()).expect("opens");
+        let _ = log.append_batch(vec![crate::types::Record::new(b"a"); 5]).expect("appends");
+        let strange = Epoch { counter: log.epoch().counter, word: !log.epoch().word };
+        let value = CursorValue { epoch: strange, offset: Offset::new(3) }.encode();
+        let entry = crate::format::state::StateEntry { space: Space::CURSORS, key: b"c", value: Some(&value) };
+        log.core().state.write().load(&entry, crate::types::Place::default());
+        let error = log.cursor("c").expect_err("of another history");
+        assert_eq!(error.kind(), ErrorKind::Diverged { at: Offset::ZERO }, "{error}");
+        let _ = log.commit(Commit::new().seek_cursor("c", Offset::new(2))).expect("goes on where it is said");
+        assert_eq!(log.cursor("c").expect("resumes").offset(), Offset::new(2));
+    }
+}

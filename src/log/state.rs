@@ -198,6 +198,15 @@ impl State {
         }
     }
 
+    /// The key of an entry that only one of two states has, or that is not the same in both.
+    pub(crate) fn difference<'s>(&'s self, other: &'s Self) -> Option<&'s [u8]> {
+        let lacks = |one: &'s Self, other: &'s Self| {
+            let mut tables = one.tables.iter().zip(&other.tables);
+            tables.find_map(|(table, held)| table.iter().find(|(key, value)| held.get(*key) != Some(value)))
+        };
+        lacks(self, other).or_else(|| lacks(other, self)).map(|(key, _)| &**key)
+    }
+
     /// Applies one entry while the state is built anew.
     pub(crate) fn load(&mut self, entry: &StateEntry<'_>, end: Place) {
         self.apply(&mut [Change::of(entry)], end);

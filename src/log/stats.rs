@@ -100,8 +100,8 @@ impl Core {
             let checkpoints = self.checkpoints.lock();
             (checkpoints.written, checkpoints.failures)
         };
-        let appender = self.appender.lock();
         let state = self.state.read().size();
+        let appender = self.appender.lock();
         let durability = self.durability.lock();
         Stats {
             appends: appender.stats.appends,

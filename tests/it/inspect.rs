@@ -1,5 +1,6 @@
 //! Verify and dissect: damage is found, classed and told apart from what a crash leaves.
 
+mod checkpoints;
 mod hostile;
 
 use std::collections::BTreeSet;

@@ -1,4 +1,4 @@
-//! `esker`, the command-line tool: puts events into a log, shows them, and says what state a log is in.
+//! `esker`, the command-line tool: puts events into a log, shows them, says what state a log is in, and how fast it is.
 //!
 //! Guarantees:
 //! 1. stdout is data, stderr is talk; what was printed reaches stdout before an error reaches stderr.
@@ -19,7 +19,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use command::{dump, import, info, ls, segment, verify};
+use command::{bench, cursors, dump, import, info, ls, segment, verify};
 use failure::Failure;
 use output::{ColorChoice, Output};
 
@@ -27,7 +27,7 @@ const EXIT_CODES: &str = "\
 Exit codes: 0 done, clean or found; 1 the answer is no (damage found); 2 usage or input/output; 3 locked by a writer;
 130 interrupted. A torn tail alone is 0: it is what a crash looks like.";
 
-/// Event logs on disk: import, dump, look at and verify them.
+/// Event logs on disk: import, dump, look at, verify and measure them.
 #[derive(Debug, Parser)]
 #[command(name = "esker", version, about, after_help = EXIT_CODES)]
 struct Arguments {
@@ -41,22 +41,26 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Import(import::Arguments),
+    Cursors(cursors::Arguments),
     Dump(dump::Arguments),
     Info(info::Arguments),
     Ls(ls::Arguments),
     Verify(verify::Arguments),
     Segment(segment::Arguments),
+    Bench(bench::Arguments),
 }
 
 impl Command {
     fn run(&self, output: &mut Output) -> Result<(), Failure> {
         match self {
             Self::Import(arguments) => import::run(arguments, output),
+            Self::Cursors(arguments) => cursors::run(arguments, output),
             Self::Dump(arguments) => dump::run(arguments, output),
             Self::Info(arguments) => info::run(arguments, output),
             Self::Ls(arguments) => ls::run(arguments, output),
             Self::Verify(arguments) => verify::run(arguments, output),
             Self::Segment(arguments) => segment::run(arguments, output),
+            Self::Bench(arguments) => bench::run(arguments, output),
         }
     }
 }

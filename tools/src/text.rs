@@ -1,7 +1,7 @@
 //! Bytes and numbers as people read them.
 
 /// Sizes in units, or to the byte (`--bytes`).
-#[derive(Debug, Clone, Copy, clap::Args)]
+#[derive(Debug, Clone, Copy, Default, clap::Args)]
 pub(crate) struct Sizes {
     /// Print sizes as exact numbers of bytes
     #[arg(long = "bytes")]

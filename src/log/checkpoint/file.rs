@@ -15,6 +15,8 @@ use crate::format::checkpoint::{
 };
 use crate::format::state::{self, HEAD_BYTES, Space, StateEntry};
 use crate::format::{DRAFT_SUFFIX, Fault, checkpoint_name};
+use crate::log::state::State;
+use crate::log::survey::holds_bytes;
 use crate::platform::{Access, Disk, File};
 use crate::types::{Place, Version, index, length};
 
@@ -201,8 +203,17 @@ impl Entries {
         Ok((entries, epochs))
     }
 
-    pub(crate) fn header(&self) -> &CheckpointHeader {
-        &self.header
+    /// Reads a checkpoint whole.
+    pub(crate) fn read_whole(
+        disk: &dyn Disk,
+        name: &str,
+    ) -> std::result::Result<(CheckpointHeader, Vec<EpochStart>, State), Unusable> {
+        let (mut entries, epochs) = Self::open(disk, name)?;
+        let mut state = State::default();
+        while let Some(stored) = entries.next()? {
+            state.load(&stored.entry(), stored.version.place());
+        }
+        Ok((entries.header, epochs, state))
     }
 
     /// The next entry; `None` when all were there and the checksum is right.
@@ -233,10 +244,13 @@ impl Entries {
             return Err(Fault::Content { what: "bytes behind the last entry of a checkpoint" }.into());
         }
         let (stored, computed) = (self.header.body_checksum, std::mem::take(&mut self.sum).finish());
-        if stored == computed {
-            return Ok(());
+        if stored != computed {
+            return Err(Fault::Checksum { what: "checkpoint body", stored, computed }.into());
         }
-        Err(Fault::Checksum { what: "checkpoint body", stored, computed }.into())
+        if holds_bytes(&*self.file, self.end, self.file.length()?)? {
+            return Err(Fault::Content { what: "bytes behind the body of a checkpoint" }.into());
+        }
+        Ok(())
     }
 
     /// The next bytes of the body.

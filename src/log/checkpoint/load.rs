@@ -8,10 +8,11 @@
 
 use std::cmp::Ordering;
 
-use super::{Checkpoints, Entries, Kept, Unusable, begins_late};
+use super::{Checkpoints, Entries, Kept, begins_late};
 use crate::error::Result;
 use crate::format::checkpoint::{CheckpointHeader, EpochStart};
 use crate::format::checkpoint_name;
+use crate::log::appender::StateSpan;
 use crate::log::epochs::Epochs;
 use crate::log::fold::{Piece, fold};
 use crate::log::state::State;
@@ -24,6 +25,8 @@ use crate::types::{Line, StoreId};
 #[derive(Debug)]
 pub(crate) struct Loaded {
     pub(crate) state: State,
+    /// Where state entries lie that no checkpoint holds.
+    pub(crate) state_span: Option<StateSpan>,
     pub(crate) checkpoints: Checkpoints,
     pub(crate) epochs: Epochs,
     /// Up to where the log was folded.
@@ -55,6 +58,7 @@ pub(crate) fn load(disk: &dyn Disk, survey: &Survey, segments: Segments<'_>) -> 
     };
     let mut loaded = Loaded {
         state: State::default(),
+        state_span: None,
         checkpoints: Checkpoints::default(),
         epochs: Epochs::default(),
         end: Line::default(),
@@ -88,9 +92,10 @@ pub(crate) fn load(disk: &dyn Disk, survey: &Survey, segments: Segments<'_>) -> 
         return Err(corrupt(text).at_path(disk.directory()));
     }
     let from = checkpoints.line();
-    let state = &mut loaded.state;
+    let (state, span) = (&mut loaded.state, &mut loaded.state_span);
     let folded = fold(disk, from, segments.pieces(disk, from.place.segment), &mut |entry, end| {
         state.load(entry, end);
+        *span = Some(StateSpan { first: from, last: end });
         Ok(())
     })?;
     segments.members.iter().for_each(|member| loaded.epochs.note(&member.header));
@@ -125,15 +130,8 @@ fn read(
     store_id: StoreId,
     file: &CheckpointFile,
 ) -> std::result::Result<(CheckpointHeader, Vec<EpochStart>, State), String> {
-    let read = || {
-        let (mut entries, epochs) = Entries::open(disk, &file.name)?;
-        let mut state = State::default();
-        while let Some(stored) = entries.next()? {
-            state.load(&stored.entry(), stored.version.place());
-        }
-        Ok((*entries.header(), epochs, state))
-    };
-    let (header, epochs, state) = read().map_err(|unusable: Unusable| unusable.to_string())?;
+    let read = Entries::read_whole(disk, &file.name).map_err(|unusable| unusable.to_string());
+    let (header, epochs, state) = read?;
     if header.store_id != store_id {
         return Err(format!("of store {}, the log is of store {store_id}", header.store_id));
     }
@@ -155,4 +153,33 @@ fn check_place(disk: &dyn Disk, segments: Segments<'_>, name: &str, header: &Che
         Some(_) => return Ok(()),
     };
     Err(corrupt(format!("the checkpoint goes up to {place}, {cause}")).at_path(disk.directory().join(name)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+    use crate::log::decide::decide;
+    use crate::log::survey::survey;
+    use crate::log::{Background, Commit, Options};
+    use crate::platform::SystemDisk;
+    use crate::types::Offset;
+
+    #[test]
+    fn a_log_whose_beginning_is_gone_needs_a_checkpoint() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let log = Options::new().background(Background::Manual).open(folder.path()).expect("opens");
+        let _ = log.commit(Commit::new().record(b"a").state("k", "v")).expect("commits");
+        log.close().expect("closes");
+        let disk = SystemDisk::open(folder.path()).expect("opens");
+        let mut found = survey(&disk).expect("looks");
+        let mut decision = decide(&disk, &found).expect("decides").expect("a log");
+        decision.chain[0].header.first_offset = Offset::new(1);
+        let loaded = load(&disk, &found, decision.segments()).expect("the checkpoint holds the state");
+        assert_eq!((loaded.state.size().keys, loaded.replayed_bytes), (1, 0));
+        found.checkpoints.clear();
+        let error = load(&disk, &found, decision.segments()).expect_err("its state is gone");
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
+        assert!(error.to_string().contains("no checkpoint holds the state"), "{error}");
+    }
 }

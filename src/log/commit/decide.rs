@@ -18,6 +18,7 @@ use crate::log::state::{Change, State, StateValue};
 use crate::segment::Appended;
 use crate::segment::Body;
 use crate::segment::walk::Step;
+use crate::sync::RwLockWriteGuard;
 use crate::types::{Line, Offset, Place, RecordRef, Timestamp, Version};
 
 /// How much may be read under the lock.
@@ -197,22 +198,36 @@ fn cursor(state: &State, name: &str) -> Option<(Version, Offset)> {
 
 impl Terms for Decider<'_> {
     type Stop = Stop;
+    type Held<'a> = RwLockWriteGuard<'a, State>;
+
+    fn hold(core: &Core) -> Self::Held<'_> {
+        core.state.write()
+    }
+
+    fn try_hold(core: &Core) -> Option<Self::Held<'_>> {
+        core.state.try_write()
+    }
 
     fn room(&self, body: &Body<'_>) -> Room {
         if body.record_count() == 0 && body.stride() <= SMALL_BYTES_MAX { Room::Reserve } else { Room::Data }
     }
 
-    fn admit(&mut self, core: &Core, appender: &Appender) -> std::result::Result<(), Stop> {
+    fn admit(&mut self, state: &Self::Held<'_>, appender: &Appender) -> std::result::Result<(), Stop> {
         if self.conditions.is_empty() {
             return Ok(());
         }
         self.admit_records(appender)?;
-        self.admit_state(&core.state.read())
+        self.admit_state(state)
     }
 
-    fn store(&mut self, core: &Core, appender: &mut Appender, body: &Body<'_>, time: Timestamp) -> Option<Appended> {
-        // Held until the frame is visible and the state is applied: whoever sees the one waits for the other.
-        let mut state = core.state.write();
+    fn store(
+        &mut self,
+        state: &mut Self::Held<'_>,
+        appender: &mut Appender,
+        body: &Body<'_>,
+        time: Timestamp,
+    ) -> Option<Appended> {
+        // The state is held until it is applied: whoever has seen the frame and asks for it waits.
         appender.store(body, time, |end: Place| state.apply(&mut self.changes, end))
     }
 }

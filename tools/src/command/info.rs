@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use esker::{Attached, SegmentInfo, Timestamp};
+use esker::{Attached, CheckpointInfo, SegmentInfo, StateView, Timestamp};
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
@@ -11,10 +11,11 @@ use crate::text::Sizes;
 use crate::time;
 
 const JSON_HELP: &str = "Print one JSON object: v store_id format epoch start visible durable records bytes segments \
-    first_time last_time writer_pid clean";
+    first_time last_time writer_pid clean cursors state_keys state_bytes checkpoints checkpoint_offset";
 
-/// Show what a log is: identity, offsets, sizes, times, writer
+/// Show what a log is: identity, offsets, sizes, times, writer, state, checkpoints
 ///
+/// State and cursors are loaded as an open would: from the newest checkpoint and the log behind it.
 /// Changes nothing, also while a writer is at work.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -47,6 +48,9 @@ struct About {
     segments: usize,
     first_time: Option<Timestamp>,
     last_time: Option<Timestamp>,
+    /// None of a log that an open would refuse.
+    state: Option<StateView>,
+    checkpoints: Vec<CheckpointInfo>,
 }
 
 impl About {
@@ -65,6 +69,8 @@ impl About {
             segments: segments.len(),
             first_time: segments.iter().find_map(|segment| segment.first_time),
             last_time: segments.iter().filter_map(|segment| segment.last_time).max(),
+            state: if attached.refusal().is_none() { Some(attached.state()?) } else { None },
+            checkpoints: attached.checkpoints()?,
         })
     }
 
@@ -84,6 +90,11 @@ impl About {
             "last_time": self.last_time.map(time::exact),
             "writer_pid": attached.writer().and_then(|holder| holder.pid),
             "clean": attached.is_clean(),
+            "cursors": self.state.as_ref().map(|state| state.cursors().len()),
+            "state_keys": self.state.as_ref().map(StateView::keys),
+            "state_bytes": self.state.as_ref().map(StateView::bytes),
+            "checkpoints": self.checkpoints.len(),
+            "checkpoint_offset": self.checkpoints.last().map(|newest| newest.line.offset.get()),
         })
     }
 
@@ -103,6 +114,13 @@ impl About {
             (None, None, true) => "clean",
             (None, None, false) => "not closed; the next open for writing recovers",
         };
+        let state = self.state.as_ref().map_or("-".to_owned(), |state| {
+            format!("{} keys, {} of them cursors, {}", state.keys(), state.cursors().len(), sizes.show(state.bytes()))
+        });
+        let checkpoints = self.checkpoints.last().map_or("none".to_owned(), |newest| {
+            let (count, entries) = (self.checkpoints.len(), newest.entries);
+            format!("{count}, the newest up to offset {} with {entries} entries", newest.line.offset)
+        });
         vec![
             ("store", attached.store_id().to_string()),
             ("format", attached.format_version().to_string()),
@@ -115,6 +133,8 @@ impl About {
             ("segments", self.segments.to_string()),
             ("first time", time::or_dash(self.first_time)),
             ("last time", time::or_dash(self.last_time)),
+            ("state", state),
+            ("checkpoints", checkpoints),
             ("writer", writer),
             ("end", end.to_owned()),
         ]

@@ -24,11 +24,11 @@ const FIELD_COLUMNS: [(&str, Align); 5] = [
 ];
 
 const JSON_HELP: &str = "Print one JSON object for the header (v header fields fault file_bytes end), then one a frame \
-    (v position kind length first_offset records time header_checksum body_checksum live fault)";
+    (v position kind length first_offset records time header_checksum body_checksum live fault states)";
 
 /// Take one segment file apart
 ///
-/// The header field by field, then a line a frame: position, kind, length, first offset, records, append time,
+/// The header field by field, then a line a frame: position, kind, length, first offset, records, state entries, append time,
 /// checksums as stored and as computed, and whether it is live. Changes nothing.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -123,7 +123,7 @@ fn print_header(dissection: &Dissection, output: &mut Output) -> Result<(), Fail
     output.line(inks.paint(Ink::Heading, HEADING))
 }
 
-const HEADING: &str = "  position  kind          length  first offset  records  append time               \
+const HEADING: &str = "  position  kind          length  first offset  records  states  append time               \
     header stored computed  body stored computed";
 
 /// Frames are as many as they are: they go out one by one, in columns of their own.
@@ -131,11 +131,12 @@ fn print_frame(row: &FrameRow, output: &mut Output) -> Result<(), Failure> {
     let inks = output.inks();
     let first = row.first_offset.map_or_else(|| "-".to_owned(), |offset| offset.to_string());
     let line = format!(
-        "{:>10}  {:<10}  {:>8}  {first:>12}  {:>7}  {:<24}  {:>13} {:>8}  {:>11} {:>8}  {}",
+        "{:>10}  {:<10}  {:>8}  {first:>12}  {:>7}  {:>6}  {:<24}  {:>13} {:>8}  {:>11} {:>8}  {}",
         row.position,
         row.kind,
         row.length,
         row.records,
+        row.states,
         time::or_dash(row.time),
         sum(row.header_checksum, |sums| sums.stored),
         sum(row.header_checksum, |sums| sums.computed),
@@ -171,5 +172,6 @@ fn frame_json(row: &FrameRow) -> Value {
         "body_checksum": sums(row.body_checksum),
         "live": row.live,
         "fault": row.fault,
+        "states": row.states,
     })
 }

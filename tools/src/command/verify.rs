@@ -24,7 +24,8 @@ const COLUMNS: [(&str, Align); 5] = [
 
 /// Check every byte of a log that counts
 ///
-/// Writes nothing. Exit code 0: clean; a torn tail, a spare segment and a running writer are clean. 1: damage. 2: not a
+/// Segments, frames, checkpoints, anchor. Writes nothing. Exit code 0: clean; a torn tail, a spare segment and a running
+/// writer are clean. 1: damage. 2: not a
 /// log, or it cannot be read.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -68,7 +69,7 @@ fn print(verification: &Verification, sizes: Sizes, output: &mut Output) -> Resu
         output.line(format!("and {} more", verification.omitted))?;
     }
     output.line(format!(
-        "{}: {} segments, {} frames, {} records ({} to {}, durable to {}), {}",
+        "{}: {} segments, {} frames, {} records ({} to {}, durable to {}), {}, {} checkpoints",
         if verification.is_damaged() { "damaged" } else { "clean" },
         verification.segments,
         verification.frames,
@@ -77,6 +78,7 @@ fn print(verification: &Verification, sizes: Sizes, output: &mut Output) -> Resu
         verification.end,
         verification.durable,
         sizes.show(verification.bytes),
+        verification.checkpoints,
     ))
 }
 
@@ -117,5 +119,6 @@ fn summary(verification: &Verification) -> Value {
         "end": verification.end.get(),
         "durable": verification.durable.get(),
         "writer_pid": verification.writer.and_then(|holder| holder.pid),
+        "checkpoints": verification.checkpoints,
     })
 }

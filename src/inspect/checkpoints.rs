@@ -1,0 +1,157 @@
+//! The check of the checkpoints: each is what was written, of this log, and says what the log says.
+//!
+//! Guarantees:
+//! 1. Every byte of every checkpoint is read and summed, and every entry decoded.
+//! 2. If nothing else is damaged, the newest one is compared with the log itself: entry by entry, versions included, it is
+//!    what the log holds up to its line, from the start of the log, or from the older checkpoint if that start is gone.
+//! 3. A checkpoint that a running writer replaced meanwhile is no finding.
+
+use super::chain::{Chain, Piece};
+use super::{Finding, FindingClass};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::checkpoint::CheckpointHeader;
+use crate::format::checkpoint_name;
+use crate::log::{CheckpointFile, Entries, FoldPiece, State, Store, Unusable, begins_late, fold, open_segment};
+use crate::platform::Disk;
+use crate::types::Line;
+
+/// What is known of the checkpoints.
+#[derive(Debug, Default)]
+pub(super) struct Checked {
+    pub(super) findings: Vec<Finding>,
+    /// How many are good.
+    pub(super) good: u64,
+}
+
+/// Checks all of them. `whole`: nothing else was found damaged.
+pub(super) fn check(disk: &dyn Disk, chain: &Chain, whole: bool) -> Result<Checked> {
+    let mut checked = Checked::default();
+    let mut good: Vec<(CheckpointHeader, State)> = Vec::new();
+    for file in &chain.survey.checkpoints {
+        let found = read(disk, file).and_then(|(header, state)| match misfit(chain, file, &header, whole) {
+            Some(cause) => Err(Wrong::Misfit(cause)),
+            None => Ok((header, state)),
+        });
+        match found {
+            Ok(found) => {
+                checked.good = checked.good.saturating_add(1);
+                // Two are compared, however many there are.
+                good.drain(..good.len().saturating_sub(1));
+                good.push(found);
+            }
+            Err(Wrong::Gone) => {}
+            Err(Wrong::Later(error)) => return Err(error),
+            Err(Wrong::Rotten(cause)) => {
+                checked.findings.push(finding(disk, FindingClass::BadCheckpoint, &file.name, &cause));
+            }
+            Err(Wrong::Misfit(cause)) => {
+                checked.findings.push(finding(disk, FindingClass::WrongCheckpoint, &file.name, &cause));
+            }
+        }
+    }
+    for name in &chain.survey.drafts {
+        checked.findings.push(finding(disk, FindingClass::CheckpointDraft, name, "was being written, not in use"));
+    }
+    if whole && let Some((newest, state)) = good.pop() {
+        let before = good.pop();
+        if let Some(cause) = disagreement(disk, chain, &newest, &state, before)? {
+            let name = checkpoint_name(newest.sequence);
+            checked.findings.push(finding(disk, FindingClass::WrongCheckpoint, &name, &cause));
+        }
+    }
+    Ok(checked)
+}
+
+/// Why a checkpoint is no good.
+enum Wrong {
+    /// It is not there any more.
+    Gone,
+    /// A later program wrote it.
+    Later(Error),
+    Rotten(String),
+    Misfit(String),
+}
+
+fn read(disk: &dyn Disk, file: &CheckpointFile) -> std::result::Result<(CheckpointHeader, State), Wrong> {
+    let (header, _epochs, state) = Entries::read_whole(disk, &file.name).map_err(|unusable| match unusable {
+        Unusable::Io(error) if error.kind() == std::io::ErrorKind::NotFound => Wrong::Gone,
+        Unusable::Bad(fault) if fault.is_unknown() => Wrong::Later(
+            Error::new(ErrorKind::Incompatible, fault.to_string())
+                .at_path(disk.directory().join(&file.name))
+                .next_step("verify it with the version of esker that wrote it, or a newer one"),
+        ),
+        unusable => Wrong::Rotten(unusable.to_string()),
+    })?;
+    Ok((header, state))
+}
+
+/// Why a checkpoint that is whole is not one of this log.
+fn misfit(chain: &Chain, file: &CheckpointFile, header: &CheckpointHeader, whole: bool) -> Option<String> {
+    if let Some(first) = chain.pieces.first()
+        && first.header.store_id != header.store_id
+    {
+        return Some(format!("belongs to store {}, the log to store {}", header.store_id, first.header.store_id));
+    }
+    if header.sequence != file.sequence {
+        return Some(format!("its own name is {}", checkpoint_name(header.sequence)));
+    }
+    if !whole {
+        // What its line leads to may be what is lost, and that was said.
+        return None;
+    }
+    let place = header.line.place;
+    let piece = chain.pieces.iter().find(|piece| piece.number() == place.segment);
+    match piece {
+        None => Some(format!("goes up to {place}, which is not part of the log")),
+        Some(piece) if piece.header.incarnation != header.incarnation => {
+            let (found, expected) = (piece.header.incarnation, header.incarnation);
+            Some(format!("goes up to {place} of incarnation {expected:016x}, found is {found:016x}"))
+        }
+        Some(piece) if place.position > piece.limit() => {
+            Some(format!("goes up to {place}, and the segment ends at {}", piece.limit()))
+        }
+        Some(_) => None,
+    }
+}
+
+/// In what the newest checkpoint differs from the log.
+fn disagreement(
+    disk: &dyn Disk,
+    chain: &Chain,
+    newest: &CheckpointHeader,
+    state: &State,
+    before: Option<(CheckpointHeader, State)>,
+) -> Result<Option<String>> {
+    let Some(first) = chain.pieces.first() else { return Ok(None) };
+    let (from, mut folded) = if !begins_late(&first.header) {
+        (Line::default(), State::default())
+    } else if let Some((header, state)) = before {
+        (header.line, state)
+    } else {
+        return Ok(None);
+    };
+    let within = |piece: &&Piece| (from.place.segment..=newest.line.place.segment).contains(&piece.number());
+    let pieces = chain.pieces.iter().filter(within).map(|piece| {
+        let last = piece.number() == newest.line.place.segment;
+        let limit = if last { newest.line.place.position } else { piece.limit() };
+        let store = Store::File(open_segment(disk, &piece.name)?);
+        Ok(FoldPiece { header: piece.header, store, limit, whole: limit })
+    });
+    let end = fold(disk, from, pieces, &mut |entry, end| {
+        folded.load(entry, end);
+        Ok(())
+    })?;
+    if end.end != newest.line {
+        let (found, expected) = (newest.line, end.end);
+        return Ok(Some(format!(
+            "goes up to {} with offset {}, the log has {}",
+            found.place, found.offset, expected.offset
+        )));
+    }
+    Ok(folded.difference(state).map(|key| format!("differs from the log in state {}", key.escape_ascii())))
+}
+
+fn finding(disk: &dyn Disk, class: FindingClass, name: &str, cause: &str) -> Finding {
+    let file = disk.directory().join(name);
+    Finding { class, segment: None, file, position: None, offset: None, cause: format!("{name}: {cause}") }
+}
