@@ -4,6 +4,8 @@ mod basic;
 mod checkpoints;
 mod cursors;
 mod durability;
+#[cfg(target_os = "linux")]
+mod flight_board;
 #[cfg(all(target_os = "linux", not(esker_portable)))]
 mod fork;
 mod hostile;
