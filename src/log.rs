@@ -256,6 +256,16 @@ impl Log {
         Ok(cursor::list(&self.core().state.read(), end))
     }
 
+    /// What is known of the cursor of this name; `None` if there is none. Makes none, and judges nothing.
+    ///
+    /// # Errors
+    /// As for [`Log::state`].
+    pub fn cursor_info(&self, name: &str) -> Result<Option<CursorInfo>> {
+        self.core().check_state()?;
+        let end = self.core().end(ReadLine::Visible).offset;
+        Ok(cursor::find(&self.core().state.read(), name, end))
+    }
+
     /// Blocks until everything that is visible now is durable.
     ///
     /// # Errors

@@ -249,7 +249,6 @@ impl Core {
     /// The latest change of each key between two lines, and an upper bound for what they take in a checkpoint.
     fn changes_between(&self, from: Line, to: Line) -> Result<(Changes, u64)> {
         let mut changes = Changes::new();
-        let mut bytes = 0_u64;
         let mut next = from.place.segment;
         let pieces = std::iter::from_fn(|| {
             let number = next;
@@ -268,7 +267,6 @@ impl Core {
         });
         let folded = fold(&*self.disk, from, pieces, &mut |entry: &StateEntry<'_>, end| {
             let value = entry.value.map(|value| (Version::new(end), value.into()));
-            bytes = bytes.saturating_add(stored_bytes(entry.key.len(), entry.value.map_or(0, <[u8]>::len)));
             changes.insert((entry.space, entry.key.into()), value);
             Ok(())
         })?;
@@ -279,6 +277,10 @@ impl Core {
             ))
             .at_path(self.disk.directory()));
         }
+        let bytes = changes.iter().fold(0_u64, |sum, ((_, key), value)| {
+            let held = value.as_ref().map_or(0, |(_, value)| stored_bytes(key.len(), value.len()));
+            sum.saturating_add(held)
+        });
         Ok((changes, bytes))
     }
 }

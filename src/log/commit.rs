@@ -94,6 +94,17 @@ impl<'a> Commit<'a> {
         self
     }
 
+    /// Sets state entries, as [`Commit::state`] does each.
+    pub fn states<K, V>(mut self, entries: impl IntoIterator<Item = (&'a K, &'a V)>) -> Self
+    where
+        K: AsRef<[u8]> + ?Sized + 'a,
+        V: AsRef<[u8]> + ?Sized + 'a,
+    {
+        let set = |(key, value): (&'a K, &'a V)| Move::Set { key: key.as_ref(), value: value.as_ref() };
+        self.moves.extend(entries.into_iter().map(set));
+        self
+    }
+
     /// Removes a state entry; nothing happens if it is not there.
     pub fn remove_state<K: AsRef<[u8]> + ?Sized>(mut self, key: &'a K) -> Self {
         self.moves.push(Move::Remove { key: key.as_ref() });

@@ -15,7 +15,7 @@ use super::batch::Batch;
 use super::commit::Commit;
 use super::core::Core;
 use super::reader::{LogSource, ReadLine, ReadMode, Reader};
-use super::state::State;
+use super::state::{State, StateValue};
 use super::survey::corrupt;
 use super::ticket::Ticket;
 use crate::error::{Error, ErrorKind, Result};
@@ -31,7 +31,7 @@ pub enum Start {
     /// At the first record.
     #[default]
     Earliest,
-    /// Behind the last record that is visible now.
+    /// Behind the last record that is visible now, whatever line the cursor then reads up to.
     Latest,
     /// At the record with this offset.
     Offset(Offset),
@@ -231,12 +231,18 @@ impl Cursor {
 /// Cursors of a state, by name, for a log that ends at `end`.
 pub(crate) fn list(state: &State, end: Offset) -> Vec<CursorInfo> {
     let entries = state.with_prefix(Space::CURSORS, b"");
-    let info = |(key, held): (Box<[u8]>, super::state::StateValue)| {
-        let CursorValue { epoch, offset } = CursorValue::decode(held.value())?;
-        let name = String::from_utf8_lossy(&key).into_owned();
-        Some(CursorInfo { name, offset, epoch, lag: end.since(offset) })
-    };
-    entries.into_iter().filter_map(info).collect()
+    entries.iter().filter_map(|(key, held)| info(key, held, end)).collect()
+}
+
+/// The cursor of this name.
+pub(crate) fn find(state: &State, name: &str, end: Offset) -> Option<CursorInfo> {
+    info(name.as_bytes(), state.get(Space::CURSORS, name.as_bytes())?, end)
+}
+
+fn info(key: &[u8], held: &StateValue, end: Offset) -> Option<CursorInfo> {
+    let CursorValue { epoch, offset } = CursorValue::decode(held.value())?;
+    let name = String::from_utf8_lossy(key).into_owned();
+    Some(CursorInfo { name, offset, epoch, lag: end.since(offset) })
 }
 
 /// Refuses a name that is empty, too long, or has anything but ASCII letters, digits, and `. _ - / :`.

@@ -84,7 +84,9 @@ impl fmt::Display for RecoveryReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.ending {
             Ending::Created => f.write_str("created")?,
-            Ending::Clean => write!(f, "clean, {} segments", self.segments)?,
+            Ending::Clean => {
+                write!(f, "clean, {} segment{}", self.segments, if self.segments == 1 { "" } else { "s" })?;
+            }
             Ending::Unclean => write!(f, "not closed, nothing to cut; went on as epoch {}", self.epoch)?,
             Ending::Torn => write!(f, "torn tail cut; went on as epoch {}", self.epoch)?,
         }

@@ -236,6 +236,8 @@ fn who_looks_from_outside_sees_cursors_and_state() {
     let _ = log.commit(Commit::new().state("k", "v")).expect("commits");
     let inside = log.cursors().expect("shown");
     assert_eq!(inside.iter().map(|c| (&*c.name, c.lag)).collect::<Vec<_>>(), [("a", 0), ("b", 23)]);
+    assert_eq!(log.cursor_info("b").expect("shown").as_ref(), inside.get(1));
+    assert_eq!(log.cursor_info("c").expect("shown"), None, "asking makes none");
     let look = |disk: &MemoryDisk| {
         let state = Attached::open_on(Arc::new(disk.clone())).expect("attaches").state().expect("reads");
         assert_eq!(state.cursors(), inside);

@@ -190,9 +190,8 @@ fn limits_of_state_refuse_before_anything_is_stored() {
 #[test]
 fn entries_are_listed_by_prefix_in_the_order_of_their_keys() {
     let log = open(&MemoryDisk::new(1)).expect("opens");
-    for key in ["delay/ua", "board/n1", "delay/aa", "delay"] {
-        let _ = log.commit(Commit::new().state(key, key)).expect("commits");
-    }
+    let entries = [("delay/ua", "1"), ("board/n1", "2"), ("delay/aa", "3"), ("delay", "4")];
+    let _ = log.commit(Commit::new().states(entries)).expect("commits");
     let keys: Vec<_> = log.states("delay/").expect("shown").into_iter().map(|(key, _)| key).collect();
     assert_eq!(keys, [Box::from(&b"delay/aa"[..]), Box::from(&b"delay/ua"[..])]);
     assert_eq!(log.states("").expect("shown").len(), 4);
