@@ -137,7 +137,12 @@ impl Core {
         let (before, sequence) = {
             let mut checkpoints = self.checkpoints.lock();
             checkpoints.attempted = line;
-            (checkpoints.kept.first().copied(), checkpoints.sequence.saturating_add(1))
+            let Some(sequence) = checkpoints.sequence.checked_add(1) else {
+                // Under a name that is taken it could be taken for what is stale.
+                checkpoints.failures = checkpoints.failures.wrapping_add(1);
+                return;
+            };
+            (checkpoints.kept.first().copied(), sequence)
         };
         let written = self.write_checkpoint(before, sequence, line);
         let mut checkpoints = self.checkpoints.lock();

@@ -190,3 +190,25 @@ fn a_checkpoint_of_another_time_or_store_is_not_believed() {
         assert_eq!(log.recovery().checkpoint_faults.len(), 1, "{}", log.recovery());
     }
 }
+
+/// Behind the last sequence there is none: no checkpoint may take the place of a stranger, and be removed as that one.
+#[test]
+fn where_sequences_are_used_up_the_checkpoints_that_are_there_stay() {
+    let disk = MemoryDisk::new(10);
+    let log = open_eager(&disk);
+    (0..20).for_each(|number| step(&log, number));
+    log.close().expect("closes");
+    let kept = checkpoints(&disk);
+    let last = format!("{}.ckp", u64::MAX);
+    esker::platform::Disk::create(&disk, &last, 100).expect("is free");
+    for life in 2..4 {
+        let log = open_eager(&disk);
+        (life * 10..life * 10 + 10).for_each(|number| step(&log, number));
+        assert_eq!(log.stats().checkpoints, 0);
+        assert!(log.stats().checkpoint_failures > 0);
+        let held = entries(&log);
+        log.close().expect("closes");
+        assert!(kept.iter().all(|name| disk.names().contains(name)), "{:?}", disk.names());
+        assert_eq!(entries(&open_eager(&disk.snapshot())), held);
+    }
+}
