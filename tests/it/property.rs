@@ -313,7 +313,7 @@ fn offset(number: usize) -> Offset {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_log_agrees_with_a_list(seed in any::<u64>(), steps in vec(step(), 1..120)) {
