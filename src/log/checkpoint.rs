@@ -87,6 +87,8 @@ impl From<Error> for Failed {
 impl From<Unusable> for Failed {
     fn from(unusable: Unusable) -> Self {
         match unusable {
+            // Only the one before is looked for by its name.
+            Unusable::Io(error) if error.kind() == std::io::ErrorKind::NotFound => Self::Before,
             Unusable::Io(_) => Self::Here,
             Unusable::Bad(_) => Self::Before,
         }

@@ -212,3 +212,17 @@ fn where_sequences_are_used_up_the_checkpoints_that_are_there_stay() {
         assert_eq!(entries(&open_eager(&disk.snapshot())), held);
     }
 }
+
+#[test]
+fn a_checkpoint_that_vanishes_while_the_log_is_open_is_made_up_for_by_the_next_one() {
+    let disk = MemoryDisk::new(11);
+    let log = open_eager(&disk);
+    (0..20).for_each(|number| step(&log, number));
+    disk.remove(&checkpoints(&disk).pop().expect("two are kept"));
+    let written = log.stats().checkpoints;
+    (20..40).for_each(|number| step(&log, number));
+    assert!(log.stats().checkpoints > written, "{:?}", log.stats());
+    assert_eq!((log.stats().checkpoint_failures, checkpoints(&disk).len()), (1, 2));
+    let held = entries(&log);
+    assert_eq!(entries(&open_eager(&disk.snapshot())), held);
+}
