@@ -219,3 +219,37 @@ fn handle_one_piece(log: &Log, input: Topic, output: Topic) -> bool {
         Err(error) => panic!("{error}"),
     }
 }
+
+/// Each commit is one record and the count of all: whoever looks from outside, while segments and checkpoints come and go,
+/// sees both of the same moment, and never an earlier one than before.
+#[test]
+fn whoever_looks_at_the_state_from_outside_sees_one_moment() {
+    const COMMITS: u64 = 4000;
+    let (folder, log) = tiny();
+    let _ = log.commit(Commit::new().state("count", &0_u64.to_le_bytes())).expect("commits");
+    let looks = together(|thread| {
+        if thread == 0 {
+            for number in 1..=COMMITS {
+                let (payload, count) = (vec![9; support::at(number * 11 % 150)], number.to_le_bytes());
+                let commit = Commit::new().record(&payload).state("count", &count);
+                let _ = log.commit(commit.seek_cursor("last", Offset::new(number - 1))).expect("commits");
+            }
+            return 0;
+        }
+        let (mut looks, mut before) = (0, 0);
+        let attached = Attached::open(folder.path()).expect("attaches");
+        while before < COMMITS {
+            let anew = Attached::open(folder.path()).expect("attaches");
+            let view = if looks % 2 == 0 { attached.state() } else { anew.state() };
+            let view = view.unwrap_or_else(|error| panic!("look {looks}, {before} seen: {error}"));
+            let seen = word(view.get("count").expect("held").value());
+            assert_eq!(seen, view.end().get(), "look {looks}");
+            assert!(seen >= before, "look {looks}: {before} seen, now {seen}");
+            assert!(seen == 0 || view.cursors()[0].lag == 1, "{:?} of {seen}", view.cursors());
+            (looks, before) = (looks + 1, seen);
+        }
+        looks
+    });
+    assert!(looks[1..].iter().all(|looks| *looks > 0), "{looks:?}");
+    check_end(&folder, log);
+}
