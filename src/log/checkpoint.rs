@@ -90,6 +90,8 @@ impl From<Error> for Failed {
 impl From<Unusable> for Failed {
     fn from(unusable: Unusable) -> Self {
         match unusable {
+            // Only the one before is looked for by its name.
+            Unusable::Io(error) if error.kind() == std::io::ErrorKind::NotFound => Self::Before,
             Unusable::Io(_) => Self::Here,
             Unusable::Bad(_) => Self::Before,
         }
@@ -145,7 +147,12 @@ impl Core {
         let (before, sequence) = {
             let mut checkpoints = self.checkpoints.lock();
             checkpoints.attempted = line;
-            (checkpoints.kept.first().copied(), checkpoints.sequence.saturating_add(1))
+            let Some(sequence) = checkpoints.sequence.checked_add(1) else {
+                // Under a name that is taken it could be taken for what is stale.
+                checkpoints.failures = checkpoints.failures.wrapping_add(1);
+                return;
+            };
+            (checkpoints.kept.first().copied(), sequence)
         };
         let written = self.write_checkpoint(before, sequence, line);
         if written.is_ok() {

@@ -1,11 +1,14 @@
 //! Checkpoints: what an open need not read again, written so that a crash or damage costs time and nothing else.
 
+mod stepped;
+mod steps;
+
 use std::sync::Arc;
 
-use esker::{Attached, Commit, Ending, ErrorKind, Log, Offset, Options};
+use esker::{Attached, Commit, ErrorKind, Log, Offset, Options};
 use harness::MemoryDisk;
 
-use crate::support::{append_numbered, at, checkpoints, expected, forget, open, options, payloads, segment_name};
+use crate::support::{append_numbered, at, checkpoints, expected, forget, options, payloads, segment_name};
 
 fn eager() -> Options {
     options().checkpoint_bytes(4096)
@@ -128,58 +131,6 @@ fn a_checkpoint_that_goes_bad_while_the_log_is_open_is_noticed_by_the_next_one()
 }
 
 #[test]
-fn the_death_of_the_process_at_each_step_of_a_checkpoint_loses_nothing() {
-    let disk = MemoryDisk::new(5);
-    let log = open_eager(&disk);
-    (0..30).for_each(|number| step(&log, number));
-    let held = entries(&log);
-    let steps = disk.operations().len();
-    for dead_at in 0..12 {
-        // Each operation of a checkpoint fails once, as if the process had ended before it: what is left is what is there.
-        let left = disk.snapshot();
-        let names = checkpoints(&left);
-        let draft = format!("{:010}.ckp.draft", names.len() + 100);
-        let whole = left.read_file(&names[1]).expect("is there");
-        left.remove(&names[1]);
-        let file =
-            esker::platform::Disk::create(&left, &draft, u64::try_from(whole.len()).expect("small")).expect("room");
-        let written = whole.len() * dead_at / 11;
-        file.write_at(&whole[..written], 0).expect("writes");
-        if dead_at == 11 {
-            esker::platform::Disk::rename(&left, &draft, &names[1]).expect("renames");
-        }
-        let log = open_eager(&left);
-        assert_eq!(entries(&log), held, "{written} bytes written, {steps} operations before");
-        assert!(!left.names().iter().any(|name| name.contains("draft")), "{:?}", left.names());
-        step(&log, 30);
-    }
-}
-
-#[test]
-fn a_checkpoint_that_cannot_be_written_costs_nothing_but_time() {
-    for fail in ["create", "sync", "directory"] {
-        let disk = MemoryDisk::new(6);
-        let log = open(&disk).expect("opens");
-        (0..5).for_each(|number| step(&log, number));
-        let held = entries(&log);
-        let ticket = log.append(b"last").expect("appends");
-        ticket.wait().expect("syncs");
-        let syncs = disk.syncs();
-        match fail {
-            "create" => disk.fail_create(1),
-            // At close: a sync of the close frame, one of the anchor, then the checkpoint's.
-            "sync" => disk.fail_sync(3),
-            _ => disk.fail_directory_sync(1),
-        }
-        log.close().unwrap_or_else(|error| panic!("{fail}: {error}, {syncs} syncs before"));
-        let log = open(&disk).expect("opens");
-        assert_eq!(entries(&log), held, "{fail}");
-        assert_eq!(log.recovery().ending, Ending::Clean, "{fail}");
-        assert!(!disk.names().iter().any(|name| name.contains("draft")), "{fail}: {:?}", disk.names());
-    }
-}
-
-#[test]
 fn a_checkpoint_carries_the_durable_line() {
     let disk = MemoryDisk::new(7);
     let log = open_eager(&disk);
@@ -238,4 +189,40 @@ fn a_checkpoint_of_another_time_or_store_is_not_believed() {
         assert_eq!(entries(&log), held);
         assert_eq!(log.recovery().checkpoint_faults.len(), 1, "{}", log.recovery());
     }
+}
+
+/// Behind the last sequence there is none: no checkpoint may take the place of a stranger, and be removed as that one.
+#[test]
+fn where_sequences_are_used_up_the_checkpoints_that_are_there_stay() {
+    let disk = MemoryDisk::new(10);
+    let log = open_eager(&disk);
+    (0..20).for_each(|number| step(&log, number));
+    log.close().expect("closes");
+    let kept = checkpoints(&disk);
+    let last = format!("{}.ckp", u64::MAX);
+    esker::platform::Disk::create(&disk, &last, 100).expect("is free");
+    for life in 2..4 {
+        let log = open_eager(&disk);
+        (life * 10..life * 10 + 10).for_each(|number| step(&log, number));
+        assert_eq!(log.stats().checkpoints, 0);
+        assert!(log.stats().checkpoint_failures > 0);
+        let held = entries(&log);
+        log.close().expect("closes");
+        assert!(kept.iter().all(|name| disk.names().contains(name)), "{:?}", disk.names());
+        assert_eq!(entries(&open_eager(&disk.snapshot())), held);
+    }
+}
+
+#[test]
+fn a_checkpoint_that_vanishes_while_the_log_is_open_is_made_up_for_by_the_next_one() {
+    let disk = MemoryDisk::new(11);
+    let log = open_eager(&disk);
+    (0..20).for_each(|number| step(&log, number));
+    disk.remove(&checkpoints(&disk).pop().expect("two are kept"));
+    let written = log.stats().checkpoints;
+    (20..40).for_each(|number| step(&log, number));
+    assert!(log.stats().checkpoints > written, "{:?}", log.stats());
+    assert_eq!((log.stats().checkpoint_failures, checkpoints(&disk).len()), (1, 2));
+    let held = entries(&log);
+    assert_eq!(entries(&open_eager(&disk.snapshot())), held);
 }

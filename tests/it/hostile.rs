@@ -1,5 +1,8 @@
 //! Hostile bytes on stable: the bodies of the fuzz targets, over mutated good segments.
 
+mod allocation;
+mod checkpoint;
+
 use proptest::prelude::*;
 
 use crate::support::{append_numbered, open, segment_name};

@@ -1,8 +1,9 @@
 //! Kill -9: a writer process is killed in the middle of appends, rolls, recoveries and closes, over and over on the same
-//! directory. Whatever it reported visible must be there.
+//! directory, beside a consumer that handles each record once, and checkpoints. Whatever it reported visible must be there.
 //!
 //! `ESKER_KILL_ROUNDS` sets the number of rounds, `ESKER_KILL_SEED` the seed of a run to repeat (its timing differs).
 
+mod consumer;
 mod life;
 mod plan;
 mod verdict;
@@ -16,6 +17,7 @@ use harness::MemoryDisk;
 use tempfile::TempDir;
 
 use crate::support;
+use consumer::{Ledger, Look};
 use life::Account;
 use plan::{Dice, Identity, LastAct, Run};
 use verdict::{Before, End};
@@ -45,6 +47,16 @@ struct Totals {
     /// ... when all was appended: idle, or in the middle of a close.
     died_done: u64,
     closed: u64,
+    /// Commits of the consumer that were reported.
+    moves_reported: u64,
+    /// Inputs whose output was found, and its place in the order.
+    outputs_checked: u64,
+    /// Deaths with an unfinished checkpoint, and with one that was there while the oldest was not removed yet.
+    died_drafting: u64,
+    died_tidying: u64,
+    /// Opens that loaded a checkpoint, and looks at the same log without any.
+    checkpoints_loaded: u64,
+    looks_without: u64,
     /// The most recoveries of one directory without a clean end between.
     stacked_most: u64,
 }
@@ -53,6 +65,8 @@ struct Totals {
 struct Stretch {
     folder: TempDir,
     settled: Vec<Identity>,
+    ledger: Ledger,
+    checkpoints: usize,
     before: Before,
     stacked: u64,
 }
@@ -87,6 +101,9 @@ fn whatever_a_killed_writer_reported_visible_is_there() {
     assert!(totals.durable_reports > totals.rounds && totals.recoveries > totals.rounds, "{totals:?}");
     assert!(totals.died_rolling > totals.rounds / 20 && totals.died_done > totals.rounds / 20, "{totals:?}");
     assert!(totals.died_opening > 0 && totals.died_unreported > 0, "{totals:?}");
+    assert!(totals.moves_reported > totals.rounds && totals.outputs_checked > 100 * totals.rounds, "{totals:?}");
+    assert!(totals.died_drafting > totals.rounds / 50 && totals.checkpoints_loaded > totals.rounds / 2, "{totals:?}");
+    assert!(totals.looks_without > totals.rounds / 4, "{totals:?}");
     assert!(totals.closed > 0 && totals.clean_opens > 0 && totals.stacked_most > 2, "{totals:?}");
 }
 
@@ -135,7 +152,7 @@ impl Stretch {
         // What a failure leaves behind is evidence.
         folder.disable_cleanup(true);
         let before = Before { epoch: 0, end: End::Nothing, unheard: 0 };
-        Self { folder, settled: Vec::new(), before, stacked: 0 }
+        Self { folder, settled: Vec::new(), ledger: Ledger::default(), checkpoints: 0, before, stacked: 0 }
     }
 
     fn round(&mut self, dice: &mut Dice, totals: &mut Totals) {
@@ -146,16 +163,22 @@ impl Stretch {
         assert_eq!(account.errors, Vec::<String>::new());
         self.hear(&run, &account, totals);
         self.count_death(&account, totals);
+        self.count_checkpoints(totals);
+        totals.moves_reported += account.moves;
 
         let copy = copy_of(self.folder.path());
-        let found = self.check_unchanged(&run, &account);
-        let report = self.check_recovered(copy.path(), &found, &run, totals);
-        totals.died_unreported += u64::from(verdict::count(&found) > self.reported(&account));
+        let (found, look) = self.check_unchanged(&run, &account);
+        let report = self.check_recovered(copy.path(), &found, look.as_ref(), &run, totals);
+        totals.died_unreported += u64::from(self.inputs_since(&found) > reported(&account));
         totals.records_checked += 2 * verdict::count(&found);
+        totals.outputs_checked += u64::try_from(found.iter().filter(|one| one.is_output()).count()).expect("few");
+        if let Some(look) = look.as_ref().filter(|_| dice.below(2) == 0) {
+            check_without(copy.path(), self.folder.path(), look, totals);
+        }
         self.settled = found;
         if dice.below(4) == 0 {
             // Else the next writer has to recover it, and may die of that.
-            let again = self.check_recovered(self.folder.path(), &self.settled, &run, totals);
+            let again = self.check_recovered(self.folder.path(), &self.settled, look.as_ref(), &run, totals);
             assert_eq!((again.ending, again.end, again.durable), (report.ending, report.end, report.durable));
             assert_eq!((again.segments, &again.removed), (report.segments, &report.removed));
             self.check_again(&again);
@@ -199,40 +222,64 @@ impl Stretch {
         totals.died_done += u64::from(account.done);
     }
 
-    fn reported(&self, account: &Account) -> u64 {
-        let records = account.visible.iter().map(|frame| frame.next - frame.first).sum::<u64>();
-        verdict::count(&self.settled) + records
+    fn inputs_since(&self, found: &[Identity]) -> u64 {
+        let inputs = found[self.settled.len()..].iter().filter(|identity| !identity.is_output());
+        u64::try_from(inputs.count()).expect("few")
+    }
+
+    /// Two checkpoints, and at most one more for each death between its name and the removal of the oldest.
+    fn count_checkpoints(&mut self, totals: &mut Totals) {
+        let (kept, drafts) = verdict::checkpoint_files(self.folder.path());
+        assert!(kept.len() <= self.checkpoints.max(2) + 1 && drafts.len() <= 1, "{kept:?}, {drafts:?}");
+        totals.died_drafting += u64::try_from(drafts.len()).expect("few");
+        totals.died_tidying += u64::from(kept.len() > self.checkpoints.max(2));
+        self.checkpoints = kept.len();
     }
 
     /// Looks without touching; returns what is there.
-    fn check_unchanged(&self, run: &Run, account: &Account) -> Vec<Identity> {
+    fn check_unchanged(&mut self, run: &Run, account: &Account) -> (Vec<Identity>, Option<Look>) {
         let attached = match Attached::open(self.folder.path()) {
             Err(error)
                 if error.kind() == ErrorKind::Invalid
                     && account.opened.is_none()
                     && self.before.end == End::Nothing =>
             {
-                return Vec::new();
+                return (Vec::new(), None);
             }
             attached => attached.expect("attaches"),
         };
         assert_eq!((attached.writer(), attached.refusal().map(|error| error.to_string())), (None, None));
-        let found = verdict::read(attached.reader());
-        verdict::judge(&found, &self.settled, run, account);
+        let (found, outputs) = verdict::read(attached.reader());
+        verdict::judge(&found, &self.settled, run, account, &mut self.ledger);
         assert_eq!(attached.visible().get(), verdict::count(&found));
-        found
+        let view = attached.state().expect("shown");
+        let look = self.ledger.check(&view, &found, &outputs, account.moved);
+        (found, Some(look))
     }
 
     /// Opens for writing, which recovers, and closes.
-    fn check_recovered(&self, folder: &Path, found: &[Identity], run: &Run, totals: &mut Totals) -> RecoveryReport {
+    fn check_recovered(
+        &self,
+        folder: &Path,
+        found: &[Identity],
+        look: Option<&Look>,
+        run: &Run,
+        totals: &mut Totals,
+    ) -> RecoveryReport {
+        let (_, drafts) = verdict::checkpoint_files(folder);
         let log = run.options.open(folder).expect("opens");
         let report = log.recovery().clone();
         totals.recoveries += u64::from(report.ending == Ending::Unclean);
         verdict::check_report(folder, &report, self.before, verdict::count(found));
         verdict::check_files(folder, &log, &report);
-        assert!(verdict::read(log.reader()) == found, "an open keeps what a look at it showed");
+        assert!(verdict::read(log.reader()).0 == found, "an open keeps what a look at it showed");
+        assert!(look.is_none_or(|look| *look == Look::inside(&log)), "state and cursor too");
+        assert_eq!(report.checkpoint_faults, Vec::<String>::new());
+        assert!(drafts.iter().all(|name| report.removed.contains(name)), "{drafts:?}: {report:?}");
+        totals.checkpoints_loaded += u64::from(report.checkpoint.is_some());
         assert_eq!((log.durable().get(), log.visible().get()), (verdict::count(found), verdict::count(found)));
         log.close().expect("closes");
+        assert_eq!(verdict::checkpoint_files(folder).1, Vec::<String>::new(), "a closed log has no draft");
         report
     }
 
@@ -246,6 +293,24 @@ impl Stretch {
         log.close().expect("closes");
         assert_eq!(verdict::segment_files(self.folder.path()).len(), segments, "a closed log has no spare");
     }
+}
+
+/// The same log gives the same state without its checkpoints, also where they were written at a close just now.
+fn check_without(copy: &Path, folder: &Path, look: &Look, totals: &mut Totals) {
+    for folder in [copy, folder] {
+        let bare = copy_of(folder);
+        let (kept, drafts) = verdict::checkpoint_files(bare.path());
+        for name in kept.iter().chain(&drafts) {
+            fs::remove_file(bare.path().join(name)).expect("removes");
+        }
+        let attached = Attached::open(bare.path()).expect("attaches");
+        assert!(Look::outside(&attached) == *look, "{kept:?} made a difference");
+        totals.looks_without += u64::from(!kept.is_empty());
+    }
+}
+
+fn reported(account: &Account) -> u64 {
+    account.visible.iter().map(|frame| frame.next - frame.first).sum()
 }
 
 fn copy_of(folder: &Path) -> TempDir {

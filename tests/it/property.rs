@@ -1,13 +1,22 @@
-//! Random operations on a log and on a plain list must agree, whatever the order: the model is a vector of records.
+//! Random operations on a log and on a plain list must agree, whatever the order: the model is a vector of records, and a
+//! map of state and cursors.
+
+mod state;
 
 use std::sync::Arc;
 
-use esker::{Attached, Header, Log, Offset, ReadLine, ReadMode, Reader, Record, Timestamp, Topic};
+use esker::{Attached, Header, Log, Offset, Options, ReadLine, ReadMode, Reader, Record, Timestamp, Topic};
 use harness::MemoryDisk;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::support::options;
+use crate::support;
+use state::{Handle, Model, StateStep, state_step};
+
+/// Checkpoints come often.
+fn options() -> Options {
+    support::options().checkpoint_bytes(4096)
+}
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Stored {
@@ -35,6 +44,7 @@ enum Step {
     Reopen,
     Crash,
     Attach,
+    State(StateStep),
 }
 
 fn stored() -> impl Strategy<Value = Stored> {
@@ -67,7 +77,14 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Reopen),
         1 => Just(Step::Crash),
         1 => Just(Step::Attach),
+        16 => state_step().prop_map(Step::State),
     ]
+}
+
+impl Stored {
+    fn headers(&self) -> Vec<Header<'_>> {
+        self.header.iter().map(|(name, value)| Header { name, value }).collect()
+    }
 }
 
 struct World {
@@ -76,13 +93,17 @@ struct World {
     readers: Vec<Reader>,
     model: Vec<Stored>,
     durable: usize,
+    state: Model,
+    /// Three, some of which were not opened yet.
+    handles: Vec<Option<Handle>>,
 }
 
 impl World {
     fn new(seed: u64) -> Self {
         let disk = MemoryDisk::new(seed);
         let log = options().open_on(Arc::new(disk.clone())).expect("opens");
-        let mut world = Self { disk, log, readers: Vec::new(), model: Vec::new(), durable: 0 };
+        let (readers, model, handles) = (Vec::new(), Vec::new(), Vec::new());
+        let mut world = Self { disk, log, readers, model, durable: 0, state: Model::default(), handles };
         world.take_readers();
         world
     }
@@ -90,6 +111,7 @@ impl World {
     fn take_readers(&mut self) {
         self.readers =
             vec![self.log.reader(), self.log.reader().mode(ReadMode::Copy), self.log.reader().up_to(ReadLine::Durable)];
+        self.handles = vec![None, None, None];
     }
 
     fn run(&mut self, step: Step) {
@@ -113,12 +135,7 @@ impl World {
                 self.durable = number(self.log.durable());
             }
             Step::Advance { milliseconds } => self.disk.advance(std::time::Duration::from_millis(milliseconds.into())),
-            Step::Reopen => {
-                self.readers.clear();
-                self.log.clone().close().expect("closes");
-                self.open(self.disk.clone());
-                assert_eq!(self.log.recovery().ending, esker::Ending::Clean);
-            }
+            Step::Reopen => self.reopen(),
             Step::Crash => {
                 let left = self.disk.snapshot();
                 self.open(left);
@@ -129,25 +146,39 @@ impl World {
                 assert_eq!(self.all(&mut attached.reader()), self.model.len());
                 assert_eq!(number(attached.visible()), self.model.len());
                 assert!(number(attached.durable()) <= number(self.log.durable()));
+                self.compare_outside(&attached);
             }
+            Step::State(step) => self.run_state(step),
         }
+        self.compare_state();
         assert_eq!(number(self.log.visible()), self.model.len());
         assert!(number(self.log.durable()) >= self.durable, "the durable line never moves back");
     }
 
+    fn reopen(&mut self) {
+        self.readers.clear();
+        self.handles.clear();
+        self.log.clone().close().expect("closes");
+        self.disk.fail_create(0);
+        self.disk.fail_directory_sync(0);
+        self.open(self.disk.clone());
+        assert_eq!(self.log.recovery().ending, esker::Ending::Clean);
+    }
+
     fn open(&mut self, disk: MemoryDisk) {
+        // Who looks before it is opened sees what the open will find.
+        let attached = Attached::open_on(Arc::new(disk.clone())).expect("attaches");
+        self.compare_outside(&attached);
         self.log = options().open_on(Arc::new(disk.clone())).expect("opens");
         self.disk = disk;
         self.durable = self.model.len();
         assert_eq!(number(self.log.durable()), self.durable, "an open makes durable what it keeps");
         self.take_readers();
+        self.compare_state();
     }
 
     fn append(&mut self, mut records: Vec<Stored>) {
-        let headers: Vec<Vec<Header<'_>>> = records
-            .iter()
-            .map(|stored| stored.header.iter().map(|(name, value)| Header { name, value }).collect())
-            .collect();
+        let headers: Vec<Vec<Header<'_>>> = records.iter().map(Stored::headers).collect();
         let batch: Vec<Record<'_>> =
             records.iter().zip(&headers).map(|(stored, headers)| record(stored).headers(headers)).collect();
         let ticket = match &batch[..] {
@@ -282,7 +313,7 @@ fn offset(number: usize) -> Offset {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_log_agrees_with_a_list(seed in any::<u64>(), steps in vec(step(), 1..120)) {
@@ -290,6 +321,12 @@ proptest! {
         for step in steps {
             world.run(step);
         }
+        let mut reader = world.log.reader();
+        prop_assert_eq!(world.all(&mut reader), world.model.len());
+        // However it ends now, all of it comes back.
+        world.run(Step::Attach);
+        world.run(Step::Crash);
+        world.run(Step::Reopen);
         let mut reader = world.log.reader();
         prop_assert_eq!(world.all(&mut reader), world.model.len());
     }

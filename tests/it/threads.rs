@@ -2,6 +2,7 @@
 //!
 //! Nothing here sleeps to wait for something: who waits does so with a limit that no healthy machine reaches.
 
+mod conditions;
 mod hooked;
 
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -5,6 +5,7 @@
 //! 2. A checkpoint that is damaged is passed over, and reported; then the one before it counts, or the whole log, if all of
 //!    it is still there. If it is not, that is an error: state is never left out in silence.
 //! 3. A checkpoint of a place that the log does not hold is an error: the files are not of one time.
+//! 4. So is an end that was decided by a durable line and is not the one that the log itself reads up to.
 
 use std::cmp::Ordering;
 
@@ -98,6 +99,13 @@ pub(crate) fn load(disk: &dyn Disk, survey: &Survey, segments: Segments<'_>) -> 
         *span = Some(StateSpan { first: from, last: end });
         Ok(())
     })?;
+    if let Some(end) = segments.end
+        && folded.end != end
+    {
+        // A durable line of a wrong offset, at the very end, where nothing else contradicts it.
+        let text = format!("the log goes up to offset {}, and a durable line says {}", folded.end.offset, end.offset);
+        return Err(corrupt(text).at_path(disk.directory()).at_place(end.place));
+    }
     segments.members.iter().for_each(|member| loaded.epochs.note(&member.header));
     (loaded.end, loaded.replayed_bytes) = (folded.end, folded.bytes);
     Ok(loaded)

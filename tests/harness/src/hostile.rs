@@ -3,12 +3,16 @@
 //! Guarantees:
 //! 1. A panic, or an assertion here, is a bug of the engine; an error is not.
 
+mod checkpoint;
+
 use std::sync::Arc;
 
 use esker::platform::Disk as _;
 use esker::{Attached, Background, ErrorKind, Options};
 
 use crate::MemoryDisk;
+
+pub use checkpoint::{good_checkpoint_bytes, open_checkpoint};
 
 /// The longest input that is looked at; longer ones are cut.
 pub const SEGMENT_BYTES_MAX: usize = 256 * 1024;

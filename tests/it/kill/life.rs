@@ -9,12 +9,14 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use esker::{Ending, Log};
 
+use super::consumer;
 use super::plan::{Dice, LastAct, Run};
 
 pub(super) const FOLDER_VARIABLE: &str = "ESKER_KILL_FOLDER";
@@ -39,11 +41,17 @@ pub(super) fn live(folder: &Path, seed: u64) {
     let report = log.recovery();
     let ending = ENDINGS.iter().position(|ending| *ending == report.ending).expect("one of those");
     say(&format!("open {} {} {ending}", report.epoch.counter, report.end.offset));
+    let producing = AtomicU64::new(run.threads);
     thread::scope(|scope| {
         for number in 0..run.threads {
-            let (run, log, say) = (&run, &log, &say);
-            scope.spawn(move || write(run, number, log, say));
+            let (run, log, say, producing) = (&run, &log, &say, &producing);
+            scope.spawn(move || {
+                write(run, number, log, say);
+                // Release; pairs with the Acquire of the consumer.
+                producing.fetch_sub(1, Ordering::Release);
+            });
         }
+        scope.spawn(|| consumer::consume(&run, &log, &producing, &say));
     });
     match run.last_act {
         LastAct::Stay => say("done"),
@@ -60,10 +68,10 @@ pub(super) fn live(folder: &Path, seed: u64) {
 fn write(run: &Run, thread: u64, log: &Log, say: &impl Fn(&str)) {
     let mut dice = Dice::new(run.seed ^ (thread << 32));
     let frames = usize::try_from(run.frames).expect("few");
-    for samples in run.plan(thread).take(frames) {
+    for (index, samples) in (0..).zip(run.plan(thread).take(frames)) {
         let headers: Vec<_> = samples.iter().map(super::plan::Sample::headers).collect();
         let records: Vec<_> = samples.iter().zip(&headers).map(|(sample, headers)| sample.record(headers)).collect();
-        let ticket = match log.append_batch(&records) {
+        let ticket = match consumer::producer_commit(log, run, thread, index, &records) {
             Ok(ticket) => ticket,
             Err(error) => return say(&format!("error append: {error}")),
         };
@@ -102,6 +110,9 @@ pub(super) struct Account {
     /// Highest offset behind a record that was reported durable.
     pub(super) durable: u64,
     pub(super) durable_reports: u64,
+    /// Highest offset to which the consumer reported that it moved, and how often it did.
+    pub(super) moved: u64,
+    pub(super) moves: u64,
     pub(super) done: bool,
     pub(super) closed: bool,
     pub(super) errors: Vec<String>,
@@ -121,6 +132,10 @@ impl Account {
             ("durable", &[next]) => {
                 self.durable = self.durable.max(next);
                 self.durable_reports += 1;
+            }
+            ("moved", &[next]) => {
+                self.moved = self.moved.max(next);
+                self.moves += 1;
             }
             ("done", []) => self.done = true,
             ("closed", []) => self.closed = true,

@@ -15,6 +15,10 @@ const OVERHEAD_BYTES: u64 = 9 * 1024;
 const RECORD_OVERHEAD_BYTES: usize = 64;
 const PAYLOAD_BYTES_MAX: u64 = 5000;
 const IDENTITY_BYTES: usize = 24;
+/// The topic of what the consumer makes; no sample has it.
+pub(crate) const OUTPUT_TOPIC: u32 = 3;
+/// The thread that outputs name; their number is the offset of the input.
+const CONSUMER: u64 = 1 << 32;
 
 /// Random numbers from a seed: splitmix64.
 pub(crate) struct Dice(u64);
@@ -59,7 +63,16 @@ impl Identity {
         dice
     }
 
-    fn bytes(self) -> Vec<u8> {
+    /// Of what the consumer of a run makes of the input at an offset.
+    pub(crate) fn of_output(run: u64, input: u64) -> Self {
+        Self { run, thread: CONSUMER, number: input }
+    }
+
+    pub(crate) fn is_output(self) -> bool {
+        self.thread == CONSUMER
+    }
+
+    pub(crate) fn bytes(self) -> Vec<u8> {
         [self.run, self.thread, self.number].iter().flat_map(|word| word.to_le_bytes()).collect()
     }
 
@@ -117,6 +130,12 @@ impl Sample {
         }
     }
 
+    /// A number that depends on all of payload and key.
+    pub(crate) fn digest(&self) -> u64 {
+        let all = self.payload.iter().chain(self.key.iter().flatten());
+        all.fold(17, |digest: u64, byte| digest.wrapping_mul(31).wrapping_add(u64::from(*byte)))
+    }
+
     fn bytes(&self) -> usize {
         let headers: usize = self.headers.iter().map(|(name, value)| name.len() + value.len() + 3).sum();
         self.payload.len() + self.key.as_ref().map_or(0, Vec::len) + headers + RECORD_OVERHEAD_BYTES
@@ -171,11 +190,16 @@ impl Run {
             _ => Sync::OnRequest,
         };
         let unproven = usize_of(1 + dice.below(8));
+        let checkpoint_bytes = [4, 8, 16][usize_of(dice.below(3))] * 1024;
         let threads = [1, 1, 2, 4][usize_of(dice.below(4))];
         Self {
             seed,
             threads,
-            options: Options::new().segment_bytes(segment_bytes).sync(sync).unproven_segments_max(unproven),
+            options: Options::new()
+                .segment_bytes(segment_bytes)
+                .sync(sync)
+                .unproven_segments_max(unproven)
+                .checkpoint_bytes(checkpoint_bytes),
             frames: 1 + dice.below(120) / threads,
             waits: 1 + dice.below(20),
             last_act: if dice.below(3) == 0 { LastAct::Close } else { LastAct::Stay },

@@ -5,37 +5,48 @@
 //! 2. No record is there that was not submitted: of each thread at most the one frame beyond its last report, and whole.
 //! 3. Offsets are dense, each thread's records in the order in which it appended them.
 //! 4. The report of an open agrees with what is there, and nothing was cut: a kill tears nothing.
+//! 5. State and cursor are what the records say: see [`Ledger`].
 
 use std::fs;
 use std::path::Path;
 
 use esker::{Ending, Log, Reader, RecoveryReport};
 
+use super::consumer::{Ledger, moved_to};
 use super::life::Account;
-use super::plan::{Identity, Run, Sample};
+use super::plan::{Identity, OUTPUT_TOPIC, Run, Sample};
 
-/// All records from the first on, each compared with what its identity says it has to be.
-pub(super) fn read(mut reader: Reader) -> Vec<Identity> {
-    let mut found = Vec::new();
+/// All records from the first on, each compared with what its identity says it has to be; and of the outputs among them
+/// to where they say that the cursor moved.
+pub(super) fn read(mut reader: Reader) -> (Vec<Identity>, Vec<u64>) {
+    let (mut found, mut outputs) = (Vec::new(), Vec::new());
     while let Some(batch) = reader.poll().expect("everything can be read") {
         for record in &batch {
             let offset = record.offset().get();
             assert_eq!(offset, count(&found), "offsets are dense");
             let identity = Identity::found_in(&record);
             let identity = identity.unwrap_or_else(|| panic!("nobody submitted what stands at offset {offset}"));
-            assert_eq!(Sample::found(&record), Sample::of(identity), "offset {offset}, {identity:?}");
+            assert_eq!(identity.is_output(), record.topic().get() == OUTPUT_TOPIC, "offset {offset}");
+            if identity.is_output() {
+                outputs.push(moved_to(&record).expect("an output is whole"));
+            } else {
+                assert_eq!(Sample::found(&record), Sample::of(identity), "offset {offset}, {identity:?}");
+            }
             found.push(identity);
         }
     }
-    found
+    (found, outputs)
 }
 
 /// What was settled before is unchanged, and what came since is what the run submitted, with all that it reported.
-pub(super) fn judge(found: &[Identity], settled: &[Identity], run: &Run, account: &Account) {
+pub(super) fn judge(found: &[Identity], settled: &[Identity], run: &Run, account: &Account, ledger: &mut Ledger) {
     assert_eq!(found.get(..settled.len()), Some(settled), "what was recovered once stays");
     let mut counts = vec![0; super::plan::usize_of(run.threads)];
     for identity in &found[settled.len()..] {
         assert_eq!(identity.run, run.seed, "a record of a run that is long over");
+        if identity.is_output() {
+            continue;
+        }
         let count = counts.get_mut(super::plan::usize_of(identity.thread)).expect("a thread of the run");
         assert_eq!(identity.number, *count, "records of thread {} are in order", identity.thread);
         *count += 1;
@@ -60,6 +71,7 @@ pub(super) fn judge(found: &[Identity], settled: &[Identity], run: &Run, account
         let all = u64::try_from(frames.len()).expect("few") == run.frames;
         let possible = if all { vec![number] } else { vec![number, number + next] };
         assert!(possible.contains(&count), "thread {thread}: {count} records, reported {number}, next frame {next}");
+        ledger.note_frames(run, thread, u64::try_from(frames.len()).expect("few") + u64::from(count > number));
     }
     assert!(count(found) >= account.durable, "{} records, durable were {}", found.len(), account.durable);
     assert!(account.opened.is_some() || found.len() == settled.len(), "appended before it opened");
@@ -138,10 +150,19 @@ pub(super) fn check_files(folder: &Path, log: &Log, report: &RecoveryReport) {
 }
 
 pub(super) fn segment_files(folder: &Path) -> Vec<String> {
+    files(folder, "seg")
+}
+
+/// Checkpoints, and those that were being written.
+pub(super) fn checkpoint_files(folder: &Path) -> (Vec<String>, Vec<String>) {
+    (files(folder, "ckp"), files(folder, "draft"))
+}
+
+fn files(folder: &Path, ending: &str) -> Vec<String> {
     let entries = fs::read_dir(folder).expect("lists").map(|entry| entry.expect("an entry"));
     let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
     let mut names: Vec<String> =
-        names.filter(|name| Path::new(name).extension().is_some_and(|end| end == "seg")).collect();
+        names.filter(|name| Path::new(name).extension().is_some_and(|end| end == ending)).collect();
     names.sort();
     names
 }
