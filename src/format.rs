@@ -205,7 +205,7 @@ table! {
     INCARNATION 72 8 "incarnation of that segment";
     START_OFFSET 80 8 "first offset kept";
     START_SEGMENT 88 8 "first segment kept";
-    TIME_MAX 96 8 "latest append time up to P";
+    TIME_MAX 96 8 "latest append time known when this was written";
     EPOCHS 104 4 "rows of the epoch table, which begins the body";
     BODY_CHECKSUM 108 4 "CRC-32 of the body";
     ENTRIES 112 8 "state entries behind the epoch table";

@@ -23,6 +23,8 @@ pub(crate) enum Fault {
     Checksum { what: &'static str, stored: u32, computed: u32 },
     /// The offset is not the one that follows.
     Offset { found: u64, expected: u64 },
+    /// The system cannot read the bytes.
+    Unreadable { kind: std::io::ErrorKind },
     /// Both checksums match, and the content makes no sense.
     Content { what: &'static str },
 }
@@ -50,6 +52,7 @@ impl fmt::Display for Fault {
                 write!(f, "{what} checksum stored {stored:08x}, computed {computed:08x}")
             }
             Self::Offset { found, expected } => write!(f, "offset {found} found, {expected} expected"),
+            Self::Unreadable { kind } => write!(f, "cannot be read: {kind}"),
             Self::Content { what } => f.write_str(what),
         }
     }

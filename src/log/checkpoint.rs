@@ -87,14 +87,10 @@ impl From<Error> for Failed {
     }
 }
 
+/// Where a checkpoint is read, it is the one before.
 impl From<Unusable> for Failed {
-    fn from(unusable: Unusable) -> Self {
-        match unusable {
-            // Only the one before is looked for by its name.
-            Unusable::Io(error) if error.kind() == std::io::ErrorKind::NotFound => Self::Before,
-            Unusable::Io(_) => Self::Here,
-            Unusable::Bad(_) => Self::Before,
-        }
+    fn from(_counted: Unusable) -> Self {
+        Self::Before
     }
 }
 
@@ -293,7 +289,7 @@ impl Core {
 }
 
 /// Writes the entries of the checkpoint before, as they were changed since.
-fn merge(mut before: Option<Entries>, changes: Changes, draft: &mut Draft) -> std::result::Result<(), Unusable> {
+fn merge(mut before: Option<Entries>, changes: Changes, draft: &mut Draft) -> std::result::Result<(), Failed> {
     let mut changes = changes.into_iter().peekable();
     loop {
         let old = match &mut before {

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use super::checkpoint::Unusable;
+use super::checkpoint::{Unusable, read_header};
 use super::window::{Scan, Store};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::anchor::Anchor;
@@ -131,7 +131,7 @@ fn look(disk: &dyn Disk) -> Result<Survey> {
         {
             survey.files.push(file);
         } else if let Some(sequence) = format::checkpoint_sequence(&name)
-            && let Some(file) = checkpoint_file(disk, &name, sequence)?
+            && let Some(file) = checkpoint_file(disk, &name, sequence)
         {
             survey.checkpoints.push(file);
         } else if format::is_checkpoint_draft(&name) {
@@ -160,17 +160,16 @@ fn segment_file(disk: &dyn Disk, name: &str, number: u64) -> Result<Option<Segme
     Ok(Some(SegmentFile { name: name.to_owned(), number, length, header }))
 }
 
-fn checkpoint_file(disk: &dyn Disk, name: &str, sequence: u64) -> Result<Option<CheckpointFile>> {
-    let file = match disk.open(name, Access::Read) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        file => file.map_err(|error| io_error(disk, "open the checkpoint", name, error))?,
-    };
-    let header = match super::checkpoint::read_header(&*file) {
+/// `None`: it vanished, as a running writer replaces it.
+fn checkpoint_file(disk: &dyn Disk, name: &str, sequence: u64) -> Option<CheckpointFile> {
+    let header = match disk.open(name, Access::Read).map_err(Unusable::Io).and_then(|file| read_header(&*file)) {
         Ok(header) => Ok(header),
+        Err(Unusable::Io(error)) if error.kind() == std::io::ErrorKind::NotFound => return None,
+        // It can be done without, as when it is rotten.
+        Err(Unusable::Io(error)) => Err(Fault::Unreadable { kind: error.kind() }),
         Err(Unusable::Bad(fault)) => Err(fault),
-        Err(Unusable::Io(error)) => return Err(io_error(disk, "read the checkpoint", name, error)),
     };
-    Ok(Some(CheckpointFile { name: name.to_owned(), sequence, header }))
+    Some(CheckpointFile { name: name.to_owned(), sequence, header })
 }
 
 fn read_anchor(disk: &dyn Disk, survey: &mut Survey) -> Result<()> {

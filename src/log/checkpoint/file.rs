@@ -200,6 +200,9 @@ impl Entries {
             let row = entries.bytes(length(EPOCH_BYTES))?;
             epochs.push(EpochStart::decode(row.first_chunk().ok_or(Fault::Missing)?));
         }
+        if !epochs.is_sorted_by(|one: &EpochStart, next| one.epoch.counter < next.epoch.counter) {
+            return Err(Fault::Content { what: "epochs of a checkpoint out of order" }.into());
+        }
         Ok((entries, epochs))
     }
 
