@@ -7,7 +7,6 @@
 //! 3. Both end when the log is closed, poisoned, or dropped.
 
 use std::sync::{Arc, Weak};
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::appender::Waiting;
@@ -15,6 +14,7 @@ use super::core::Core;
 use super::options::Sync;
 use super::prepare::Pace;
 use crate::error::{Error, Result};
+use crate::sync::thread::{self, JoinHandle};
 use crate::sync::{Condvar, Mutex};
 
 /// How often the syncer looks while there are appends. A look that finds none since the last one writes the last mark.
