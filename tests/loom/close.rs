@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use esker::{Ending, ErrorKind};
+use esker::{Ending, ErrorKind, Log, Result};
 use loom::thread;
 
 use crate::disk::TwinDisk;
@@ -59,22 +59,39 @@ fn a_close_ends_the_wait_of_a_reader_that_has_read_all() {
     });
 }
 
+/// Closes beside what `others` do, and looks at what is left.
+fn close_beside(others: [fn(Log) -> Result<()>; 2]) {
+    let disk = TwinDisk::new();
+    let log = open(&disk);
+    let _ = log.append(b"second").expect("appends");
+    let others = others.map(|other| {
+        let log = log.clone();
+        thread::spawn(move || other(log))
+    });
+    log.close().expect("closes");
+    for other in others {
+        other.join().expect("returns").expect("closes, or syncs");
+    }
+    let log = options().open_on(Arc::new(disk)).expect("opens again");
+    assert_eq!(log.recovery().ending, Ending::Clean);
+    assert_eq!(drain(&mut log.reader()).len(), 2);
+}
+
 #[test]
 fn two_closes_and_a_sync_at_once_end_clean() {
-    check(3, || {
-        let disk = TwinDisk::new();
-        let log = open(&disk);
-        let _ = log.append(b"second").expect("appends");
-        let others = [false, true].map(|closes| {
-            let log = log.clone();
-            thread::spawn(move || if closes { log.close() } else { log.sync() })
-        });
-        log.close().expect("closes");
-        for other in others {
-            other.join().expect("returns").expect("closes, or syncs");
-        }
-        let log = options().open_on(Arc::new(disk)).expect("opens again");
-        assert_eq!(log.recovery().ending, Ending::Clean);
-        assert_eq!(drain(&mut log.reader()).len(), 2);
-    });
+    check(3, || close_beside([Log::close, |log| log.sync()]));
+}
+
+#[test]
+fn a_close_and_two_syncs_at_once_end_clean() {
+    check(3, || close_beside([|log| log.sync(), |log| log.sync()]));
+}
+
+#[test]
+fn a_close_and_the_last_mark_at_once_end_clean() {
+    let step = |log: Log| {
+        log.background_step();
+        Ok(())
+    };
+    check(2, move || close_beside([step, |log| log.sync()]));
 }

@@ -1,9 +1,12 @@
 //! The durable line: never above what a sync covered that began after the store, and whoever waits for it comes back.
 
+use std::sync::Arc;
+
+use esker::{Attached, ReadLine};
 use loom::thread;
 
 use crate::disk::TwinDisk;
-use crate::{check, drain, fill, large, open, options};
+use crate::{check, drain, fill, large, open, options, poll};
 
 /// Appends, waits, and holds the log to its word.
 fn commit(log: &esker::Log, disk: &TwinDisk, name: &[u8]) {
@@ -23,7 +26,9 @@ fn commit_at_once(names: &'static [&'static str]) {
     };
     let others: Vec<_> = names.iter().map(spawn).collect();
     commit(&log, &disk, b"own");
-    others.into_iter().for_each(|other| other.join().expect("commits"));
+    for other in others {
+        other.join().expect("commits");
+    }
     assert_eq!(log.durable(), log.visible());
 }
 
@@ -88,11 +93,94 @@ fn a_sync_beside_a_roll_covers_all_segments_up_to_the_line() {
 }
 
 #[test]
+fn a_durable_reader_leaves_a_full_segment_only_once_all_of_it_is_durable() {
+    check(3, || {
+        let disk = TwinDisk::new();
+        let log = open(&disk);
+        fill(&log);
+        let mut reader = log.reader().up_to(ReadLine::Durable);
+        assert_eq!(drain(&mut reader).len(), 2);
+        let writer = thread::spawn({
+            let (log, disk) = (log.clone(), disk.clone());
+            move || {
+                let _ = log.append(b"last").expect("appends");
+                commit(&log, &disk, &large(b"rolls"));
+            }
+        });
+        let mut seen = Vec::new();
+        for _ in 0..2 {
+            poll(&mut reader, &mut seen).expect("reads");
+            assert!(seen.iter().all(|name| disk.keeps(name.as_bytes())), "read before it was durable");
+        }
+        writer.join().expect("commits");
+        seen.extend(drain(&mut reader));
+        assert_eq!(seen, ["last", "rolls"]);
+    });
+}
+
+#[test]
+fn a_mark_says_no_more_than_what_is_durable_when_it_is_seen() {
+    check(6, || {
+        let disk = TwinDisk::new();
+        let log = open(&disk);
+        let other = thread::spawn({
+            let log = log.clone();
+            move || {
+                log.append(b"second").expect("appends").wait().expect("syncs");
+                log.background_step();
+            }
+        });
+        let _ = log.append(b"third").expect("appends");
+        // Behind the append lock, so that this stands before and after each mark in some order.
+        let _ = log.visible();
+        let marked = Attached::open_on(Arc::new(disk.volatile.snapshot())).expect("attaches").durable();
+        let durable = log.durable();
+        assert!(marked <= durable, "{marked} is marked, {durable} is durable");
+        other.join().expect("marks");
+    });
+}
+
+#[test]
+fn a_full_segment_is_not_let_go_of_before_it_is_durable() {
+    check(3, || {
+        let disk = TwinDisk::new();
+        let log = open(&disk);
+        fill(&log);
+        let step = thread::spawn({
+            let log = log.clone();
+            move || log.background_step()
+        });
+        let _ = log.append(b"last").expect("appends");
+        commit(&log, &disk, &large(b"rolls"));
+        assert!(disk.keeps(b"last"), "durable without what stands before it");
+        step.join().expect("syncs");
+    });
+}
+
+#[test]
+fn a_reader_goes_through_a_full_segment_that_is_let_go_of() {
+    check(3, || {
+        let log = open(&TwinDisk::new());
+        fill(&log);
+        let _ = log.append(&large(b"rolls")).expect("appends");
+        let mut reader = log.reader();
+        let step = thread::spawn({
+            let log = log.clone();
+            move || log.background_step()
+        });
+        let seen = drain(&mut reader);
+        assert_eq!(seen, ["first", "", "rolls"]);
+        step.join().expect("syncs");
+        assert!(log.durable() == log.visible());
+    });
+}
+
+#[test]
 fn under_every_commit_an_append_that_returned_is_durable() {
     check(6, || {
         let disk = TwinDisk::new();
         let log = options().sync(esker::Sync::EveryCommit);
-        let log = log.open_on(std::sync::Arc::new(disk.clone())).expect("opens");
+        let log = log.open_on(Arc::new(disk.clone())).expect("opens");
         let append = |name: &'static [u8]| {
             let (log, disk) = (log.clone(), disk.clone());
             move || {
