@@ -1,9 +1,11 @@
 //! Models: the product's own code in every order of a few threads' steps, run by the model checker loom.
 //!
 //! ```text
-//! RUSTFLAGS="--cfg loom" cargo test --release --test loom
+//! RUSTFLAGS="--cfg loom" cargo test --release --test loom -- --test-threads=1
 //! RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=4 cargo test --release --test loom durable:: -- --nocapture
 //! ```
+//!
+//! One model at a time is faster: their disks map and unmap memory all the while, and the process has one lock for that.
 //!
 //! Guarantees:
 //! 1. Each model is a claim that must hold in every order with at most so many preemptions as it is run with.
