@@ -27,13 +27,14 @@
 //! | a reader leaves a segment without its seal, or before it is durable | append, durable | 20 |
 //! | append, roll, line, poison or close wake no reader | wake, poison, close | 50 |
 //! | only one of the readers is woken; a move is not counted; waiting is not noted | wake, poison, close | 40 |
-//! | ticket taken after the look at the line; end looked for before the ticket, after the poll, or not at all | wake, close | 60 |
+//! | ticket taken after the look at the line; end looked for before the ticket, or not at all | wake, close | 60 |
+//! | a reader that waits asks after its poll whether the log has ended, not before | close | 1700 |
 //! | line moved to the tail after the sync, or before it | durable, background | 30 |
 //! | two lead at once | close | 570 |
 //! | sync of the last segment alone; a full segment let go of before its sync | durable | 50 |
 //! | a mark carries the tail, not the line | durable | 120 |
 //! | waiters of this round or of the next not woken, or only one | durable, close | 180 |
-//! | rounds not counted | durable, of four | 3000 |
+//! | rounds not counted | durable, of four | 1900 |
 //! | failed sync: not kept, line moved, appends not refused, next round not woken, tail still shown | poison, background | 50 |
 //! | closed before all is durable | background | 16 |
 //! | spare not told of, preparer and syncer not woken, their wake forgotten, line not told to appends | background | 270 |
