@@ -4,10 +4,9 @@
 //! 1. None waits for another: the preparer for no sync, the syncer for no file to be created, neither for a checkpoint.
 //! 2. All sleep without a deadline while nothing is appended or synced; an append or sync that matters wakes them. While
 //!    there are appends, the syncer looks every 50 ms, or as often as the sync interval asks.
-//! 3. All end when the log is closed, poisoned, or dropped.
+//! 3. All end when the log is closed or dropped; one that is awake, also when it is poisoned.
 
 use std::sync::{Arc, Weak};
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::appender::Waiting;
@@ -15,6 +14,7 @@ use super::core::Core;
 use super::options::Sync;
 use super::prepare::Pace;
 use crate::error::{Error, Result};
+use crate::sync::thread::{self, JoinHandle};
 use crate::sync::{Condvar, Mutex};
 
 /// How often the syncer looks while there are appends. A look that finds none since the last one writes the last mark.

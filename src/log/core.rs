@@ -6,7 +6,6 @@
 //! 2. Nobody waits for the disk while holding the append lock.
 
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
 use super::act::Opened;
 use super::anchor::AnchorFile;
@@ -21,6 +20,7 @@ use super::report::RecoveryReport;
 use super::state::{Limits, State};
 use crate::error::{Error, ErrorKind, Result};
 use crate::platform::{Disk, ForkGuard, LockGuard};
+use crate::sync::thread::JoinHandle;
 use crate::sync::{AtomicBool, Condvar, Mutex, RwLock, Wake};
 use crate::types::{Epoch, Offset, StoreId, length};
 use crossbeam::utils::CachePadded;

@@ -51,7 +51,7 @@ pub(crate) struct Pace {
 }
 
 impl Core {
-    /// Prepares the next segment if there is none, or none that is large enough. `true`: there was something to do.
+    /// Prepares the next segment if there is none, or none that is large enough. `true`: it made one.
     pub(crate) fn prepare_step(&self) -> bool {
         self.prepare_step_with(0)
     }
@@ -82,13 +82,15 @@ impl Core {
         self.catalog.write().reserve();
         let mut appender = self.appender.lock();
         appender.attempts = appender.attempts.saturating_add(1);
+        let made = prepared.is_ok();
         match prepared {
             Ok(spare) => (appender.spare, appender.attempt_error) = (Some(spare), None),
             Err(error) => appender.attempt_error = Some(error),
         }
         drop(appender);
         self.rolled.notify_all();
-        true
+        // One attempt for each who asks: until the append that waits has heard of a failure, it looks as if it still asked.
+        made
     }
 
     fn prepare(&self, number: u64, capacity: u64, populate: u64) -> Result<Spare> {

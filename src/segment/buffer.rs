@@ -10,6 +10,9 @@
 //!    non-zero may expect the frame behind it, and checks the sums all the same.
 //! 5. Published bytes never change while the buffer lives.
 //!
+//! `tests/loom` holds 2 and 3 to be true in every order of the threads' steps: the [`Witness`] tells it what is stored and
+//! looked at.
+//!
 //! Left to others: what a frame is, when a segment is full, who may hold the writer.
 #![expect(unsafe_code, reason = "one of the two files that may: slices over memory that a writer and readers share")]
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::arithmetic_side_effects))]
@@ -21,10 +24,10 @@ use std::sync::atomic::AtomicU64 as Word;
 
 use crossbeam::utils::CachePadded;
 
-use crate::format::FRAME_ALIGNMENT;
 use crate::format::frame::WORD_BYTES;
+use crate::format::{self, FRAME_ALIGNMENT};
 use crate::platform::Region;
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicU64, Ordering, Witness};
 use crate::types::{index, length};
 
 /// Memory with a published part, which readers may look at.
@@ -32,6 +35,7 @@ use crate::types::{index, length};
 pub(crate) struct Buffer {
     region: Region,
     published: CachePadded<AtomicU64>,
+    witness: Witness,
 }
 
 /// The right to store into a buffer.
@@ -46,7 +50,8 @@ impl Buffer {
     /// A buffer of which the first `published` bytes may be read, and its writer, which goes on from there.
     pub(crate) fn new(region: Region, published: u64) -> (Arc<Self>, Writer) {
         let tail = published.min(region.length());
-        let buffer = Arc::new(Self { region, published: CachePadded::new(AtomicU64::new(tail)) });
+        let published = CachePadded::new(AtomicU64::new(tail));
+        let buffer = Arc::new(Self { region, published, witness: Witness::new(tail) });
         (Arc::clone(&buffer), Writer { buffer, tail })
     }
 
@@ -67,6 +72,7 @@ impl Buffer {
         if range.start > range.end || range.end > self.published() {
             return None;
         }
+        self.witness.looks(range.clone());
         let bytes = index(range.end.saturating_sub(range.start));
         // SAFETY: the range ends at or below `published`, which is at most the region's length: it is mapped. By guarantees 2
         // and 5 nobody stores there while the slice lives, and by guarantee 3 the stores before are seen.
@@ -91,6 +97,7 @@ impl Writer {
             return None;
         }
         let start = index(self.tail).saturating_add(WORD_BYTES);
+        self.buffer.witness.stores(length(start)..format::align(self.tail.saturating_add(bytes)));
         let bytes = index(bytes).saturating_sub(WORD_BYTES);
         // SAFETY: the range lies inside the region, just checked, and past `published`, so that no reader looks at it
         // (guarantee 2); this is the only writer, borrowed mutably (guarantee 1).
@@ -112,6 +119,7 @@ impl Writer {
         // `frame` begins behind it (guarantee 2).
         #[expect(clippy::cast_ptr_alignment, reason = "aligned, as just argued")]
         let target = unsafe { &*self.buffer.region.start().add(index(self.tail)).cast::<Word>() };
+        self.buffer.witness.stores(self.tail..self.tail.saturating_add(length(WORD_BYTES)));
         // Release: pairs with whoever reads the word from outside this process, by way of the page cache, and with the
         // checksums that it then compares.
         target.store(word.to_le(), Ordering::Release);
