@@ -277,9 +277,12 @@ impl Reader {
 
     /// Goes behind the last record that may be read now.
     pub fn seek_latest(&mut self) {
-        let end = self.source.end(self.line);
+        self.go_to(self.source.end(self.line));
+    }
+
+    fn go_to(&mut self, line: Line) {
         self.view = None;
-        (self.place, self.frame_offset, self.next) = (end.place, end.offset, end.offset);
+        (self.place, self.frame_offset, self.next) = (line.place, line.offset, line.offset);
     }
 
     /// Goes to an offset as it was meant in an epoch: for whoever keeps offsets outside of the log, beside
@@ -309,7 +312,8 @@ impl Reader {
             return Err(Error::new(ErrorKind::Invalid, text).at_offset(offset));
         }
         if offset == end.offset {
-            self.seek_latest();
+            // Not to the end as it is now: records may have come since.
+            self.go_to(end);
             return Ok(());
         }
         let Some(entry) = self.source.entry(&|catalog| catalog.holding(offset).cloned())? else {

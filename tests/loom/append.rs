@@ -133,3 +133,22 @@ fn appends_that_roll_at_once_roll_once_and_both_are_there() {
         assert_eq!(log.stats().rolls, 1);
     });
 }
+
+#[test]
+fn a_seek_to_the_end_skips_no_record_that_comes_meanwhile() {
+    check(6, || {
+        let log = open(&TwinDisk::new());
+        let writer = thread::spawn({
+            let log = log.clone();
+            move || {
+                let _ = log.append(b"second").expect("appends");
+            }
+        });
+        let end = log.visible();
+        let mut reader = log.reader();
+        reader.seek(end).expect("was the end a moment ago");
+        writer.join().expect("appends");
+        let expected = if end.get() == 1 { vec!["second"] } else { vec![] };
+        assert_eq!(drain(&mut reader), expected);
+    });
+}

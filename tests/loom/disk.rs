@@ -77,6 +77,10 @@ impl Disk for TwinDisk {
         self.volatile.unlink(name)
     }
 
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.volatile.rename(from, to)
+    }
+
     fn quarantine(&self, name: &str) -> io::Result<()> {
         self.volatile.quarantine(name)
     }

@@ -49,6 +49,7 @@
 mod append;
 mod background;
 mod close;
+mod commit;
 mod disk;
 mod durable;
 mod poison;
