@@ -49,6 +49,10 @@ pub const BATCH_RECORDS_MAX: usize = 65_535;
 pub const COMMIT_STATES_MAX: usize = 65_535;
 /// The longest key of a state entry.
 pub const STATE_KEY_BYTES_MAX: usize = 65_535;
+/// The longest value of a state entry.
+pub const STATE_VALUE_BYTES_MAX: usize = 16 << 20;
+/// The most epochs that a checkpoint names, and a log knows of; the oldest are forgotten first.
+pub(crate) const EPOCHS_MAX: usize = 1 << 16;
 /// The largest segment, and so the largest `segment_bytes`: positions are 32 bits wide in the block index.
 pub const SEGMENT_BYTES_MAX: u64 = 1 << 31;
 
@@ -133,10 +137,12 @@ table! {
 
 table! {
     /// The value of a cursor, whose key is its name.
-    cursor_value[24]:
+    cursor_value[32]:
     EPOCH_COUNTER 0 8 "epoch in which it was committed: count";
     EPOCH_WORD 8 8 "... random word";
     OFFSET 16 8 "offset of the next record";
+    FLAGS 24 4 "must be known; none is defined";
+    RESERVED 28 4 "zero";
 }
 
 table! {
@@ -190,7 +196,7 @@ table! {
 
 table! {
     /// At byte 0 of a checkpoint file.
-    checkpoint_header[128]:
+    checkpoint_header[256]:
     MAGIC 0 8 "the text eskerckp";
     VERSION 8 2 "format version";
     CLEAN 10 2 "1: the log was closed, and P lies just behind the close frame";
@@ -210,6 +216,7 @@ table! {
     BODY_CHECKSUM 108 4 "CRC-32 of the body";
     ENTRIES 112 8 "state entries behind the epoch table";
     BODY_BYTES 120 8 "bytes of body; what follows is zero";
+    RESERVED 128 128 "zero";
 }
 
 table! {

@@ -42,7 +42,7 @@ use std::sync::Arc;
 
 pub use attach::{Attached, CheckpointInfo, SegmentInfo, SegmentState, StateView};
 pub use batch::{Batch, Iter};
-pub use commit::Commit;
+pub use commit::{COMMIT_CONDITIONS_MAX, COMMIT_RECORD_CONDITIONS_MAX, Commit};
 pub use cursor::{CURSOR_NAME_BYTES_MAX, Cursor, CursorInfo, Start};
 pub use options::{Background, FileSystems, Options, Recovery, SEGMENT_BYTES_MIN, Sync};
 pub use reader::{ReadLine, ReadMode, Reader, Skipped};
@@ -52,7 +52,7 @@ pub use state::StateValue;
 pub use stats::Stats;
 pub use ticket::Ticket;
 
-pub(crate) use checkpoint::{Entries, Unusable, begins_late};
+pub(crate) use checkpoint::{Entries, Unusable, begins_late, misfit as foreign};
 pub(crate) use decide::decide;
 pub(crate) use fold::{Piece as FoldPiece, fold};
 pub(crate) use state::State;
@@ -200,8 +200,10 @@ impl Log {
     ///
     /// # Errors
     /// [`ErrorKind::Conflict`] with [`Error::conflict`] if a condition does not hold; [`ErrorKind::Limit`] if the state would
-    /// exceed its limits; [`ErrorKind::Invalid`] for a cursor moved back, or past the end; else as for [`Log::append`].
-    /// Nothing was stored then, with the exception named there.
+    /// exceed its limits; [`ErrorKind::Invalid`] for a cursor moved back or past the end, or a bad name;
+    /// [`ErrorKind::Trimmed`] for an offset before the start; [`ErrorKind::Corrupt`] or [`ErrorKind::Io`] if the records that a
+    /// condition asks for cannot be read; else as for [`Log::append`]. Nothing was stored then, with the exception named
+    /// there.
     ///
     /// # Durability
     /// As for [`Log::append`].

@@ -6,11 +6,11 @@
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::arithmetic_side_effects))]
 
 use super::{
-    CHECKPOINT_MAGIC, Fault, VERSION, checkpoint_epoch as epoch_table, checkpoint_header as table,
+    CHECKPOINT_MAGIC, EPOCHS_MAX, Fault, VERSION, checkpoint_epoch as epoch_table, checkpoint_header as table,
     checkpoint_version as version_table,
 };
 use crate::checksum;
-use crate::types::{Epoch, Line, Offset, Place, StoreId, Timestamp};
+use crate::types::{Epoch, Line, Offset, Place, StoreId, Timestamp, index};
 
 pub(crate) const HEADER_BYTES: usize = table::BYTES;
 pub(crate) const EPOCH_BYTES: usize = epoch_table::BYTES;
@@ -86,6 +86,10 @@ impl CheckpointHeader {
         if found != 0 {
             return Err(Fault::Unknown { what: "feature of a checkpoint", found: found.into() });
         }
+        let epochs = table::EPOCHS.u32(bytes);
+        if index(epochs.into()) > EPOCHS_MAX {
+            return Err(Fault::Content { what: "a checkpoint that names more epochs than there can be" });
+        }
         Ok(Self {
             store_id: StoreId(table::STORE_ID.array(bytes)),
             sequence: table::SEQUENCE.u64(bytes),
@@ -97,7 +101,7 @@ impl CheckpointHeader {
             start: Offset::new(table::START_OFFSET.u64(bytes)),
             start_segment: table::START_SEGMENT.u64(bytes),
             time_max: Timestamp::from_nanoseconds(table::TIME_MAX.i64(bytes)),
-            epochs: table::EPOCHS.u32(bytes),
+            epochs,
             entries: table::ENTRIES.u64(bytes),
             body_bytes: table::BODY_BYTES.u64(bytes),
             body_checksum: table::BODY_CHECKSUM.u32(bytes),

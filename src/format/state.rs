@@ -2,11 +2,12 @@
 //!
 //! Guarantees:
 //! 1. [`measure`] refuses what does not fit its fields, before anything is stored.
-//! 2. [`split`] accepts only a whole entry of a known space with known flags; [`States`] over what it accepted yields all.
+//! 2. [`split`] accepts only a whole entry of a known space with known flags, and in the space of cursors only a cursor;
+//!    [`States`] over what it accepted yields all.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::arithmetic_side_effects))]
 
 use super::record::over;
-use super::{Fault, STATE_KEY_BYTES_MAX, cursor_value, state_head as table};
+use super::{Fault, STATE_KEY_BYTES_MAX, STATE_VALUE_BYTES_MAX, cursor_value, state_head as table};
 use crate::error::Result;
 use crate::types::{Epoch, Offset, index};
 
@@ -47,8 +48,8 @@ pub(crate) fn measure(entry: &StateEntry<'_>) -> Result<usize> {
         return Err(over("bytes of state key", entry.key.len(), STATE_KEY_BYTES_MAX));
     }
     let value = entry.value.map_or(0, <[u8]>::len);
-    if u32::try_from(value).is_err() {
-        return Err(over("bytes of state value", value, index(u32::MAX.into())));
+    if value > STATE_VALUE_BYTES_MAX {
+        return Err(over("bytes of state value", value, STATE_VALUE_BYTES_MAX));
     }
     Ok(HEAD_BYTES.saturating_add(entry.key.len()).saturating_add(value))
 }
@@ -98,12 +99,22 @@ pub(crate) fn split(body: &[u8]) -> std::result::Result<(StateEntry<'_>, &[u8]),
     if removed && !value.is_empty() {
         return Err(Fault::Content { what: "a removed state entry with a value" });
     }
+    if value.len() > STATE_VALUE_BYTES_MAX {
+        return Err(Fault::Content { what: "a state entry with a value longer than there can be" });
+    }
+    if usize::from(space) == Space::CURSORS.index() && !removed {
+        CursorValue::decode(value)?;
+    }
     Ok((StateEntry { space: Space(space), key, value: (!removed).then_some(value) }, rest))
 }
 
 /// How long key and value of the entry with this head are.
-pub(crate) fn lengths(head: [u8; HEAD_BYTES]) -> u64 {
-    u64::from(table::KEY_LENGTH.u16(&head)).saturating_add(table::VALUE_LENGTH.u32(&head).into())
+pub(crate) fn lengths(head: [u8; HEAD_BYTES]) -> std::result::Result<u64, Fault> {
+    let value = table::VALUE_LENGTH.u32(&head);
+    if index(value.into()) > STATE_VALUE_BYTES_MAX {
+        return Err(Fault::Content { what: "a state entry with a value longer than there can be" });
+    }
+    Ok(u64::from(table::KEY_LENGTH.u16(&head)).saturating_add(value.into()))
 }
 
 /// The state entries of a body.
@@ -146,12 +157,18 @@ impl CursorValue {
         bytes
     }
 
-    /// `None` if the value is not a cursor's.
-    pub(crate) fn decode(value: &[u8]) -> Option<Self> {
-        let bytes: &[u8; CURSOR_BYTES] = value.try_into().ok()?;
+    /// A longer value, or one with flags, is a later program's.
+    pub(crate) fn decode(value: &[u8]) -> std::result::Result<Self, Fault> {
+        let Some((bytes, rest)) = value.split_first_chunk::<CURSOR_BYTES>() else {
+            return Err(Fault::Content { what: "a cursor that is cut short" });
+        };
+        let flags = cursor_value::FLAGS.u32(bytes);
+        if flags != 0 || !rest.is_empty() {
+            return Err(Fault::Unknown { what: "flags of a cursor", found: flags.into() });
+        }
         let epoch =
             Epoch { counter: cursor_value::EPOCH_COUNTER.u64(bytes), word: cursor_value::EPOCH_WORD.u64(bytes) };
-        Some(Self { epoch, offset: Offset::new(cursor_value::OFFSET.u64(bytes)) })
+        Ok(Self { epoch, offset: Offset::new(cursor_value::OFFSET.u64(bytes)) })
     }
 }
 
@@ -164,7 +181,7 @@ mod tests {
         #[test]
         fn entries_come_back_as_they_were_stored(
             entries in proptest::collection::vec(
-                (0..2_u8, proptest::collection::vec(any::<u8>(), 0..40), proptest::option::of(".{0,40}")), 0..8,
+                (2..4_u8, proptest::collection::vec(any::<u8>(), 0..40), proptest::option::of(".{0,40}")), 0..8,
             ),
         ) {
             let entries: Vec<StateEntry<'_>> = entries
@@ -203,7 +220,15 @@ mod tests {
     #[test]
     fn a_cursor_comes_back_as_it_was_stored() {
         let cursor = CursorValue { epoch: Epoch { counter: 3, word: 4 }, offset: Offset::new(5) };
-        assert_eq!(CursorValue::decode(&cursor.encode()), Some(cursor));
-        assert_eq!(CursorValue::decode(&[0; CURSOR_BYTES + 1]), None);
+        assert_eq!(CursorValue::decode(&cursor.encode()), Ok(cursor));
+        assert!(CursorValue::decode(&[0; CURSOR_BYTES + 1]).is_err_and(|fault| fault.is_unknown()));
+        assert!(CursorValue::decode(&[0; CURSOR_BYTES - 1]).is_err_and(|fault| !fault.is_unknown()));
+        let mut bytes = cursor.encode();
+        bytes[24] = 1;
+        assert!(CursorValue::decode(&bytes).is_err_and(|fault| fault.is_unknown()));
+        let entry = StateEntry { space: Space::CURSORS, key: b"c", value: Some(b"short") };
+        let mut body = vec![0; measure(&entry).expect("short")];
+        entry.encode(&mut body);
+        assert!(matches!(split(&body), Err(Fault::Content { .. })), "no cursor in the space of cursors");
     }
 }

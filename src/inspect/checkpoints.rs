@@ -11,7 +11,9 @@ use super::{Finding, FindingClass};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::checkpoint::CheckpointHeader;
 use crate::format::checkpoint_name;
-use crate::log::{CheckpointFile, Entries, FoldPiece, State, Store, Unusable, begins_late, fold, open_segment};
+use crate::log::{
+    CheckpointFile, Entries, FoldPiece, State, Store, Unusable, begins_late, fold, foreign, open_segment,
+};
 use crate::platform::Disk;
 use crate::types::Line;
 
@@ -23,12 +25,19 @@ pub(super) struct Checked {
     pub(super) good: u64,
 }
 
-/// Checks all of them. `whole`: nothing else was found damaged.
-pub(super) fn check(disk: &dyn Disk, chain: &Chain, whole: bool) -> Result<Checked> {
+/// What was found of all else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rest {
+    Whole,
+    Damaged,
+}
+
+/// Checks all of them.
+pub(super) fn check(disk: &dyn Disk, chain: &Chain, rest: Rest) -> Result<Checked> {
     let mut checked = Checked::default();
     let mut good: Vec<(CheckpointHeader, State)> = Vec::new();
     for file in &chain.survey.checkpoints {
-        let found = read(disk, file).and_then(|(header, state)| match misfit(chain, file, &header, whole) {
+        let found = read(disk, file).and_then(|(header, state)| match misfit(chain, file, &header, rest) {
             Some(cause) => Err(Wrong::Misfit(cause)),
             None => Ok((header, state)),
         });
@@ -52,7 +61,9 @@ pub(super) fn check(disk: &dyn Disk, chain: &Chain, whole: bool) -> Result<Check
     for name in &chain.survey.drafts {
         checked.findings.push(finding(disk, FindingClass::CheckpointDraft, name, "was being written, not in use"));
     }
-    if whole && let Some((newest, state)) = good.pop() {
+    if rest == Rest::Whole
+        && let Some((newest, state)) = good.pop()
+    {
         let before = good.pop();
         if let Some(cause) = disagreement(disk, chain, &newest, &state, before)? {
             let name = checkpoint_name(newest.sequence);
@@ -66,7 +77,7 @@ pub(super) fn check(disk: &dyn Disk, chain: &Chain, whole: bool) -> Result<Check
 enum Wrong {
     /// It is not there any more.
     Gone,
-    /// A later program wrote it.
+    /// A later program wrote it, or it cannot be opened.
     Later(Error),
     Rotten(String),
     Misfit(String),
@@ -75,6 +86,9 @@ enum Wrong {
 fn read(disk: &dyn Disk, file: &CheckpointFile) -> std::result::Result<(CheckpointHeader, State), Wrong> {
     let (header, _epochs, state) = Entries::read_whole(disk, &file.name).map_err(|unusable| match unusable {
         Unusable::Io(error) if error.kind() == std::io::ErrorKind::NotFound => Wrong::Gone,
+        Unusable::Closed(error) => {
+            Wrong::Later(Error::io("open the checkpoint", error).at_path(disk.directory().join(&file.name)))
+        }
         Unusable::Bad(fault) if fault.is_unknown() => Wrong::Later(
             Error::new(ErrorKind::Incompatible, fault.to_string())
                 .at_path(disk.directory().join(&file.name))
@@ -86,16 +100,13 @@ fn read(disk: &dyn Disk, file: &CheckpointFile) -> std::result::Result<(Checkpoi
 }
 
 /// Why a checkpoint that is whole is not one of this log.
-fn misfit(chain: &Chain, file: &CheckpointFile, header: &CheckpointHeader, whole: bool) -> Option<String> {
+fn misfit(chain: &Chain, file: &CheckpointFile, header: &CheckpointHeader, rest: Rest) -> Option<String> {
     if let Some(first) = chain.pieces.first()
-        && first.header.store_id != header.store_id
+        && let Some(cause) = foreign(header, first.header.store_id, file)
     {
-        return Some(format!("belongs to store {}, the log to store {}", header.store_id, first.header.store_id));
+        return Some(cause);
     }
-    if header.sequence != file.sequence {
-        return Some(format!("its own name is {}", checkpoint_name(header.sequence)));
-    }
-    if !whole {
+    if rest == Rest::Damaged {
         // What its line leads to may be what is lost, and that was said.
         return None;
     }

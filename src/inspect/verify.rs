@@ -8,6 +8,7 @@
 //! 3. Nothing is called damage before it was read twice: a writer may be storing it.
 
 use super::chain::{Chain, Gap, Piece, Source, was_durable};
+use super::checkpoints::Rest;
 use super::origin::Origins;
 use super::progress::{Progress, Told};
 use super::{Finding, FindingClass, Verification};
@@ -157,7 +158,8 @@ impl Check<'_, '_> {
             self.report(FindingClass::BrokenChain, Some(self.end.place), Some(self.end.offset), cause);
         }
         // Only if nothing else is wrong can they be held against the log.
-        let checked = super::checkpoints::check(self.disk, chain, !self.found.damaged)?;
+        let rest = if self.found.damaged { Rest::Damaged } else { Rest::Whole };
+        let checked = super::checkpoints::check(self.disk, chain, rest)?;
         self.found.checkpoints = checked.good;
         for finding in checked.findings {
             self.found.report(finding);

@@ -29,7 +29,7 @@ use crate::segment::{Blank, Body, SegmentWriter};
 use crate::types::{Epoch, Line, Offset, Place, StoreId, Timestamp, index};
 
 /// Room that control frames need at least for one more session: session, close, seal, some marks.
-pub(crate) const CONTROL_ROOM_MIN: u64 = 1024;
+pub(crate) const CONTROL_ROOM_MIN: u64 = 512;
 const STORE_AGAIN_BYTES: u64 = 1 << 20;
 /// Behind the header and session frame that a segment begins with.
 const FIRST_FRAMES_END: u64 = FRAMES_START + align(36 + 40);

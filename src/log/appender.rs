@@ -30,8 +30,8 @@ use crate::types::{Line, Place, Timestamp};
 
 /// What data may not use at the end of a segment: marks, start lines, small state commits, session and close frames.
 const CONTROL_RESERVE_BYTES: u64 = 4096;
-/// What of it small state commits leave to control frames.
-const CONTROL_ONLY_BYTES: u64 = CONTROL_ROOM_MIN;
+/// What of it small state commits leave to control frames: a full disk must stay one that can be closed and opened.
+const CONTROL_ONLY_BYTES: u64 = CONTROL_ROOM_MIN + 1536;
 /// What only the seal may use.
 const SEAL_RESERVE_BYTES: u64 = 128;
 /// What a segment holds beyond data: header, session frame, reserves.

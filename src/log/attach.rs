@@ -178,7 +178,8 @@ impl Attached {
         self.shared.state.lock().clean
     }
 
-    /// The error that an open for writing would return for what is on disk.
+    /// The error that an open for writing would return for the segments on disk. That it may refuse for the state too is
+    /// said by [`Attached::state`].
     #[must_use]
     pub fn refusal(&self) -> Option<Error> {
         self.shared.state.lock().refusal.clone()

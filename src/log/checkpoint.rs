@@ -25,7 +25,7 @@ use crate::format::state::{Space, StateEntry};
 use crate::types::{Line, Offset, Version, length};
 use file::{Draft, draft_name, stored_bytes};
 pub(crate) use file::{Entries, Unusable, read_header};
-pub(crate) use load::{Loaded, Segments, load};
+pub(crate) use load::{Loaded, Segments, load, misfit};
 
 /// How many checkpoints are kept.
 pub(crate) const CHECKPOINTS_KEPT: usize = 2;
@@ -34,6 +34,8 @@ const STATE_BYTES_FACTOR: u64 = 4;
 
 /// What a close leaves to be read again, if nothing was committed: sessions that only looked.
 const CLOSE_BYTES_MIN: u64 = 64 << 10;
+/// A state up to this size is written at every close behind a commit; of a larger one, what has to be read again must be worth it.
+const CLOSE_STATE_BYTES: u64 = 1 << 20;
 
 /// A checkpoint that is there.
 #[derive(Debug, Clone, Copy)]
@@ -89,8 +91,8 @@ impl From<Error> for Failed {
 
 /// Where a checkpoint is read, it is the one before.
 impl From<Unusable> for Failed {
-    fn from(_counted: Unusable) -> Self {
-        Self::Before
+    fn from(unusable: Unusable) -> Self {
+        if let Unusable::Closed(_) = unusable { Self::Here } else { Self::Before }
     }
 }
 
@@ -125,12 +127,15 @@ impl Core {
     /// The last checkpoint, so that the next open reads nothing again; needless if there is next to nothing to read.
     pub(crate) fn checkpoint_at_close(&self) {
         let committed = self.appender.lock().stats.appends() > 0;
-        let (none, before) = {
+        let (none, before, held) = {
             let checkpoints = self.checkpoints.lock();
-            (checkpoints.kept.is_empty() || !checkpoints.stale.is_empty(), checkpoints.line().place)
+            let none = checkpoints.kept.is_empty() || !checkpoints.stale.is_empty();
+            (none, checkpoints.line().place, checkpoints.body_bytes())
         };
         let durable = self.durability.lock().durable.place;
-        if committed || none || self.catalog.read().bytes_between(before, durable) > CLOSE_BYTES_MIN {
+        let behind = self.catalog.read().bytes_between(before, durable);
+        let small = committed && held <= CLOSE_STATE_BYTES;
+        if none || small || behind > CLOSE_BYTES_MIN.max(held / STATE_BYTES_FACTOR) {
             self.checkpoint_now();
         }
     }

@@ -14,12 +14,17 @@ use super::cursor::check_name;
 use super::reader::{LogSource, ReadLine};
 use super::state::Change;
 use super::ticket::Ticket;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::record;
 use crate::format::state::{CURSOR_BYTES, CursorValue, Space, StateEntry};
 use crate::segment::Body;
 use crate::types::{Offset, Record, Topic, Version};
 use decide::{Decider, Stop};
+
+/// The most conditions of one commit; each cursor move is one.
+pub const COMMIT_CONDITIONS_MAX: usize = 65_535;
+/// The most conditions of one commit that ask for records: each is compared with every record since.
+pub const COMMIT_RECORD_CONDITIONS_MAX: usize = 64;
 
 /// One atomic change: any number of records, state entries and cursor moves, in one frame, under conditions.
 ///
@@ -149,10 +154,27 @@ impl<'a> Commit<'a> {
     }
 
     /// Only if no record of this key was appended to the topic at `since` or behind it. Costs reading what was: choose
-    /// `since` as late as possible, for example the offset behind what was read before deciding.
+    /// `since` as late as possible, for example the offset behind what was read before deciding. A `since` before the start of
+    /// the log is refused as `Trimmed`: what was there cannot be known.
     pub fn if_no_record<K: AsRef<[u8]> + ?Sized>(mut self, topic: Topic, key: &'a K, since: Offset) -> Self {
         self.conditions.push(Condition::NoRecord { topic, key: key.as_ref(), since });
         self
+    }
+
+    fn check_conditions(&self) -> Result<()> {
+        let of_records = |condition: &&Condition<'_>| matches!(condition, Condition::NoRecord { .. });
+        let records = self.conditions.iter().filter(of_records).count();
+        let limits = [
+            ("conditions", self.conditions.len(), COMMIT_CONDITIONS_MAX),
+            ("conditions on records", records, COMMIT_RECORD_CONDITIONS_MAX),
+        ];
+        match limits.iter().find(|(_, found, most)| found > most) {
+            Some((what, found, most)) => {
+                let text = format!("commit refused: {what}: {found}, at most {most}");
+                Err(Error::new(ErrorKind::Limit, text).next_step("nothing was stored; split the commit"))
+            }
+            None => Ok(()),
+        }
     }
 
     /// How many records it appends.
@@ -173,6 +195,7 @@ impl Core {
     pub(crate) fn commit(self: &Arc<Self>, commit: &Commit<'_>) -> Result<Ticket<'_>> {
         // Before any lock: in a child it may be held for ever.
         self.check_fork()?;
+        commit.check_conditions()?;
         let values = self.check_moves(&commit.moves)?;
         let entries: Vec<StateEntry<'_>> =
             commit.moves.iter().zip(&values).map(|(change, value)| change.entry(value)).collect();
@@ -181,29 +204,30 @@ impl Core {
             return Err(self.too_large(frame_bytes(shape.body_length)));
         }
         let mut decider = Decider::new(self, &commit.conditions, entries.iter().map(Change::of).collect());
-        decider.catch_up(self)?;
-        if commit.is_empty() {
-            return self.decide_only(&mut decider);
-        }
-        let body = Body::data(&commit.records, &entries, shape);
-        let promise = self.state.write().promise(&entries, self.state_limits())?;
-        let stored = loop {
-            match self.append_on(&body, &mut decider) {
-                Err(Stop::CatchUp) => {
-                    if let Err(error) = decider.catch_up(self) {
-                        break Err(error);
-                    }
-                }
-                Err(stop) => break Err(decider.error(stop)),
-                Ok(ticket) => break Ok(ticket),
-            }
+        decider.catch_up()?;
+        let ticket = if commit.is_empty() {
+            self.decide_only(&mut decider)?
+        } else {
+            decider.promise(self, &entries)?;
+            let stored = self.store(&Body::data(&commit.records, &entries, shape), &mut decider);
+            decider.give_back(self);
+            stored?
         };
-        self.state.write().settle(&promise);
-        let ticket = stored?;
         if self.syncs_every_commit() {
             ticket.wait()?;
         }
         Ok(ticket)
+    }
+
+    /// Stores a commit as soon as its conditions are decided.
+    fn store(&self, body: &Body<'_>, decider: &mut Decider<'_>) -> Result<Ticket<'_>> {
+        loop {
+            match self.append_on(body, decider) {
+                Ok(ticket) => return Ok(ticket),
+                Err(Stop::CatchUp) => decider.catch_up()?,
+                Err(stop) => return Err(decider.error(stop)),
+            }
+        }
     }
 
     /// Conditions alone: decided, and nothing stored.
@@ -211,7 +235,7 @@ impl Core {
         loop {
             match self.admit_only(decider) {
                 Ok(end) => return Ok(Ticket { core: self, end: end.place, first: end.offset, next: end.offset }),
-                Err(Stop::CatchUp) => decider.catch_up(self)?,
+                Err(Stop::CatchUp) => decider.catch_up()?,
                 Err(stop) => return Err(decider.error(stop)),
             }
         }
@@ -226,7 +250,9 @@ impl Core {
                 Move::Cursor { name, offset } => {
                     check_name(name)?;
                     if offset > end || offset < self.start() {
-                        return Err(outside(name, offset, self.start(), end));
+                        // A log that has ended shows less than it holds.
+                        let ended = Core::ended(self);
+                        return Err(ended.unwrap_or_else(|| outside(name, offset, self.start(), end)));
                     }
                     CursorValue { epoch: self.epoch, offset }.encode()
                 }
@@ -244,11 +270,7 @@ impl Core {
 #[cold]
 fn outside(name: &str, offset: Offset, start: Offset, end: Offset) -> Error {
     let text = format!("commit refused: cursor {name} to offset {offset}, the log holds {start} to {end}");
-    let kind = if offset < start {
-        crate::error::ErrorKind::Trimmed { next: start }
-    } else {
-        crate::error::ErrorKind::Invalid
-    };
+    let kind = if offset < start { ErrorKind::Trimmed { next: start } } else { ErrorKind::Invalid };
     Error::new(kind, text)
         .at_offset(offset)
         .next_step("nothing was stored; give the offset behind a record that was read")

@@ -27,6 +27,7 @@ pub const CURSOR_NAME_BYTES_MAX: usize = 255;
 
 /// Where a new cursor begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Start {
     /// At the first record.
     #[default]
@@ -53,7 +54,8 @@ pub struct CursorInfo {
     pub lag: u64,
 }
 
-/// A reader whose offset has a name and is kept in the log.
+/// A reader whose offset has a name and is kept in the log. It does not keep the log open: dropping the last
+/// [`Log`](crate::Log) closes it under its cursors.
 ///
 /// ```
 /// # let folder = tempfile::tempdir()?;
@@ -184,7 +186,9 @@ impl Cursor {
     ///
     /// # Durability
     /// As for [`Log::append`](crate::Log::append): visible when this returns, so that it survives the death of the process.
-    /// When power fails before the ticket's wait returned, the cursor may be back where it was, and records come again.
+    /// When power fails before the ticket's wait returned, the cursor may be back where it was, and records come again. The
+    /// ticket borrows the cursor; to go on reading meanwhile keep its [`place`](Ticket::place) for
+    /// [`Log::wait_durable`](crate::Log::wait_durable).
     pub fn commit(&mut self, next: impl Into<Offset>) -> Result<Ticket<'_>> {
         self.commit_with(next, Commit::new())
     }
@@ -221,7 +225,8 @@ impl Cursor {
                 Ok(ticket.of(&self.core))
             }
             Err(error) => {
-                self.reader.seek(before)?;
+                // Why it did not move matters more than that it cannot go back.
+                let _stays = self.reader.seek(before);
                 Err(error)
             }
         }
@@ -240,7 +245,7 @@ pub(crate) fn find(state: &State, name: &str, end: Offset) -> Option<CursorInfo>
 }
 
 fn info(key: &[u8], held: &StateValue, end: Offset) -> Option<CursorInfo> {
-    let CursorValue { epoch, offset } = CursorValue::decode(held.value())?;
+    let CursorValue { epoch, offset } = CursorValue::decode(held.value()).ok()?;
     let name = String::from_utf8_lossy(key).into_owned();
     Some(CursorInfo { name, offset, epoch, lag: end.since(offset) })
 }
@@ -258,7 +263,7 @@ pub(crate) fn check_name(name: &str) -> Result<()> {
 }
 
 fn decode(name: &str, value: &[u8]) -> Result<CursorValue> {
-    CursorValue::decode(value).ok_or_else(|| corrupt(format!("cursor {name}: its entry is not a cursor's")))
+    CursorValue::decode(value).map_err(|fault| corrupt(format!("cursor {name}: {fault}")))
 }
 
 /// An error of a seek, said of the cursor.

@@ -3,15 +3,14 @@
 //! Guarantees:
 //! 1. An epoch and an offset name one position of one history. If the log went on from an earlier offset since, or never
 //!    had that epoch, the answer is `Diverged`, never another record.
-//! 2. Memory is bounded: of more than [`EPOCHS_MAX`] epochs the oldest are forgotten, and then count as unknown.
+//! 2. Memory is bounded: one more epoch comes with each unclean end; of more than [`EPOCHS_MAX`] the oldest are forgotten,
+//!    and then count as unknown.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::EPOCHS_MAX;
 use crate::format::checkpoint::EpochStart;
 use crate::format::header::SegmentHeader;
 use crate::types::{Epoch, Offset};
-
-/// How many epochs are named. One more comes with each unclean end.
-const EPOCHS_MAX: usize = 1 << 16;
 
 /// The epochs in their order.
 #[derive(Debug, Clone, Default)]

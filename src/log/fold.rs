@@ -7,7 +7,7 @@
 
 use super::survey::{corrupt, io_error};
 use super::window::{Scan, Scanned, Store};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::header::SegmentHeader;
 use crate::format::state::StateEntry;
 use crate::format::{FRAMES_START, Fault, segment_name};
@@ -76,6 +76,12 @@ pub(crate) fn fold(
         folded.bytes = folded.bytes.saturating_add(scan.position.saturating_sub(position));
         folded.end = Line { place: Place::new(number, scan.position), offset: scan.offset };
         let Some(fault) = fault else { continue };
+        if fault.is_unknown() {
+            return Err(Error::new(ErrorKind::Incompatible, fault.to_string())
+                .at_path(disk.directory().join(segment_name(number)))
+                .at_place(folded.end.place)
+                .next_step("open it with the version of esker that wrote it, or a newer one"));
+        }
         if scan.position < piece.whole {
             return Err(damage(disk, folded.end, fault));
         }

@@ -74,6 +74,8 @@ pub(crate) struct State {
     tables: [Table; SPACES],
     size: Size,
     promised: Size,
+    /// Entries that commits which are not settled may add to a table.
+    promised_slots: usize,
 }
 
 /// Room for a commit's changes, to be given back to [`State::settle`].
@@ -81,6 +83,7 @@ pub(crate) struct State {
 #[must_use]
 pub(crate) struct Promise {
     size: Size,
+    slots: usize,
 }
 
 /// A change that is ready to be applied; afterwards it holds what it replaced, to be dropped without a lock.
@@ -158,18 +161,20 @@ impl State {
         if size.keys > 0 && whole.keys > limits.keys_max {
             return Err(full("keys of state", whole.keys, limits.keys_max));
         }
+        let slots = in_space.iter().fold(0, |sum: usize, count| sum.saturating_add(*count));
         self.promised.add(size);
-        let promised = crate::types::index(self.promised.keys);
-        for (table, count) in self.tables.iter_mut().zip(in_space).filter(|(_, count)| *count > 0) {
-            // Others may have been promised their room and not used it yet; an entry may also be removed before it is replaced.
-            table.reserve(promised.saturating_add(count));
+        self.promised_slots = self.promised_slots.saturating_add(slots);
+        for (table, _) in self.tables.iter_mut().zip(in_space).filter(|(_, count)| *count > 0) {
+            // Others may not have used their room yet; what an entry replaces may be gone by then.
+            table.reserve(self.promised_slots);
         }
-        Ok(Promise { size })
+        Ok(Promise { size, slots })
     }
 
-    /// The commit is stored, or will not be.
+    /// The commit is applied, or will not be.
     pub(crate) fn settle(&mut self, promise: &Promise) {
         self.promised.take(promise.size);
+        self.promised_slots = self.promised_slots.saturating_sub(promise.slots);
     }
 
     /// Applies the changes of a commit whose frame ends at `end`.

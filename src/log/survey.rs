@@ -131,7 +131,7 @@ fn look(disk: &dyn Disk) -> Result<Survey> {
         {
             survey.files.push(file);
         } else if let Some(sequence) = format::checkpoint_sequence(&name)
-            && let Some(file) = checkpoint_file(disk, &name, sequence)
+            && let Some(file) = checkpoint_file(disk, &name, sequence)?
         {
             survey.checkpoints.push(file);
         } else if format::is_checkpoint_draft(&name) {
@@ -161,15 +161,16 @@ fn segment_file(disk: &dyn Disk, name: &str, number: u64) -> Result<Option<Segme
 }
 
 /// `None`: it vanished, as a running writer replaces it.
-fn checkpoint_file(disk: &dyn Disk, name: &str, sequence: u64) -> Option<CheckpointFile> {
-    let header = match disk.open(name, Access::Read).map_err(Unusable::Io).and_then(|file| read_header(&*file)) {
+fn checkpoint_file(disk: &dyn Disk, name: &str, sequence: u64) -> Result<Option<CheckpointFile>> {
+    let header = match read_header(disk, name) {
         Ok(header) => Ok(header),
-        Err(Unusable::Io(error)) if error.kind() == std::io::ErrorKind::NotFound => return None,
+        Err(Unusable::Io(error)) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(Unusable::Closed(error)) => return Err(io_error(disk, "open the checkpoint", name, error)),
         // It can be done without, as when it is rotten.
         Err(Unusable::Io(error)) => Err(Fault::Unreadable { kind: error.kind() }),
         Err(Unusable::Bad(fault)) => Err(fault),
     };
-    Some(CheckpointFile { name: name.to_owned(), sequence, header })
+    Ok(Some(CheckpointFile { name: name.to_owned(), sequence, header }))
 }
 
 fn read_anchor(disk: &dyn Disk, survey: &mut Survey) -> Result<()> {

@@ -84,7 +84,7 @@ fn a_damaged_checkpoint_is_passed_over_and_replaced() {
     let names = checkpoints(&left);
     let [older, newer] = &names[..] else { panic!("two are kept: {names:?}") };
     let length = left.read_file(newer).expect("is there").len();
-    for position in [0, 8, 12, 40, 100, 127, 128, 200, length / 2] {
+    for position in [0, 8, 12, 40, 100, 255, 256, 300, length / 2] {
         let damaged = left.snapshot();
         damaged.edit_file(newer, |bytes| bytes[position] ^= 0x40);
         let log = match eager().open_on(Arc::new(damaged.clone())) {
@@ -106,7 +106,7 @@ fn a_damaged_checkpoint_is_passed_over_and_replaced() {
         both.edit_file(older, |bytes| bytes[length / 3] ^= 0x40);
         assert_eq!(entries(&open_eager(&both)), held, "byte {position} and the older one");
     }
-    for cut in [0, 1, 127, 128, 150] {
+    for cut in [0, 1, 255, 256, 300] {
         let damaged = left.snapshot();
         damaged.truncate(newer, cut);
         assert_eq!(entries(&open_eager(&damaged)), held, "cut to {cut}");
@@ -225,4 +225,45 @@ fn a_checkpoint_that_vanishes_while_the_log_is_open_is_made_up_for_by_the_next_o
     assert_eq!((log.stats().checkpoint_failures, checkpoints(&disk).len()), (1, 2));
     let held = entries(&log);
     assert_eq!(entries(&open_eager(&disk.snapshot())), held);
+}
+
+#[test]
+fn a_copy_of_a_checkpoint_under_another_name_takes_none_that_is_kept() {
+    let disk = MemoryDisk::new(2);
+    let log = open_eager(&disk);
+    (0..40).for_each(|number| step(&log, number));
+    let left = disk.snapshot();
+    let newest = checkpoints(&left).pop().expect("two are kept");
+    let bytes = left.read_file(&newest).expect("is there");
+    let length = u64::try_from(bytes.len()).expect("small");
+    let copy = esker::platform::Disk::create(&left, "0000000001.ckp", length).expect("is free");
+    copy.write_at(&bytes, 0).expect("writes");
+    let log = open_eager(&left);
+    assert_eq!(log.recovery().checkpoint_faults.len(), 1, "{}", log.recovery());
+    let written = log.stats().checkpoints;
+    let mut number = 40;
+    while log.stats().checkpoints == written {
+        step(&log, number);
+        number += 1;
+    }
+    let names = checkpoints(&left);
+    assert!(names.len() == 2 && names[0] == newest, "{names:?}");
+}
+
+#[test]
+fn an_open_and_close_around_one_record_writes_no_large_state_again() {
+    let disk = MemoryDisk::new(10);
+    let options = || options().segment_bytes(16 << 20);
+    let log = options().open_on(Arc::new(disk.clone())).expect("opens");
+    for number in 0..40_u8 {
+        let _ = log.commit(Commit::new().state(&[number], &vec![number; 50_000])).expect("commits");
+    }
+    log.close().expect("closes");
+    let before = checkpoints(&disk);
+    let log = options().open_on(Arc::new(disk.clone())).expect("opens");
+    append_numbered(&log, 0..1);
+    log.close().expect("closes");
+    assert_eq!(checkpoints(&disk), before, "next to nothing came since");
+    let log = options().open_on(Arc::new(disk.clone())).expect("opens");
+    assert_eq!((log.recovery().ending, log.stats().state_keys), (esker::Ending::Clean, 40));
 }

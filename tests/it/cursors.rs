@@ -227,6 +227,47 @@ fn cursors_move_when_the_disk_is_full() {
 }
 
 #[test]
+fn a_full_disk_on_which_cursors_moved_is_closed_and_opened_again() {
+    let disk = MemoryDisk::new(1);
+    let log = open(&disk).expect("opens");
+    let mut cursor = log.cursor("c").expect("is made");
+    disk.space_limit(disk.space_held());
+    let mut appended = 0_u64;
+    while log.append(&numbered(appended)).is_ok() {
+        appended += 1;
+    }
+    while log.append(b"").is_ok() {}
+    let mut moved = 0;
+    while cursor.commit(Offset::new(moved)).is_ok() {
+        moved += 1;
+    }
+    assert!(moved >= 10, "{moved}");
+    log.close().expect("closes");
+    let left = disk.snapshot();
+    left.space_limit(left.space_held());
+    for _ in 0..3 {
+        let log = open(&left).expect("opens on the full disk");
+        assert_eq!(committed(&log, "c"), Some(moved - 1));
+        log.close().expect("closes");
+    }
+}
+
+#[test]
+fn a_cursor_of_a_poisoned_log_is_told_so() {
+    let disk = MemoryDisk::new(6);
+    let log = open(&disk).expect("opens");
+    append_numbered(&log, 0..10);
+    log.sync().expect("syncs");
+    let mut cursor = log.cursor("c").expect("is made");
+    append_numbered(&log, 10..20);
+    disk.fail_sync(1);
+    assert_eq!(log.sync().expect_err("fails").kind(), ErrorKind::Poisoned);
+    assert_eq!(cursor.commit(Offset::new(20)).expect_err("poisoned").kind(), ErrorKind::Poisoned);
+    assert_eq!(cursor.seek(Offset::new(5)).expect_err("poisoned").kind(), ErrorKind::Poisoned);
+    assert_eq!(log.state("k").expect_err("what survives is unknown").kind(), ErrorKind::Poisoned);
+}
+
+#[test]
 fn who_looks_from_outside_sees_cursors_and_state() {
     let disk = MemoryDisk::new(1);
     let log = open(&disk).expect("opens");

@@ -188,6 +188,35 @@ fn limits_of_state_refuse_before_anything_is_stored() {
 }
 
 #[test]
+fn commits_that_fit_together_are_not_refused_for_one_that_is_being_stored() {
+    let log = options().segment_bytes(1 << 20).state_keys_max(2).open_on(Arc::new(MemoryDisk::new(9))).expect("opens");
+    thread::scope(|scope| {
+        for key in ["a", "b"] {
+            let log = &log;
+            scope.spawn(move || {
+                for _ in 0..5000 {
+                    let _ = log.commit(Commit::new().state(key, "v")).expect("two keys, two allowed");
+                    let _ = log.commit(Commit::new().remove_state(key)).expect("removes");
+                }
+            });
+        }
+    });
+    assert_eq!((log.stats().state_keys, log.stats().state_bytes), (0, 0));
+}
+
+#[test]
+fn a_commit_has_no_more_conditions_than_are_allowed() {
+    let log = open(&MemoryDisk::new(1)).expect("opens");
+    let with = |count| {
+        let none = |commit: Commit<'static>, _| commit.if_no_record(Topic::default(), "k", Offset::ZERO);
+        log.commit((0..count).fold(Commit::new().record(b"r"), none)).map(|ticket| ticket.len())
+    };
+    assert_eq!(with(esker::COMMIT_RECORD_CONDITIONS_MAX).expect("at the limit"), 1);
+    let error = with(esker::COMMIT_RECORD_CONDITIONS_MAX + 1).expect_err("one too many");
+    assert_eq!(error.kind(), ErrorKind::Limit, "{error}");
+}
+
+#[test]
 fn entries_are_listed_by_prefix_in_the_order_of_their_keys() {
     let log = open(&MemoryDisk::new(1)).expect("opens");
     let entries = [("delay/ua", "1"), ("board/n1", "2"), ("delay/aa", "3"), ("delay", "4")];

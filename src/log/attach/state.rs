@@ -12,7 +12,7 @@ use crate::log::cursor::{self, CursorInfo};
 use crate::log::decide::decide;
 use crate::log::state::{State, StateValue};
 use crate::log::survey::{Survey, survey};
-use crate::platform::Disk;
+use crate::platform::{Disk, Holder};
 use crate::types::{Line, Offset};
 
 /// How often to look again when a running writer replaced a checkpoint meanwhile.
@@ -89,13 +89,19 @@ impl Attached {
             return Err(refusal);
         }
         let disk = &*self.shared.disk;
-        for _ in 0..LOOKS_MAX {
-            let loaded = look(disk, self.shared.is_live())?;
-            if loaded.faults.is_empty() || !self.shared.is_live() {
-                return Ok(StateView { state: loaded.state, end: loaded.end.offset });
+        let mut loaded = look(disk, self.shared.writer)?;
+        for _ in 1..LOOKS_MAX {
+            if loaded.faults.is_empty() {
+                break;
+            }
+            let again = look(disk, self.shared.writer)?;
+            // What a writer replaced meanwhile is another file at the next look.
+            let settled = !self.shared.is_live() || again.faults == loaded.faults;
+            loaded = again;
+            if settled {
+                break;
             }
         }
-        let loaded = look(disk, true)?;
         Ok(StateView { state: loaded.state, end: loaded.end.offset })
     }
 
@@ -121,9 +127,11 @@ impl Attached {
     }
 }
 
-fn look(disk: &dyn Disk, live: bool) -> Result<Loaded> {
+fn look(disk: &dyn Disk, writer: Option<Holder>) -> Result<Loaded> {
     let survey = survey(disk)?;
-    if !live && let Some(decision) = decide(disk, &survey)? {
+    if writer.is_none()
+        && let Some(decision) = decide(disk, &survey)?
+    {
         return load(disk, &survey, decision.segments());
     }
     let chain = survey.chain(disk)?;

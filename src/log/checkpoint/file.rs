@@ -7,6 +7,7 @@
 //!    `None`, and not before.
 //! 3. Memory: one buffer, and the entry at hand.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use crate::checksum::Pieces;
@@ -21,10 +22,16 @@ use crate::platform::{Access, Disk, File};
 use crate::types::{Place, Version, index, length};
 
 const BUFFER_BYTES: usize = 1 << 20;
+/// The most zeros behind a body: room that a merge did not need.
+const ZEROS_MAX: u64 = 1 << 30;
+/// Too many links to follow, on Linux and most other systems of its kind.
+const ELOOP: i32 = if cfg!(target_os = "linux") { 40 } else { 62 };
 
 /// Why a checkpoint cannot be used: it cannot be read, or is not what was written.
 #[derive(Debug)]
 pub(crate) enum Unusable {
+    /// It cannot be opened for now: too many files are open, or the caller may not. It may be good.
+    Closed(std::io::Error),
     Io(std::io::Error),
     Bad(Fault),
 }
@@ -32,7 +39,7 @@ pub(crate) enum Unusable {
 impl std::fmt::Display for Unusable {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Io(error) => error.fmt(f),
+            Self::Closed(error) | Self::Io(error) => error.fmt(f),
             Self::Bad(fault) => fault.fmt(f),
         }
     }
@@ -147,8 +154,22 @@ impl Draft {
     }
 }
 
+/// Opens a checkpoint. What is there and no regular file can be done without, as one that is rotten.
+fn open(disk: &dyn Disk, name: &str) -> std::result::Result<Arc<dyn File>, Unusable> {
+    disk.open(name, Access::Read).map_err(|error| match error.kind() {
+        ErrorKind::NotFound | ErrorKind::InvalidInput | ErrorKind::IsADirectory => Unusable::Io(error),
+        // A link: it is not followed.
+        _ if error.raw_os_error() == Some(ELOOP) => Unusable::Io(error),
+        _ => Unusable::Closed(error),
+    })
+}
+
 /// Reads only the header of a checkpoint.
-pub(crate) fn read_header(file: &dyn File) -> std::result::Result<CheckpointHeader, Unusable> {
+pub(crate) fn read_header(disk: &dyn Disk, name: &str) -> std::result::Result<CheckpointHeader, Unusable> {
+    header_of(&*open(disk, name)?)
+}
+
+fn header_of(file: &dyn File) -> std::result::Result<CheckpointHeader, Unusable> {
     let mut bytes = [0; HEADER_BYTES];
     let read = file.read_at(&mut bytes, 0)?;
     if read < HEADER_BYTES {
@@ -176,8 +197,8 @@ pub(crate) struct Entries {
 impl Entries {
     /// Opens a checkpoint and reads its epoch table.
     pub(crate) fn open(disk: &dyn Disk, name: &str) -> std::result::Result<(Self, Vec<EpochStart>), Unusable> {
-        let file = disk.open(name, Access::Read)?;
-        let header = read_header(&*file)?;
+        let file = open(disk, name)?;
+        let header = header_of(&*file)?;
         let end = length(HEADER_BYTES).saturating_add(header.body_bytes);
         let found = file.length()?;
         let table = u64::from(header.epochs).saturating_mul(length(EPOCH_BYTES));
@@ -229,7 +250,7 @@ impl Entries {
         let place: Place = decode_version(self.bytes(length(VERSION_BYTES))?.first_chunk().ok_or(Fault::Missing)?);
         let head: [u8; HEAD_BYTES] = *self.bytes(length(HEAD_BYTES))?.first_chunk().ok_or(Fault::Missing)?;
         let mut whole = head.to_vec();
-        whole.extend_from_slice(self.bytes(state::lengths(head))?);
+        whole.extend_from_slice(self.bytes(state::lengths(head)?)?);
         let (entry, _no_rest) = state::split(&whole)?;
         let Some(value) = entry.value else {
             return Err(Fault::Content { what: "a removed entry in a checkpoint" }.into());
@@ -250,7 +271,8 @@ impl Entries {
         if stored != computed {
             return Err(Fault::Checksum { what: "checkpoint body", stored, computed }.into());
         }
-        if holds_bytes(&*self.file, self.end, self.file.length()?)? {
+        let found = self.file.length()?;
+        if found.saturating_sub(self.end) > ZEROS_MAX || holds_bytes(&*self.file, self.end, found)? {
             return Err(Fault::Content { what: "bytes behind the body of a checkpoint" }.into());
         }
         Ok(())

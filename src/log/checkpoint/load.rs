@@ -9,7 +9,7 @@
 
 use std::cmp::Ordering;
 
-use super::{Checkpoints, Entries, Kept, begins_late};
+use super::{Checkpoints, Entries, Kept, Unusable, begins_late};
 use crate::error::Result;
 use crate::format::checkpoint::{CheckpointHeader, EpochStart};
 use crate::format::checkpoint_name;
@@ -17,7 +17,7 @@ use crate::log::appender::StateSpan;
 use crate::log::epochs::Epochs;
 use crate::log::fold::{Piece, fold};
 use crate::log::state::State;
-use crate::log::survey::{CheckpointFile, Member, Survey, corrupt, open_segment};
+use crate::log::survey::{CheckpointFile, Member, Survey, corrupt, io_error, open_segment};
 use crate::log::window::Store;
 use crate::platform::Disk;
 use crate::types::{Line, StoreId};
@@ -70,7 +70,7 @@ pub(crate) fn load(disk: &dyn Disk, survey: &Survey, segments: Segments<'_>) -> 
     checkpoints.sequence = survey.checkpoints.iter().map(|file| file.sequence).max().unwrap_or_default();
     for file in survey.checkpoints.iter().rev() {
         let found = match (&file.header, checkpoints.kept.is_empty()) {
-            (Ok(header), false) if header.store_id == first.header.store_id => Ok(*header),
+            (Ok(header), false) if misfit(header, first.header.store_id, file).is_none() => Ok(*header),
             _ => read(disk, first.header.store_id, file).map(|(header, epochs, state)| {
                 (loaded.epochs, loaded.state) = (Epochs::new(epochs), state);
                 header
@@ -81,7 +81,8 @@ pub(crate) fn load(disk: &dyn Disk, survey: &Survey, segments: Segments<'_>) -> 
                 check_place(disk, segments, &file.name, &header)?;
                 checkpoints.kept.push(Kept { header });
             }
-            Err(cause) => {
+            Err(Passed::Closed(error)) => return Err(io_error(disk, "open the checkpoint", &file.name, error)),
+            Err(Passed::Over(cause)) => {
                 loaded.faults.push(format!("{}: {cause}", file.name));
                 checkpoints.stale.push(file.name.clone());
             }
@@ -137,16 +138,37 @@ fn read(
     disk: &dyn Disk,
     store_id: StoreId,
     file: &CheckpointFile,
-) -> std::result::Result<(CheckpointHeader, Vec<EpochStart>, State), String> {
-    let read = Entries::read_whole(disk, &file.name).map_err(|unusable| unusable.to_string());
-    let (header, epochs, state) = read?;
+) -> std::result::Result<(CheckpointHeader, Vec<EpochStart>, State), Passed> {
+    let (header, epochs, state) = Entries::read_whole(disk, &file.name)?;
+    match misfit(&header, store_id, file) {
+        Some(cause) => Err(Passed::Over(cause)),
+        None => Ok((header, epochs, state)),
+    }
+}
+
+/// Why a checkpoint that is whole is not one of this log.
+pub(crate) fn misfit(header: &CheckpointHeader, store_id: StoreId, file: &CheckpointFile) -> Option<String> {
     if header.store_id != store_id {
-        return Err(format!("of store {}, the log is of store {store_id}", header.store_id));
+        return Some(format!("belongs to store {}, the log to store {store_id}", header.store_id));
     }
-    if header.sequence != file.sequence {
-        return Err(format!("under another name than its own, {}", checkpoint_name(header.sequence)));
+    (header.sequence != file.sequence).then(|| format!("its own name is {}", checkpoint_name(header.sequence)))
+}
+
+/// What is made of a checkpoint that was not loaded.
+enum Passed {
+    /// It can be done without.
+    Over(String),
+    /// It may be good, and cannot be opened now.
+    Closed(std::io::Error),
+}
+
+impl From<Unusable> for Passed {
+    fn from(unusable: Unusable) -> Self {
+        match unusable {
+            Unusable::Closed(error) => Self::Closed(error),
+            unusable => Self::Over(unusable.to_string()),
+        }
     }
-    Ok((header, epochs, state))
 }
 
 /// Its line must lie in the log, in the very segment in which it lay.
@@ -158,6 +180,7 @@ fn check_place(disk: &dyn Disk, segments: Segments<'_>, name: &str, header: &Che
         Some(found) if found.header.incarnation != header.incarnation => {
             format!("incarnation {:016x}, found is {:016x}", header.incarnation, found.header.incarnation)
         }
+        Some(found) if place.position > found.limit() => format!("and its segment ends at {}", found.limit()),
         Some(_) => return Ok(()),
     };
     Err(corrupt(format!("the checkpoint goes up to {place}, {cause}")).at_path(disk.directory().join(name)))

@@ -2,19 +2,20 @@
 //!
 //! Guarantees:
 //! 1. What is decided under the append lock rests on everything stored before, and nothing is stored in between.
-//! 2. What a condition has to read is read before the lock; under it only what came since then: at most
-//!    [`REST_BYTES_MAX`], unless appends were faster than reading [`ROUNDS_MAX`] times.
+//! 2. What a condition has to read is read before the lock; under it only what came since then in the active segment: at
+//!    most [`REST_BYTES_MAX`], unless appends were faster than reading [`ROUNDS_MAX`] times. Where the log has rolled
+//!    meanwhile, it is read before the lock again.
 //! 3. Nothing is allocated under the lock: a refusal is put into words behind it.
 
 use std::sync::Arc;
 
 use super::Condition;
 use crate::error::{Conflict, Error, ErrorKind, Result};
-use crate::format::state::{CursorValue, Space};
+use crate::format::state::{CursorValue, Space, StateEntry};
 use crate::log::appender::{Appender, Room, Terms};
 use crate::log::core::Core;
 use crate::log::reader::Reader;
-use crate::log::state::{Change, State, StateValue};
+use crate::log::state::{Change, Promise, State, StateValue};
 use crate::segment::Appended;
 use crate::segment::Body;
 use crate::segment::walk::Step;
@@ -60,6 +61,8 @@ impl From<Error> for Stop {
 pub(super) struct Decider<'c> {
     conditions: &'c [Condition<'c>],
     changes: Vec<Change>,
+    /// Room for the changes, until they are applied.
+    promise: Option<Promise>,
     /// Up to where records were looked at; `None`: no condition asks for it.
     searched: Option<Line>,
     /// The first record that was found to break a condition.
@@ -73,15 +76,28 @@ impl<'c> Decider<'c> {
     pub(super) fn new(core: &Arc<Core>, conditions: &'c [Condition<'c>], changes: Vec<Change>) -> Self {
         let searches = conditions.iter().any(|condition| matches!(condition, Condition::NoRecord { .. }));
         let reader = searches.then(|| Reader::new(Arc::<Core>::clone(core)));
-        Self { conditions, changes, searched: None, broken: None, rounds: 0, reader }
+        Self { conditions, changes, promise: None, searched: None, broken: None, rounds: 0, reader }
+    }
+
+    /// Has the state promise room for the changes.
+    pub(super) fn promise(&mut self, core: &Core, entries: &[StateEntry<'_>]) -> Result<()> {
+        self.promise = Some(core.state.write().promise(entries, core.state_limits())?);
+        Ok(())
+    }
+
+    /// Gives the room back, if the changes were not applied.
+    pub(super) fn give_back(&mut self, core: &Core) {
+        if let Some(promise) = self.promise.take() {
+            core.state.write().settle(&promise);
+        }
     }
 
     /// Reads what conditions on records ask for, up to what is visible now.
-    pub(super) fn catch_up(&mut self, core: &Core) -> Result<()> {
+    pub(super) fn catch_up(&mut self) -> Result<()> {
         let Some(mut reader) = self.reader.take() else { return Ok(()) };
         if self.searched.is_none() {
             let since = self.conditions.iter().filter_map(|condition| match condition {
-                Condition::NoRecord { since, .. } => Some((*since).max(core.start)),
+                Condition::NoRecord { since, .. } => Some(*since),
                 _ => None,
             });
             reader.seek(since.min().unwrap_or_default())?;
@@ -193,7 +209,7 @@ impl<'c> Decider<'c> {
 /// Version and offset of a cursor's entry.
 fn cursor(state: &State, name: &str) -> Option<(Version, Offset)> {
     let entry = state.get(Space::CURSORS, name.as_bytes())?;
-    Some((entry.version(), CursorValue::decode(entry.value())?.offset))
+    Some((entry.version(), CursorValue::decode(entry.value()).ok()?.offset))
 }
 
 impl Terms for Decider<'_> {
@@ -228,6 +244,12 @@ impl Terms for Decider<'_> {
         time: Timestamp,
     ) -> Option<Appended> {
         // The state is held until it is applied: whoever has seen the frame and asks for it waits.
-        appender.store(body, time, |end: Place| state.apply(&mut self.changes, end))
+        appender.store(body, time, |end: Place| {
+            state.apply(&mut self.changes, end);
+            // At once: else the commit would count twice for others until it is settled.
+            if let Some(promise) = self.promise.take() {
+                state.settle(&promise);
+            }
+        })
     }
 }

@@ -22,10 +22,10 @@ fn a_checkpoint_that_is_whole_and_says_what_the_log_does_not_is_wrong() {
         left.edit_file("0000000001.ckp", |bytes| {
             edit(bytes);
             let body_bytes = at(u64::from_le_bytes(bytes[120..128].try_into().expect("eight bytes")));
-            let sum = crc32fast::hash(&bytes[128..128 + body_bytes]);
+            let sum = crc32fast::hash(&bytes[256..256 + body_bytes]);
             bytes[108..112].copy_from_slice(&sum.to_le_bytes());
             bytes[12..16].fill(0);
-            let sum = crc32fast::hash(&bytes[..128]);
+            let sum = crc32fast::hash(&bytes[..256]);
             bytes[12..16].copy_from_slice(&sum.to_le_bytes());
         });
         let found = look(&left);

@@ -36,7 +36,7 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Result<(), Fail
         output.pairs(&about.pairs(&attached, arguments.sizes))?;
     }
     // What can be read was shown; that an open for writing would refuse must not look like a clean end.
-    attached.refusal().map_or(Ok(()), |refusal| Err(refusal.into()))
+    attached.refusal().or(about.refusal).map_or(Ok(()), |refusal| Err(refusal.into()))
 }
 
 /// What changes while a writer is at work, taken so that it fits together.
@@ -51,6 +51,8 @@ struct About {
     /// None of a log that an open would refuse.
     state: Option<StateView>,
     checkpoints: Vec<CheckpointInfo>,
+    /// Why there is no state.
+    refusal: Option<esker::Error>,
 }
 
 impl About {
@@ -58,6 +60,10 @@ impl About {
         // Durable first: it must not overtake what is then said to be visible.
         let durable = attached.durable().get();
         let segments = attached.segments()?;
+        let (state, refusal) = match attached.state() {
+            Ok(state) => (Some(state), None),
+            Err(error) => (None, Some(error)),
+        };
         let sum = |of: fn(&SegmentInfo) -> u64| segments.iter().map(of).fold(0, u64::saturating_add);
         // The segment that is appended to is never rewritten: its records are dense.
         let visible = segments.last().map_or(0, |last| last.base_offset.after(last.records).get());
@@ -69,7 +75,8 @@ impl About {
             segments: segments.len(),
             first_time: segments.iter().find_map(|segment| segment.first_time),
             last_time: segments.iter().filter_map(|segment| segment.last_time).max(),
-            state: if attached.refusal().is_none() { Some(attached.state()?) } else { None },
+            state,
+            refusal,
             checkpoints: attached.checkpoints()?,
         })
     }

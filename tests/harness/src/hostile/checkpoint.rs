@@ -13,11 +13,11 @@ use esker::{Attached, Background, Commit, CursorInfo, Error, ErrorKind, Log, Off
 
 use crate::MemoryDisk;
 
-const HEADER_BYTES: usize = 128;
+const HEADER_BYTES: usize = 256;
 /// The longest that edits may make it.
 const BYTES_MAX: usize = 64 * 1024;
 /// Places and widths of the fields of the header.
-const FIELDS: [(usize, usize); 20] = [
+const FIELDS: [(usize, usize); 21] = [
     (0, 8),
     (8, 2),
     (10, 2),
@@ -38,6 +38,7 @@ const FIELDS: [(usize, usize); 20] = [
     (108, 4),
     (112, 8),
     (120, 8),
+    (128, 8),
 ];
 const SUM: usize = 12;
 const LINE: std::ops::Range<usize> = 48..80;
@@ -253,7 +254,9 @@ fn store(bytes: &mut [u8], at: usize, with: &[u8]) {
 fn extreme(which: usize, length: usize) -> u64 {
     let length = u64::try_from(length).expect("small");
     let all = [0, 1, 2, 15, 16, 24, 4096, 65535, 65536, 1 << 31, u64::from(u32::MAX), 1 << 32, 1 << 63, u64::MAX];
-    let near = [length, length - 128, length - 127, length - 129, u64::MAX - 127, u64::MAX - 128];
+    let header = u64::try_from(HEADER_BYTES).expect("small");
+    let body = length - header;
+    let near = [length, body, body + 1, body - 1, u64::MAX - header + 1, u64::MAX - header];
     all.iter().chain(&near).copied().nth(which % (all.len() + near.len())).expect("one of them")
 }
 
@@ -271,7 +274,7 @@ fn found(bytes: &[u8], good: &[u8]) -> Found {
     if bytes[16..20] != [0; 4] {
         return Found::Later;
     }
-    if bytes[24..40] != good[24..40] {
+    if bytes[24..40] != good[24..40] || epochs(bytes) > 65536 {
         return Found::Nothing;
     }
     if bytes[40..48] == good[40..48] && body_is_whole(bytes).is_some() { Found::Whole } else { Found::Header }
@@ -280,8 +283,12 @@ fn found(bytes: &[u8], good: &[u8]) -> Found {
 /// Whether the body is what the header says.
 fn body_is_whole(bytes: &[u8]) -> Option<()> {
     let body = bytes[HEADER_BYTES..].get(..usize::try_from(word(bytes, BODY_BYTES)).ok()?)?;
-    let epochs = usize::try_from(word(bytes, 104) & 0xffff_ffff).ok()?;
-    let mut rest = body.get(epochs.checked_mul(24)?..)?;
+    let (table, mut rest) = body.split_at_checked(epochs(bytes).checked_mul(24)?)?;
+    let counts: Vec<u64> = table.chunks(24).map(|row| word(row, 0)).collect();
+    let behind = bytes.get(HEADER_BYTES + body.len()..)?;
+    if !counts.is_sorted_by(|one, next| one < next) || behind.iter().any(|byte| *byte != 0) {
+        return None;
+    }
     let mut last: Option<(u8, &[u8])> = None;
     let mut entries = word(bytes, 112);
     while entries > 0 {
@@ -291,7 +298,8 @@ fn body_is_whole(bytes: &[u8]) -> Option<()> {
         let value = usize::try_from(u32::from_le_bytes([head[4], head[5], head[6], head[7]])).ok()?;
         let name = (head[0], rest.get(24..24 + key)?);
         let ordered = last.is_none_or(|last| last < name);
-        if head[0] > 15 || head[1] != 0 || !ordered {
+        let is_cursor = || value == 32 && rest.get(24 + key + 24..24 + key + 28) == Some(&[0; 4]);
+        if head[0] > 15 || head[1] != 0 || !ordered || value > 16 << 20 || (head[0] == 1 && !is_cursor()) {
             return None;
         }
         last = Some(name);
@@ -299,6 +307,10 @@ fn body_is_whole(bytes: &[u8]) -> Option<()> {
     }
     let sum = u32::try_from(word(bytes, BODY_SUM) & 0xffff_ffff).ok()?;
     (rest.is_empty() && sum == crc32(body)).then_some(())
+}
+
+fn epochs(bytes: &[u8]) -> usize {
+    usize::try_from(word(bytes, 104) & 0xffff_ffff).expect("masked")
 }
 
 /// Eight bytes of the header as a number.
