@@ -46,12 +46,22 @@ struct Plan {
     after: Vec<String>,
     /// A checkpoint got its name, and its directory was not synced yet.
     renamed: bool,
+    /// The next open of a checkpoint finds no descriptor left.
+    descriptors_out: bool,
 }
 
 impl SteppedDisk {
     pub(super) fn new(disk: MemoryDisk) -> Self {
         let (failed, after) = (Vec::new(), Vec::new());
-        let plan = Plan { moments: None, fail: Fail::Never, counted: 0, failed, after, renamed: false };
+        let plan = Plan {
+            moments: None,
+            fail: Fail::Never,
+            counted: 0,
+            failed,
+            after,
+            renamed: false,
+            descriptors_out: false,
+        };
         Self { disk, plan: Arc::new(Mutex::new(plan)) }
     }
 
@@ -73,6 +83,11 @@ impl SteppedDisk {
         (plan.fail, plan.counted) = (fail, 0);
         plan.failed.clear();
         plan.after.clear();
+    }
+
+    /// Makes the next open of a checkpoint fail for now.
+    pub(super) fn run_out_of_descriptors(&self) {
+        self.plan().descriptors_out = true;
     }
 
     /// The operations that were made to fail, and those on checkpoints that came after the first of them.
@@ -146,6 +161,10 @@ impl Disk for SteppedDisk {
     }
 
     fn open(&self, name: &str, access: Access) -> io::Result<Arc<dyn File>> {
+        let out = name.contains(".ckp") && std::mem::take(&mut self.plan().descriptors_out);
+        if out {
+            return Err(io::Error::other("too many open files"));
+        }
         self.disk.open(name, access).map(|file| self.file(name, file))
     }
 

@@ -200,6 +200,27 @@ fn a_checkpoint_at_close_may_fail_at_each_operation_and_the_end_is_clean() {
     }
 }
 
+#[test]
+fn a_checkpoint_that_cannot_be_opened_for_now_is_not_taken_for_a_rotten_one() {
+    let ready = Ready::new(8);
+    let before = checkpoints(ready.disk.memory());
+    ready.disk.run_out_of_descriptors();
+    ready.write(Writer::Background);
+    assert_eq!(ready.log.stats().checkpoint_failures, 1);
+    assert_eq!(checkpoints(ready.disk.memory()), before);
+    for number in 50..60 {
+        step(&ready.log, number);
+    }
+    assert_eq!(ready.log.stats().checkpoint_failures, 1);
+    let left = SteppedDisk::new(ready.disk.memory().snapshot());
+    left.run_out_of_descriptors();
+    let error = eager().open_on(Arc::new(left.clone())).expect_err("cannot be opened");
+    assert_eq!(error.kind(), esker::ErrorKind::Io, "{error}");
+    let log = eager().open_on(Arc::new(left)).expect("opens the next time");
+    assert!(log.recovery().checkpoint_faults.is_empty(), "{}", log.recovery());
+    assert_eq!(entries(&log), entries(&ready.log));
+}
+
 /// Unless the new checkpoint is there for sure, the ones before it are.
 fn check_after(disk: &SteppedDisk, before: &[String], failed: &[String], after: &[String]) {
     let now = checkpoints(disk.memory());
