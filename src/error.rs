@@ -139,8 +139,11 @@ impl Error {
     }
 
     pub(crate) fn of_conflict(conflict: Conflict) -> Self {
-        let mut error = Self::new(ErrorKind::Conflict, format!("commit refused: {conflict}"))
-            .next_step("nothing was stored; read again and decide anew");
+        let next_step = match conflict {
+            Conflict::Cursor { .. } => "nothing was stored; open the cursor anew, and go on from where it is",
+            Conflict::State { .. } | Conflict::Record { .. } => "nothing was stored; read again and decide anew",
+        };
+        let mut error = Self::new(ErrorKind::Conflict, format!("commit refused: {conflict}")).next_step(next_step);
         error.0.conflict = Some(conflict);
         error
     }

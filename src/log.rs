@@ -214,13 +214,15 @@ impl Log {
     /// The latest state entry of this key, as it is visible; `None` if there is none.
     ///
     /// # Errors
-    /// [`ErrorKind::Poisoned`]: a sync failed, and which entry survives is unknown; [`ErrorKind::Forked`].
+    /// [`ErrorKind::Poisoned`]: a sync failed, and which entry survives is unknown; [`ErrorKind::Closed`]: another handle may
+    /// have changed it since; [`ErrorKind::Forked`].
     pub fn state<K: AsRef<[u8]> + ?Sized>(&self, key: &K) -> Result<Option<StateValue>> {
         self.core().check_state()?;
         Ok(self.core().state.read().get(Space::CALLER, key.as_ref()).cloned())
     }
 
-    /// All state entries whose keys begin with `prefix`, in the order of their keys, as of one moment.
+    /// All state entries whose keys begin with `prefix`, in the order of their keys, as of one moment. Goes over all of the
+    /// state, and keeps commits that change it waiting meanwhile.
     ///
     /// # Errors
     /// As for [`Log::state`].

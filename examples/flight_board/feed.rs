@@ -27,6 +27,7 @@ impl<'a> Feed<'a> {
     pub(super) fn resume(log: &'a Log, lines: &'a [&'a str]) -> Result<Self> {
         let found = match log.state(APPENDED)? {
             Some(held) => std::str::from_utf8(held.value())?.parse()?,
+            None if log.visible().get() > 0 => return Err("the log holds something else; choose another --dir".into()),
             None => 0,
         };
         Ok(Self { log, lines, found, frames: 0, commit_time: Duration::ZERO })

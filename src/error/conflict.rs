@@ -42,10 +42,10 @@ impl fmt::Display for Conflict {
         let version = |version: &Option<Version>| version.map_or("no entry".to_owned(), |version| version.to_string());
         match self {
             Self::State { key, expected, found } => {
-                write!(f, "state {}: {} found, {} expected", key.escape_ascii(), version(found), version(expected))
+                write!(f, "state {}: {} found, {} expected", shown(key), version(found), version(expected))
             }
             Self::Record { topic, key, offset } => {
-                write!(f, "topic {} has a record of key {} at offset {offset}", topic.get(), key.escape_ascii())
+                write!(f, "topic {} has a record of key {} at offset {offset}", topic.get(), shown(key))
             }
             Self::Cursor { name, expected, found: Some(found) } => {
                 write!(f, "cursor {name}: offset {found} found, {expected} expected")
@@ -55,4 +55,11 @@ impl fmt::Display for Conflict {
             }
         }
     }
+}
+
+/// The beginning of a key, for people.
+fn shown(key: &[u8]) -> String {
+    const SHOWN_BYTES: usize = 64;
+    let more = if key.len() > SHOWN_BYTES { "..." } else { "" };
+    format!("{}{more}", key.get(..SHOWN_BYTES).unwrap_or(key).escape_ascii())
 }

@@ -20,7 +20,7 @@ pub(crate) const SPACES: usize = 16;
 const REMOVED: u8 = 1;
 
 /// Whose keys they are: the same key in two spaces is two entries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Space(u8);
 
 impl Space {

@@ -5,7 +5,8 @@
 //!    and synced, oldest segment first. No other byte of a recovered segment is stored.
 //! 2. The new segment's header is durable, in its directory too, before anything in it is visible. That is the act: a
 //!    crash before it leaves the log as it was found, a crash after it finds the new segment.
-//! 3. Files off the chain go last.
+//! 3. Files off the chain go last. One that cannot be removed or set aside stays, and is reported: the log has been settled
+//!    by then, and its numbers are not used again.
 //! 4. After a clean end the segment is continued, and the close frame is made void by a durable session frame first.
 
 use std::sync::Arc;
@@ -42,12 +43,23 @@ pub(crate) struct Opened {
     pub(crate) entries: Vec<Entry>,
     pub(crate) durable: Line,
     pub(crate) anchor: AnchorFile,
+    /// No file of a higher number was there.
+    pub(crate) highest: u64,
     pub(crate) state: State,
     /// Where state entries lie that no checkpoint holds.
     pub(crate) state_span: Option<StateSpan>,
     pub(crate) epochs: Epochs,
     pub(crate) checkpoints: Checkpoints,
     pub(crate) report: RecoveryReport,
+}
+
+/// Files off the chain, and what became of them.
+#[derive(Debug, Default)]
+struct Cleared {
+    removed: Vec<String>,
+    quarantined: Vec<String>,
+    /// Those that could not be removed or set aside, and why.
+    left: Vec<String>,
 }
 
 /// What the segment to append to is, and why.
@@ -77,6 +89,7 @@ pub(crate) fn act(
     opened.report.checkpoint_faults = loaded.faults;
     (opened.checkpoints, opened.epochs) = (loaded.checkpoints, loaded.epochs);
     opened.epochs.begin(opened.report.epoch, decision.end.offset);
+    opened.highest = survey.files.iter().map(|file| file.number).max().unwrap_or_default();
     Ok(opened)
 }
 
@@ -108,7 +121,7 @@ fn create(disk: &dyn Disk, options: &Options, survey: &Survey) -> Result<Opened>
     let (upper, lower) = (random()?.to_le_bytes(), random()?.to_le_bytes());
     let mut store_id = StoreId::default();
     store_id.0.iter_mut().zip(upper.into_iter().chain(lower)).for_each(|(to, from)| *to = from);
-    let (removed, quarantined) = clear(disk, survey, &[])?;
+    let cleared = clear(disk, survey, &[])?;
     let plan = Successor {
         number: 1,
         store_id,
@@ -129,8 +142,9 @@ fn create(disk: &dyn Disk, options: &Options, survey: &Survey) -> Result<Opened>
         segments: 1,
         scanned_bytes: 0,
         cut: None,
-        removed,
-        quarantined,
+        removed: cleared.removed,
+        quarantined: cleared.quarantined,
+        left: cleared.left,
         checkpoint: None,
         replayed_bytes: 0,
         checkpoint_faults: Vec::new(),
@@ -140,7 +154,19 @@ fn create(disk: &dyn Disk, options: &Options, survey: &Survey) -> Result<Opened>
     epochs.begin(plan.epoch, Offset::ZERO);
     let (anchor, entries) = (AnchorFile::new(store_id, None), vec![entry]);
     let (state, checkpoints) = (State::default(), Checkpoints::default());
-    Ok(Opened { store_id, writer, entries, durable, anchor, state, state_span: None, epochs, checkpoints, report })
+    Ok(Opened {
+        store_id,
+        writer,
+        entries,
+        durable,
+        anchor,
+        highest: 0,
+        state,
+        state_span: None,
+        epochs,
+        checkpoints,
+        report,
+    })
 }
 
 /// Whether a file without a valid header may be of a log whose creation never ended: nothing lies behind its header and
@@ -164,12 +190,12 @@ fn go_on(disk: &dyn Disk, survey: &Survey, decision: &Decision) -> Result<Opened
     append_session(disk, &mut writer, identity(disk, &last.name, &*file)?)?;
     let synced = end.place.position..writer.tail();
     file.sync_range(writer.segment().region(), synced).map_err(failed("sync the segment"))?;
-    let (removed, quarantined) = clear(disk, survey, &decision.chain)?;
+    let cleared = clear(disk, survey, &decision.chain)?;
     let mut entries: Vec<Entry> = decision.chain.iter().map(Entry::of_member).collect();
     if let Some(entry) = entries.last_mut() {
         entry.handle = Handle::Open { segment: Arc::clone(writer.segment()), file };
     }
-    let report = report(decision, Ending::Clean, last.header.epoch, removed, quarantined);
+    let report = report(decision, Ending::Clean, last.header.epoch, cleared);
     Ok(opened(survey, last.header.store_id, writer, entries, report))
 }
 
@@ -200,7 +226,7 @@ fn succeed(disk: &dyn Disk, options: &Options, survey: &Survey, decision: &Decis
         capacity: next_capacity(options, live.saturating_add(decision.end.place.position), 0),
     };
     let (writer, entry) = begin_segment(disk, &plan)?;
-    let (removed, quarantined) = clear(disk, survey, &decision.chain)?;
+    let cleared = clear(disk, survey, &decision.chain)?;
     if decision.cut.is_none() {
         give_back_tail(disk, &last.name, decision.end.place.position, last.header.capacity);
     }
@@ -214,7 +240,7 @@ fn succeed(disk: &dyn Disk, options: &Options, survey: &Survey, decision: &Decis
         (false, None) => Ending::Unclean,
         (false, Some(_)) => Ending::Torn,
     };
-    let report = report(decision, ending, epoch, removed, quarantined);
+    let report = report(decision, ending, epoch, cleared);
     Ok(opened(survey, last.header.store_id, writer, entries, report))
 }
 
@@ -315,33 +341,38 @@ fn append_session(disk: &dyn Disk, writer: &mut SegmentWriter, identity: Identit
 }
 
 /// Removes what is off the chain: files that hold nothing are unlinked, others set aside.
-fn clear(disk: &dyn Disk, survey: &Survey, chain: &[super::survey::Member]) -> Result<(Vec<String>, Vec<String>)> {
-    let (mut removed, mut quarantined) = (Vec::new(), Vec::new());
+fn clear(disk: &dyn Disk, survey: &Survey, chain: &[super::survey::Member]) -> Result<Cleared> {
+    let mut cleared = Cleared::default();
     for file in &survey.files {
         if chain.iter().any(|member| member.name == file.name) {
             continue;
         }
-        let failed = |attempt| move |error| io_error(disk, attempt, &file.name, error);
-        let empty = matches!(file.header, Ok(None)) && {
-            let opened = open_segment(disk, &file.name)?;
-            !holds_bytes(&*opened, 0, file.length).map_err(failed("read the spare segment"))?
-        };
-        if empty {
-            disk.unlink(&file.name).map_err(failed("remove the spare segment"))?;
-            removed.push(file.name.clone());
+        let empty = matches!(file.header, Ok(None)) && is_zero(disk, file);
+        let (done, to) = if empty {
+            (disk.unlink(&file.name), &mut cleared.removed)
         } else {
-            disk.quarantine(&file.name).map_err(failed("set the segment aside"))?;
-            quarantined.push(file.name.clone());
+            (disk.quarantine(&file.name), &mut cleared.quarantined)
+        };
+        match done {
+            Ok(()) => to.push(file.name.clone()),
+            Err(error) => cleared.left.push(format!("{}: {error}", file.name)),
         }
     }
     for name in &survey.drafts {
-        disk.unlink(name).map_err(|error| io_error(disk, "remove the unfinished checkpoint", name, error))?;
-        removed.push(name.clone());
+        match disk.unlink(name) {
+            Ok(()) => cleared.removed.push(name.clone()),
+            Err(error) => cleared.left.push(format!("{name}: {error}")),
+        }
     }
-    if !removed.is_empty() || !quarantined.is_empty() {
+    if !cleared.removed.is_empty() || !cleared.quarantined.is_empty() {
         disk.sync_directory().map_err(|error| io_error(disk, "sync the directory", "", error))?;
     }
-    Ok((removed, quarantined))
+    Ok(cleared)
+}
+
+/// Whether a file holds nothing; one that cannot be read may.
+fn is_zero(disk: &dyn Disk, file: &SegmentFile) -> bool {
+    open_segment(disk, &file.name).is_ok_and(|opened| holds_bytes(&*opened, 0, file.length).is_ok_and(|holds| !holds))
 }
 
 fn line_at(writer: &SegmentWriter) -> Line {
@@ -349,13 +380,7 @@ fn line_at(writer: &SegmentWriter) -> Line {
     Line { place, offset: writer.next_offset() }
 }
 
-fn report(
-    decision: &Decision,
-    ending: Ending,
-    epoch: Epoch,
-    removed: Vec<String>,
-    quarantined: Vec<String>,
-) -> RecoveryReport {
+fn report(decision: &Decision, ending: Ending, epoch: Epoch, cleared: Cleared) -> RecoveryReport {
     RecoveryReport {
         ending,
         epoch,
@@ -365,8 +390,9 @@ fn report(
         segments: decision.chain.len(),
         scanned_bytes: decision.scanned_bytes,
         cut: decision.cut.clone(),
-        removed,
-        quarantined,
+        removed: cleared.removed,
+        quarantined: cleared.quarantined,
+        left: cleared.left,
         checkpoint: None,
         replayed_bytes: 0,
         checkpoint_faults: Vec::new(),
@@ -388,6 +414,7 @@ fn opened(
         writer,
         entries,
         anchor,
+        highest: 0,
         state,
         state_span: None,
         epochs,

@@ -105,9 +105,14 @@ struct Rhythm {
 impl Core {
     /// One round of the syncer; returns how long it may sleep.
     fn syncer_round(&self, rhythm: &mut Rhythm) -> Option<Duration> {
-        while self.sync_sealed_step() {}
-        if self.checkpoint_due() {
-            self.checkpointer.wake();
+        loop {
+            // Also while appends fill segments faster than the disk takes them.
+            if self.checkpoint_due() {
+                self.checkpointer.wake();
+            }
+            if !self.sync_sealed_step() {
+                break;
+            }
         }
         let appends = self.appends();
         let rests = appends == rhythm.appends;

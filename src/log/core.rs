@@ -34,6 +34,8 @@ pub(crate) struct Core {
     pub(crate) start: Offset,
     pub(crate) report: RecoveryReport,
     pub(crate) frame_bytes_max: u64,
+    /// Segments that are prepared have higher numbers than any file that an open found.
+    pub(crate) highest_found: u64,
     pub(crate) fork: ForkGuard,
     /// Set once a sync failed.
     pub(crate) poisoned: AtomicBool,
@@ -93,6 +95,7 @@ impl Core {
         let appender = Appender::new(opened.writer, options, catalog.settled_bytes(), opened.state_span);
         Ok(Arc::new(Self {
             frame_bytes_max: options.frame_bytes_max.min(segment_room),
+            highest_found: opened.highest,
             store_id: opened.store_id,
             epoch: opened.report.epoch,
             epochs: opened.epochs,

@@ -181,8 +181,9 @@ impl Cursor {
     /// Moves the cursor behind what was handled: a batch, or the offset of the record to read next.
     ///
     /// # Errors
-    /// [`ErrorKind::Conflict`] if another handle moved the cursor since; [`ErrorKind::Invalid`] if it would go back. As for
-    /// [`Log::commit`](crate::Log::commit) otherwise. The cursor stands where it stood.
+    /// [`ErrorKind::Conflict`] if another handle moved or removed the cursor since: this one moves it no more, open it anew.
+    /// [`ErrorKind::Invalid`] if it would go back, or past the end. As for [`Log::commit`](crate::Log::commit) otherwise. The
+    /// cursor stands where it stood.
     ///
     /// # Durability
     /// As for [`Log::append`](crate::Log::append): visible when this returns, so that it survives the death of the process.
@@ -259,7 +260,7 @@ pub(crate) fn check_name(name: &str) -> Result<()> {
     let shown: String = name.chars().take(40).collect();
     let text =
         format!("cursor name {shown:?}: 1 to {CURSOR_NAME_BYTES_MAX} of ASCII letters, digits and . _ - / : expected");
-    Err(Error::new(ErrorKind::Invalid, text))
+    Err(Error::new(ErrorKind::Invalid, text).next_step("choose another name"))
 }
 
 fn decode(name: &str, value: &[u8]) -> Result<CursorValue> {

@@ -69,7 +69,7 @@ impl Core {
                 // It failed, and nobody needs it now.
                 return false;
             }
-            let number = appender.writer.segment().header().number.saturating_add(1);
+            let number = appender.writer.segment().header().number.max(self.highest_found).saturating_add(1);
             (number, self.spare_capacity(&appender), appender.spare.take())
         };
         let discarded = too_small.map_or(Ok(()), |spare| {

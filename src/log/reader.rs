@@ -305,11 +305,13 @@ impl Reader {
         let (start, end) = (self.source.start(), self.source.end(self.line));
         if offset < start {
             let text = format!("offset {offset} is gone, the log begins at {start}");
-            return Err(Error::new(ErrorKind::Trimmed { next: start }, text).at_offset(offset));
+            let error = Error::new(ErrorKind::Trimmed { next: start }, text).at_offset(offset);
+            return Err(error.next_step("seek to an offset that is still there"));
         }
         if offset > end.offset {
             let text = format!("seek to offset {offset}, the log holds {start} to {}", end.offset);
-            return Err(Error::new(ErrorKind::Invalid, text).at_offset(offset));
+            let error = Error::new(ErrorKind::Invalid, text).at_offset(offset);
+            return Err(error.next_step("seek to an offset that the log has reached"));
         }
         if offset == end.offset {
             // Not to the end as it is now: records may have come since.

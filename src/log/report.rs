@@ -42,6 +42,8 @@ pub struct RecoveryReport {
     pub removed: Vec<String>,
     /// Files off the chain that held something, moved to `quarantine/`.
     pub quarantined: Vec<String>,
+    /// Files off the chain that could neither be removed nor set aside, and why.
+    pub left: Vec<String>,
     /// The line of the checkpoint that the state was loaded from; `None`: from the log alone.
     pub checkpoint: Option<Line>,
     /// Bytes of log that were gone over to know the state.
@@ -102,6 +104,9 @@ impl fmt::Display for RecoveryReport {
         }
         for fault in &self.checkpoint_faults {
             write!(f, "; checkpoint not used: {fault}")?;
+        }
+        for left in &self.left {
+            write!(f, "; left where it was: {left}")?;
         }
         for name in &self.quarantined {
             write!(f, "; {name} moved to quarantine/")?;

@@ -28,12 +28,7 @@ impl Core {
     /// Whether the state may be shown.
     pub(crate) fn check_state(&self) -> Result<()> {
         self.check_fork()?;
-        if self.is_poisoned()
-            && let Some(error) = Core::ended(self)
-        {
-            return Err(error);
-        }
-        Ok(())
+        Core::ended(self).map_or(Ok(()), Err)
     }
 
     fn published(&self, number: u64, view: &View) -> u64 {

@@ -8,7 +8,7 @@
 //!
 //! Left to others: what the keys of a space mean, what is durable, and how state comes back at an open.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -143,15 +143,26 @@ impl State {
     /// Makes room for a commit, within the limits. What a commit does not add is always allowed: entries can be replaced by
     /// no longer ones, and removed, when the state is full.
     pub(crate) fn promise(&mut self, entries: &[StateEntry<'_>], limits: Limits) -> Result<Promise> {
-        let (mut size, mut in_space) = (Size::default(), [0_usize; SPACES]);
-        for entry in entries {
-            let Some(value) = entry.value else { continue };
-            let held = self.get(entry.space, entry.key).map(|held| Size::of(entry.key, &held.value));
-            size.add(Size::of(entry.key, value).beyond(held.unwrap_or_default()));
+        let (mut more, mut less, mut in_space) = (Size::default(), Size::default(), [0_usize; SPACES]);
+        let mut seen = HashSet::new();
+        // Of several changes of one key the last counts.
+        for entry in entries.iter().rev() {
+            if entries.len() > 1 && !seen.insert((entry.space, entry.key)) {
+                continue;
+            }
+            if let Some(held) = self.get(entry.space, entry.key) {
+                less.add(Size::of(entry.key, &held.value));
+            }
+            if let Some(value) = entry.value {
+                more.add(Size::of(entry.key, value));
+            }
+        }
+        for entry in entries.iter().filter(|entry| entry.value.is_some()) {
             if let Some(count) = in_space.get_mut(entry.space.index()) {
                 *count = count.saturating_add(1);
             }
         }
+        let size = more.beyond(less);
         let mut whole = self.size;
         whole.add(self.promised);
         whole.add(size);

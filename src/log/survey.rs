@@ -174,13 +174,20 @@ fn checkpoint_file(disk: &dyn Disk, name: &str, sequence: u64) -> Result<Option<
 }
 
 fn read_anchor(disk: &dyn Disk, survey: &mut Survey) -> Result<()> {
-    let read_error = |error| io_error(disk, "read the anchor", ANCHOR_NAME, error);
+    let unreadable = |error: &std::io::Error| Fault::Unreadable { kind: error.kind() };
     let file = match disk.open(ANCHOR_NAME, Access::Read) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        file => file.map_err(read_error)?,
+        Err(error) if is_no_file(&error) => {
+            survey.anchor_faults.push(unreadable(&error));
+            return Ok(());
+        }
+        file => file.map_err(|error| io_error(disk, "open the anchor", ANCHOR_NAME, error))?,
     };
     let mut bytes = [0; ANCHOR_BYTES];
-    file.read_at(&mut bytes, 0).map_err(read_error)?;
+    if let Err(error) = file.read_at(&mut bytes, 0) {
+        survey.anchor_faults.push(unreadable(&error));
+        return Ok(());
+    }
     for slot in Anchor::decode(&bytes) {
         match slot {
             Ok(Some(slot)) if survey.anchor.is_none_or(|anchor| anchor.sequence < slot.sequence) => {
@@ -191,6 +198,14 @@ fn read_anchor(disk: &dyn Disk, survey: &mut Survey) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether what has a file's name is there, and is no regular file. The engine can do without what should be there.
+pub(crate) fn is_no_file(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind;
+    /// Too many links to follow: a link is not followed at all. On Linux, and on most other systems of its kind.
+    const LINK: i32 = if cfg!(target_os = "linux") { 40 } else { 62 };
+    matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::IsADirectory) || error.raw_os_error() == Some(LINK)
 }
 
 /// What no open can go on with: another format, a name that disagrees, another store's file.

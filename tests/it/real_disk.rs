@@ -1,6 +1,7 @@
 //! Full and read-only file systems for real: small mounts, where the tests may mount. Elsewhere `limits` has the same
 //! claims on the in-memory disk, and these say that they were left out.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -104,4 +105,29 @@ fn with_few_descriptors() {
     assert_eq!(drain(&mut attached.reader()).expect("reads"), expected(0..4000));
     let verification = esker::inspect::verify(folder.path(), &mut |_| ()).expect("verifies");
     assert!(!verification.is_damaged(), "{:?}", verification.findings);
+}
+
+#[test]
+fn what_has_the_name_of_a_checkpoint_or_the_anchor_and_is_no_file_is_passed_over() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let path = folder.path();
+    let log = Log::open(path).expect("opens");
+    let _ = log.commit(esker::Commit::new().record(b"r").state("k", "v")).expect("commits");
+    log.close().expect("closes");
+    fs::remove_file(path.join("anchor")).expect("removes");
+    for name in ["anchor", "0000000090.ckp", "0000000099.ckp.draft"] {
+        fs::create_dir(path.join(name)).expect("makes");
+    }
+    std::os::unix::fs::symlink("/dev/null", path.join("0000000091.ckp")).expect("links");
+    let verification = esker::inspect::verify(path, &mut |_| {}).expect("looks");
+    assert_eq!(verification.checkpoints, 1, "{:?}", verification.findings);
+    for faults in [2, 1, 1] {
+        let log = Log::open(path).expect("opens all the same");
+        let report = log.recovery();
+        // The link goes with the next checkpoint, the folders stay.
+        assert_eq!((report.checkpoint_faults.len(), report.left.len()), (faults, 1), "{report}");
+        assert_eq!(log.state("k").expect("shown").expect("held").value(), b"v");
+        assert_eq!(log.stats().segments, 1, "no open costs a segment");
+        log.close().expect("closes");
+    }
 }

@@ -181,7 +181,9 @@ fn limits_of_state_refuse_before_anything_is_stored() {
     let bytes = [0_u8; 900];
     assert_eq!(log.commit(Commit::new().state("a", &bytes)).expect_err("too long").kind(), ErrorKind::Limit);
     assert_eq!(log.stats().visible, end);
-    let _ = log.commit(Commit::new().remove_state("b").state("a", "2")).expect("adds nothing");
+    let _ = log.commit(Commit::new().state("b", "1").state("b", "2")).expect("one key, twice");
+    let _ = log.commit(Commit::new().remove_state("b").state("e", "2").remove_state("x")).expect("one for another");
+    let _ = log.commit(Commit::new().remove_state("e").state("a", "2")).expect("adds nothing");
     let _ = log.commit(Commit::new().state("d", "1")).expect("there is room again");
     let key = vec![7; esker::STATE_KEY_BYTES_MAX + 1];
     assert_eq!(log.commit(Commit::new().state(&key, "")).expect_err("long key").kind(), ErrorKind::Limit);
@@ -214,6 +216,17 @@ fn a_commit_has_no_more_conditions_than_are_allowed() {
     assert_eq!(with(esker::COMMIT_RECORD_CONDITIONS_MAX).expect("at the limit"), 1);
     let error = with(esker::COMMIT_RECORD_CONDITIONS_MAX + 1).expect_err("one too many");
     assert_eq!(error.kind(), ErrorKind::Limit, "{error}");
+}
+
+#[test]
+fn a_closed_log_shows_no_state_that_may_be_old() {
+    let log = open(&MemoryDisk::new(1)).expect("opens");
+    let _ = log.commit(Commit::new().state("k", "v")).expect("commits");
+    let other = log.clone();
+    log.close().expect("closes");
+    assert_eq!(other.state("k").expect_err("closed").kind(), ErrorKind::Closed);
+    assert_eq!(other.cursors().expect_err("closed").kind(), ErrorKind::Closed);
+    assert_eq!(other.cursor("c").expect_err("closed").kind(), ErrorKind::Closed);
 }
 
 #[test]

@@ -17,15 +17,13 @@ use crate::format::checkpoint::{
 use crate::format::state::{self, HEAD_BYTES, Space, StateEntry};
 use crate::format::{DRAFT_SUFFIX, Fault, checkpoint_name};
 use crate::log::state::State;
-use crate::log::survey::holds_bytes;
+use crate::log::survey::{holds_bytes, is_no_file};
 use crate::platform::{Access, Disk, File};
 use crate::types::{Place, Version, index, length};
 
 const BUFFER_BYTES: usize = 1 << 20;
 /// The most zeros behind a body: room that a merge did not need.
 const ZEROS_MAX: u64 = 1 << 30;
-/// Too many links to follow, on Linux and most other systems of its kind.
-const ELOOP: i32 = if cfg!(target_os = "linux") { 40 } else { 62 };
 
 /// Why a checkpoint cannot be used: it cannot be read, or is not what was written.
 #[derive(Debug)]
@@ -156,11 +154,9 @@ impl Draft {
 
 /// Opens a checkpoint. What is there and no regular file can be done without, as one that is rotten.
 fn open(disk: &dyn Disk, name: &str) -> std::result::Result<Arc<dyn File>, Unusable> {
-    disk.open(name, Access::Read).map_err(|error| match error.kind() {
-        ErrorKind::NotFound | ErrorKind::InvalidInput | ErrorKind::IsADirectory => Unusable::Io(error),
-        // A link: it is not followed.
-        _ if error.raw_os_error() == Some(ELOOP) => Unusable::Io(error),
-        _ => Unusable::Closed(error),
+    disk.open(name, Access::Read).map_err(|error| {
+        let for_good = error.kind() == ErrorKind::NotFound || is_no_file(&error);
+        if for_good { Unusable::Io(error) } else { Unusable::Closed(error) }
     })
 }
 

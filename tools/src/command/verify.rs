@@ -69,7 +69,7 @@ fn print(verification: &Verification, sizes: Sizes, output: &mut Output) -> Resu
         output.line(format!("and {} more", verification.omitted))?;
     }
     output.line(format!(
-        "{}: {} segments, {} frames, {} records ({} to {}, durable to {}), {}, {} checkpoints",
+        "{}: {} segments, {} frames, {} records ({} to {}, durable to {}), {}, {} checkpoint{}",
         if verification.is_damaged() { "damaged" } else { "clean" },
         verification.segments,
         verification.frames,
@@ -79,6 +79,7 @@ fn print(verification: &Verification, sizes: Sizes, output: &mut Output) -> Resu
         verification.durable,
         sizes.show(verification.bytes),
         verification.checkpoints,
+        if verification.checkpoints == 1 { "" } else { "s" },
     ))
 }
 
