@@ -61,7 +61,7 @@ fn info_shows_state_and_checkpoints() {
     let shown = ["cursors", "state_keys", "checkpoints", "checkpoint_offset"].map(|key| about[key].as_u64());
     assert_eq!(shown, [Some(2), Some(3), Some(2), Some(10)]);
     let keys = "billing".len() + "mail".len() + "total".len();
-    assert_eq!(about["state_bytes"], keys + 2 * 24 + "10".len() + 3 * 64);
+    assert_eq!(about["state_bytes"], keys + 2 * 32 + "10".len() + 3 * 64);
     let text = esker(&["info", &folder.name("log")]).expect(0).text();
     assert!(text.contains("3 keys, 2 of them cursors"), "{text}");
     assert!(text.contains("2, the newest up to offset 10 with 3 entries"), "{text}");
