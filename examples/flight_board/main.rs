@@ -217,7 +217,10 @@ fn totals(log: &Log, feed: &Feed, statistic: &Statistic, time: Duration, crash_a
     let stats = log.stats();
     let (syncs, sync_time) = (stats.syncs, stats.sync_time);
     let (visible, durable) = (grouped(&log.visible()), grouped(&log.durable()));
-    writeln!(page, "  durable     {durable} of {visible} events, by {syncs} syncs in {sync_time:.1?}")?;
+    match syncs {
+        0 => writeln!(page, "  durable     {durable} of {visible} events")?,
+        _ => writeln!(page, "  durable     {durable} of {visible} events, by {syncs} syncs in {sync_time:.1?}")?,
+    }
     writeln!(page, "  time        {time:.1?}, with parsing on all sides")?;
     if let Some(count) = crash_after {
         writeln!(page, "  no crash    {} events were left to handle, fewer than {count}", grouped(&handled))?;

@@ -18,7 +18,7 @@ const HALF: [u8; 5 * 1024] = [b'.'; 5 * 1024];
 
 #[test]
 fn an_append_that_waits_for_the_next_segment_is_woken_once_it_is_there() {
-    check(2, || {
+    check(1, || {
         let log = open(&TwinDisk::new(), options());
         let _ = log.append(&HALF).expect("appends");
         let _ = log.append(&HALF).expect("appends");
