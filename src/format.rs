@@ -216,7 +216,9 @@ table! {
     BODY_CHECKSUM 108 4 "CRC-32 of the body";
     ENTRIES 112 8 "state entries behind the epoch table";
     BODY_BYTES 120 8 "bytes of body; what follows is zero";
-    RESERVED 128 128 "zero";
+    LAST_POSITION 128 8 "where the frame begins that ends at P";
+    LAST_CHECKSUM 136 4 "its header_checksum: which of all frames that could stand there";
+    RESERVED 140 116 "zero";
 }
 
 table! {

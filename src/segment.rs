@@ -18,7 +18,7 @@ use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use crate::checksum::{self, Seed};
-use crate::format::frame::{FrameHeader, HEADER_BYTES, WORD_BYTES};
+use crate::format::frame::{FrameHeader, FrameMark, HEADER_BYTES, WORD_BYTES};
 use crate::format::header::SegmentHeader;
 use crate::format::record::{self, Shape};
 use crate::format::state::StateEntry;
@@ -63,6 +63,8 @@ pub(crate) struct SegmentWriter {
     first_offset: Offset,
     time_max: Timestamp,
     next_offset: Offset,
+    /// The frame that was stored last.
+    last: FrameMark,
     /// Before this the index is left to readers: the first frame of a block that was resumed inside is not this writer's.
     note_from: u64,
 }
@@ -107,6 +109,7 @@ impl Blank {
             first_offset: header.first_offset,
             time_max: header.time_max,
             next_offset: header.first_offset,
+            last: FrameMark::default(),
             note_from: 0,
         })
     }
@@ -179,6 +182,7 @@ impl SegmentWriter {
             first_offset: header.first_offset,
             time_max,
             next_offset,
+            last: FrameMark::default(),
             note_from: published.next_multiple_of(BLOCK_BYTES),
         }
     }
@@ -203,6 +207,11 @@ impl SegmentWriter {
     #[inline]
     pub(crate) fn has_offsets(&self) -> bool {
         self.next_offset.since(self.first_offset) <= OFFSETS_MAX
+    }
+
+    /// The frame that was stored last; none that there is, before the first.
+    pub(crate) fn last(&self) -> FrameMark {
+        self.last
     }
 
     /// Latest append time so far.
@@ -238,6 +247,7 @@ impl SegmentWriter {
         if position >= self.note_from {
             self.segment.index.note(Entry { position, offset_delta, time_max: self.time_max });
         }
+        self.last = FrameMark { position, checksum: encoded.checksum() };
         self.writer.publish(encoded.commit_word(), header.stride());
         self.next_offset = first.after(header.record_count.into());
         Some(Appended { end: self.writer.tail(), first })

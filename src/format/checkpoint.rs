@@ -5,6 +5,7 @@
 //! 2. The body is another matter: whoever reads it compares its checksum, and believes nothing of it before.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::arithmetic_side_effects))]
 
+use super::frame::FrameMark;
 use super::{
     CHECKPOINT_MAGIC, EPOCHS_MAX, Fault, VERSION, checkpoint_epoch as epoch_table, checkpoint_header as table,
     checkpoint_version as version_table,
@@ -32,6 +33,8 @@ pub(crate) struct CheckpointHeader {
     pub(crate) entries: u64,
     pub(crate) body_bytes: u64,
     pub(crate) body_checksum: u32,
+    /// The frame that ends at the line.
+    pub(crate) last: FrameMark,
     /// The log was closed, and the line lies just behind the close frame.
     pub(crate) clean: bool,
 }
@@ -62,6 +65,8 @@ impl CheckpointHeader {
         table::ENTRIES.put(&mut bytes, self.entries.to_le_bytes());
         table::BODY_BYTES.put(&mut bytes, self.body_bytes.to_le_bytes());
         table::BODY_CHECKSUM.put(&mut bytes, self.body_checksum.to_le_bytes());
+        table::LAST_POSITION.put(&mut bytes, self.last.position.to_le_bytes());
+        table::LAST_CHECKSUM.put(&mut bytes, self.last.checksum.to_le_bytes());
         let sum = checksum::plain(&bytes);
         table::CHECKSUM.put(&mut bytes, sum.to_le_bytes());
         bytes
@@ -105,6 +110,7 @@ impl CheckpointHeader {
             entries: table::ENTRIES.u64(bytes),
             body_bytes: table::BODY_BYTES.u64(bytes),
             body_checksum: table::BODY_CHECKSUM.u32(bytes),
+            last: FrameMark { position: table::LAST_POSITION.u64(bytes), checksum: table::LAST_CHECKSUM.u32(bytes) },
             clean: table::CLEAN.u16(bytes) == 1,
         })
     }
@@ -155,6 +161,7 @@ mod tests {
             entries: 10,
             body_bytes: 11,
             body_checksum: 12,
+            last: FrameMark { position: 13, checksum: 14 },
             clean: true,
         };
         assert_eq!(CheckpointHeader::decode(&header.encode()), Ok(header));

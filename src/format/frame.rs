@@ -35,6 +35,13 @@ pub(crate) struct FrameHeader {
     pub(crate) header_checksum: u32,
 }
 
+/// One frame of all that could stand in a place: where it begins, and the checksum of its header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct FrameMark {
+    pub(crate) position: u64,
+    pub(crate) checksum: u32,
+}
+
 /// What stands at a position.
 #[derive(Debug)]
 pub(crate) enum Look {
@@ -94,6 +101,11 @@ impl Encoded {
     pub(crate) fn commit_word(&self) -> u64 {
         let [word, ..] = self.words.words();
         *word
+    }
+
+    #[inline]
+    pub(crate) fn checksum(&self) -> u32 {
+        self.checksum
     }
 
     /// Stores everything behind the commit word.

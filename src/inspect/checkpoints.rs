@@ -12,7 +12,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::checkpoint::CheckpointHeader;
 use crate::format::checkpoint_name;
 use crate::log::{
-    CheckpointFile, Entries, FoldPiece, State, Store, Unusable, begins_late, fold, foreign, open_segment,
+    CheckpointFile, Entries, FoldPiece, State, Store, Unusable, begins_late, ends_as_said, fold, foreign, open_segment,
 };
 use crate::platform::Disk;
 use crate::types::Line;
@@ -37,7 +37,7 @@ pub(super) fn check(disk: &dyn Disk, chain: &Chain, rest: Rest) -> Result<Checke
     let mut checked = Checked::default();
     let mut good: Vec<(CheckpointHeader, State)> = Vec::new();
     for file in &chain.survey.checkpoints {
-        let found = read(disk, file).and_then(|(header, state)| match misfit(chain, file, &header, rest) {
+        let found = read(disk, file).and_then(|(header, state)| match misfit(disk, chain, file, &header, rest) {
             Some(cause) => Err(Wrong::Misfit(cause)),
             None => Ok((header, state)),
         });
@@ -100,7 +100,13 @@ fn read(disk: &dyn Disk, file: &CheckpointFile) -> std::result::Result<(Checkpoi
 }
 
 /// Why a checkpoint that is whole is not one of this log.
-fn misfit(chain: &Chain, file: &CheckpointFile, header: &CheckpointHeader, rest: Rest) -> Option<String> {
+fn misfit(
+    disk: &dyn Disk,
+    chain: &Chain,
+    file: &CheckpointFile,
+    header: &CheckpointHeader,
+    rest: Rest,
+) -> Option<String> {
     if let Some(first) = chain.pieces.first()
         && let Some(cause) = foreign(header, first.header.store_id, file)
     {
@@ -121,7 +127,13 @@ fn misfit(chain: &Chain, file: &CheckpointFile, header: &CheckpointHeader, rest:
         Some(piece) if place.position > piece.limit() => {
             Some(format!("goes up to {place}, and the segment ends at {}", piece.limit()))
         }
-        Some(_) => None,
+        Some(piece) => {
+            let same = open_segment(disk, &piece.name).is_ok_and(|segment| {
+                // What cannot be read was found by the check of the segment.
+                ends_as_said(&*segment, &piece.header, header).unwrap_or(true)
+            });
+            (!same).then(|| format!("goes up to {place}, and another frame ends there than when it was written"))
+        }
     }
 }
 

@@ -20,12 +20,13 @@ use super::survey::corrupt;
 use crate::error::{Error, Result};
 use crate::format::checkpoint::{CheckpointHeader, EPOCH_BYTES};
 use crate::format::checkpoint_name;
+use crate::format::frame::FrameMark;
 use crate::format::header::SegmentHeader;
 use crate::format::state::{Space, StateEntry};
 use crate::types::{Line, Offset, Version, length};
 use file::{Draft, draft_name, stored_bytes};
 pub(crate) use file::{Entries, Unusable, read_header};
-pub(crate) use load::{Loaded, Segments, load, misfit};
+pub(crate) use load::{Loaded, Segments, ends_as_said, load, misfit};
 
 /// How many checkpoints are kept.
 pub(crate) const CHECKPOINTS_KEPT: usize = 2;
@@ -144,7 +145,10 @@ impl Core {
     pub(crate) fn checkpoint_now(&self) {
         // One at a time: two would take the same sequence.
         let _checkpointing = self.checkpointing.lock();
-        let line = self.durability.lock().durable;
+        let (line, last) = {
+            let durability = self.durability.lock();
+            (durability.durable, durability.durable_frame)
+        };
         let (before, sequence) = {
             let mut checkpoints = self.checkpoints.lock();
             checkpoints.attempted = line;
@@ -155,7 +159,7 @@ impl Core {
             };
             (checkpoints.kept.first().copied(), sequence)
         };
-        let written = self.write_checkpoint(before, sequence, line);
+        let written = self.write_checkpoint(before, sequence, line, last);
         if written.is_ok() {
             self.appender.lock().forget_state(line);
         }
@@ -198,6 +202,7 @@ impl Core {
         before: Option<Kept>,
         sequence: u64,
         line: Line,
+        last: FrameMark,
     ) -> std::result::Result<CheckpointHeader, Failed> {
         let disk = &*self.disk;
         let (segment, first) = {
@@ -246,6 +251,7 @@ impl Core {
             entries: 0,
             body_bytes: 0,
             body_checksum: 0,
+            last,
             clean,
         };
         let header = draft.finish(header)?;

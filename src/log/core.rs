@@ -92,6 +92,7 @@ impl Core {
         let fork = ForkGuard::new().map_err(|error| Error::io("map the fork guard", error))?;
         let segment_room = options.segment_bytes.saturating_sub(super::appender::OVERHEAD_BYTES);
         let catalog = Catalog::new(opened.entries);
+        let last = opened.writer.last();
         let appender = Appender::new(opened.writer, options, catalog.settled_bytes(), opened.state_span);
         Ok(Arc::new(Self {
             frame_bytes_max: options.frame_bytes_max.min(segment_room),
@@ -106,7 +107,7 @@ impl Core {
             appender: CachePadded::new(Mutex::new(appender)),
             rolled: Condvar::new(),
             state: RwLock::new(opened.state),
-            durability: Mutex::new(Durability::new(opened.durable)),
+            durability: Mutex::new(Durability::new(opened.durable, last)),
             synced: [Condvar::new(), Condvar::new()],
             catalog: RwLock::new(catalog),
             visible_moved: Wake::default(),

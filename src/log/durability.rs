@@ -21,6 +21,7 @@ use super::core::{Core, closed, forked};
 use super::stats::SyncStats;
 use super::survey::io_error;
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::frame::FrameMark;
 use crate::format::{Kind, segment_name};
 use crate::platform::File;
 use crate::segment::Segment;
@@ -31,6 +32,8 @@ use crate::types::{Line, Place};
 #[derive(Debug)]
 pub(crate) struct Durability {
     pub(crate) durable: Line,
+    /// The frame that ends there.
+    pub(crate) durable_frame: FrameMark,
     /// Up to where the sync that runs will reach, once its leader knows.
     running: Option<Place>,
     leader: Leader,
@@ -51,9 +54,10 @@ enum Leader {
 }
 
 impl Durability {
-    pub(crate) fn new(durable: Line) -> Self {
+    pub(crate) fn new(durable: Line, durable_frame: FrameMark) -> Self {
         Self {
             durable,
+            durable_frame,
             running: None,
             leader: Leader::Nobody,
             round: 0,
@@ -106,7 +110,7 @@ impl Core {
         durability.leader = Leader::Somebody;
         let before = durability.durable;
         drop(durability);
-        let target = self.mark_tail(before);
+        let (target, frame) = self.mark_tail(before);
         let mut durability = self.durability.lock();
         durability.running = Some(target.place);
         drop(durability);
@@ -118,7 +122,7 @@ impl Core {
         durability.leader = Leader::Nobody;
         durability.running = None;
         match result {
-            Ok(()) => durability.durable = target,
+            Ok(()) => (durability.durable, durability.durable_frame) = (target, frame),
             Err(error) => durability.poison = Some(error),
         }
         let poison = durability.poison.clone();
@@ -142,13 +146,13 @@ impl Core {
     }
 
     /// Notes the tail, behind a mark that carries the line `durable`.
-    fn mark_tail(&self, durable: Line) -> Line {
+    fn mark_tail(&self, durable: Line) -> (Line, FrameMark) {
         let mut appender = self.appender.lock();
         let unmarked = self.durability.lock().marked < durable.place;
         if unmarked && appender.tail().place > durable.place {
             self.append_mark(&mut appender, Kind::Mark, durable);
         }
-        appender.tail()
+        (appender.tail(), appender.writer.last())
     }
 
     /// Appends a frame that carries a durable line, if there is room; then nothing is left to mark up to there.

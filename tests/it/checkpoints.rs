@@ -8,7 +8,7 @@ use std::sync::Arc;
 use esker::{Attached, Commit, ErrorKind, Log, Offset, Options};
 use harness::MemoryDisk;
 
-use crate::support::{append_numbered, at, checkpoints, expected, forget, options, payloads, segment_name};
+use crate::support::{append_numbered, at, checkpoints, expected, forget, open, options, payloads, segment_name};
 
 fn eager() -> Options {
     options().checkpoint_bytes(4096)
@@ -266,4 +266,27 @@ fn an_open_and_close_around_one_record_writes_no_large_state_again() {
     assert_eq!(checkpoints(&disk), before, "next to nothing came since");
     let log = options().open_on(Arc::new(disk.clone())).expect("opens");
     assert_eq!((log.recovery().ending, log.stats().state_keys), (esker::Ending::Clean, 40));
+}
+
+#[test]
+fn a_checkpoint_of_a_copy_that_went_on_elsewhere_is_refused() {
+    let disk = MemoryDisk::new(11);
+    let log = open(&disk).expect("opens");
+    let _ = log.commit(Commit::new().record(b"000").state("balance", "000")).expect("commits");
+    log.close().expect("closes");
+    // Two copies go on in the same segment, to the same lengths and offsets.
+    let [one, other] = [b"111", b"222"].map(|value| {
+        let copy = disk.snapshot();
+        copy.advance(std::time::Duration::from_millis(u64::from(value[0])));
+        let log = open(&copy).expect("opens");
+        let _ = log.commit(Commit::new().record(value).state("balance", value)).expect("commits");
+        log.close().expect("closes");
+        copy
+    });
+    let newest = checkpoints(&one).pop().expect("two are kept");
+    let foreign = other.read_file(&newest).expect("of the same name");
+    one.edit_file(&newest, |bytes| bytes.copy_from_slice(&foreign));
+    let error = open(&one).expect_err("its state would be the other's");
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+    assert!(error.to_string().contains("another frame ends there"), "{error}");
 }

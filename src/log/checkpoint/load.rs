@@ -4,22 +4,26 @@
 //! 1. What is loaded is what folding the whole log up to the end would give.
 //! 2. A checkpoint that is damaged is passed over, and reported; then the one before it counts, or the whole log, if all of
 //!    it is still there. If it is not, that is an error: state is never left out in silence.
-//! 3. A checkpoint of a place that the log does not hold is an error: the files are not of one time.
+//! 3. A checkpoint of a place that the log does not hold, or that ends behind another frame, is an error: the files are not
+//!    of one time, or not of one log.
 //! 4. So is an end that was decided by a durable line and is not the one that the log itself reads up to.
 
 use std::cmp::Ordering;
 
 use super::{Checkpoints, Entries, Kept, Unusable, begins_late};
+use crate::checksum::Seed;
 use crate::error::Result;
 use crate::format::checkpoint::{CheckpointHeader, EpochStart};
 use crate::format::checkpoint_name;
+use crate::format::frame::{self, HEADER_BYTES};
+use crate::format::header::SegmentHeader;
 use crate::log::appender::StateSpan;
 use crate::log::epochs::Epochs;
 use crate::log::fold::{Piece, fold};
 use crate::log::state::State;
 use crate::log::survey::{CheckpointFile, Member, Survey, corrupt, io_error, open_segment};
 use crate::log::window::Store;
-use crate::platform::Disk;
+use crate::platform::{Disk, File};
 use crate::types::{Line, StoreId};
 
 /// What was loaded.
@@ -146,6 +150,23 @@ fn read(
     }
 }
 
+/// Whether the frame that ends at the line of a checkpoint is the one that ended there when it was written. Copies of a log
+/// that both go on have segments and offsets in common, and no frame.
+pub(crate) fn ends_as_said(
+    file: &dyn File,
+    segment: &SegmentHeader,
+    checkpoint: &CheckpointHeader,
+) -> std::io::Result<bool> {
+    let mut bytes = [0; HEADER_BYTES];
+    let (position, end) = (checkpoint.last.position, checkpoint.line.place.position);
+    let read = file.read_at(&mut bytes, position)?;
+    let room = end.saturating_sub(position);
+    let found = frame::header(&bytes, Seed::new(segment.incarnation), position, room).filter(|_| read == HEADER_BYTES);
+    Ok(found.is_some_and(|found| {
+        found.header_checksum == checkpoint.last.checksum && position.saturating_add(found.stride()) == end
+    }))
+}
+
 /// Why a checkpoint that is whole is not one of this log.
 pub(crate) fn misfit(header: &CheckpointHeader, store_id: StoreId, file: &CheckpointFile) -> Option<String> {
     if header.store_id != store_id {
@@ -181,7 +202,14 @@ fn check_place(disk: &dyn Disk, segments: Segments<'_>, name: &str, header: &Che
             format!("incarnation {:016x}, found is {:016x}", header.incarnation, found.header.incarnation)
         }
         Some(found) if place.position > found.limit() => format!("and its segment ends at {}", found.limit()),
-        Some(_) => return Ok(()),
+        Some(found) => {
+            let file = open_segment(disk, &found.name)?;
+            let failed = |error| io_error(disk, "read the segment", &found.name, error);
+            if ends_as_said(&*file, &found.header, header).map_err(failed)? {
+                return Ok(());
+            }
+            "and another frame ends there: the files are of two logs that were one".to_owned()
+        }
     };
     Err(corrupt(format!("the checkpoint goes up to {place}, {cause}")).at_path(disk.directory().join(name)))
 }

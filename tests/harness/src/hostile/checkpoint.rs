@@ -17,7 +17,7 @@ const HEADER_BYTES: usize = 256;
 /// The longest that edits may make it.
 const BYTES_MAX: usize = 64 * 1024;
 /// Places and widths of the fields of the header.
-const FIELDS: [(usize, usize); 21] = [
+const FIELDS: [(usize, usize); 23] = [
     (0, 8),
     (8, 2),
     (10, 2),
@@ -39,9 +39,12 @@ const FIELDS: [(usize, usize); 21] = [
     (112, 8),
     (120, 8),
     (128, 8),
+    (136, 4),
+    (140, 8),
 ];
 const SUM: usize = 12;
 const LINE: std::ops::Range<usize> = 48..80;
+const LAST: std::ops::Range<usize> = 128..140;
 const CLEAN: std::ops::Range<usize> = 10..12;
 const BODY_SUM: usize = 108;
 const BODY_BYTES: usize = 120;
@@ -142,7 +145,7 @@ pub fn open_checkpoint(input: &[u8]) {
         disk.remove(&base.older);
     }
     let found = found(&bytes, &base.good);
-    let same_line = bytes.get(LINE) == base.good.get(LINE) && bytes.get(CLEAN) == base.good.get(CLEAN);
+    let same_line = [LINE, LAST, CLEAN].into_iter().all(|part| bytes.get(part.clone()) == base.good.get(part));
     let _verdict = esker::inspect::verify_on(&disk, &mut |_| ());
     let outside = Attached::open_on(Arc::new(disk.clone()));
     let outside = outside.and_then(|attached| Ok((attached.state()?, attached.checkpoints()?)));
