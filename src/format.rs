@@ -17,6 +17,7 @@ pub(crate) mod fault;
 pub(crate) mod field;
 pub(crate) mod frame;
 pub(crate) mod header;
+mod opening;
 pub(crate) mod record;
 pub(crate) mod state;
 

@@ -1,11 +1,19 @@
 //! The file `anchor`: two slots, written in turn, that record what is already durable.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::arithmetic_side_effects))]
 
-use super::{ANCHOR_BYTES, ANCHOR_MAGIC, ANCHOR_SLOTS, Fault, VERSION, anchor_slot as table};
-use crate::checksum;
+use super::opening::Opening;
+use super::{ANCHOR_BYTES, ANCHOR_MAGIC, ANCHOR_SLOTS, Fault, anchor_slot as table};
 use crate::types::{Line, Offset, Place, StoreId, Timestamp, index};
 
 pub(crate) const SLOT_BYTES: usize = table::BYTES;
+
+const OPENING: Opening = Opening {
+    magic: ANCHOR_MAGIC,
+    magic_at: table::MAGIC,
+    version_at: table::VERSION,
+    checksum_at: table::CHECKSUM,
+    what: "anchor",
+};
 
 /// One slot of the anchor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,8 +30,6 @@ impl Anchor {
     /// The slot to write, and where.
     pub(crate) fn encode(&self) -> (u64, [u8; SLOT_BYTES]) {
         let mut bytes = [0; SLOT_BYTES];
-        table::MAGIC.put(&mut bytes, ANCHOR_MAGIC);
-        table::VERSION.put(&mut bytes, VERSION.to_le_bytes());
         table::CLEAN.put(&mut bytes, u16::from(self.clean).to_le_bytes());
         table::SEQUENCE.put(&mut bytes, self.sequence.to_le_bytes());
         table::STORE_ID.put(&mut bytes, self.store_id.bytes());
@@ -32,8 +38,7 @@ impl Anchor {
         table::DURABLE_POSITION.put(&mut bytes, self.durable.place.position.to_le_bytes());
         table::DURABLE_OFFSET.put(&mut bytes, self.durable.offset.get().to_le_bytes());
         table::TIME_MAX.put(&mut bytes, self.time_max.nanoseconds().to_le_bytes());
-        let sum = checksum::plain(&bytes);
-        table::CHECKSUM.put(&mut bytes, sum.to_le_bytes());
+        OPENING.put(&mut bytes);
         let [even, odd] = ANCHOR_SLOTS;
         (if self.sequence.is_multiple_of(2) { even } else { odd }, bytes)
     }
@@ -50,20 +55,7 @@ impl Anchor {
         if bytes.iter().all(|byte| *byte == 0) {
             return Ok(None);
         }
-        if table::MAGIC.of(bytes) != ANCHOR_MAGIC {
-            return Err(Fault::Magic);
-        }
-        let found = table::VERSION.u16(bytes);
-        if found != VERSION {
-            return Err(Fault::Version { found });
-        }
-        let stored = table::CHECKSUM.u32(bytes);
-        let mut summed = *bytes;
-        table::CHECKSUM.put(&mut summed, [0; 4]);
-        let computed = checksum::plain(&summed);
-        if stored != computed {
-            return Err(Fault::Checksum { what: "anchor", stored, computed });
-        }
+        OPENING.check(bytes)?;
         Ok(Some(Self {
             store_id: StoreId(table::STORE_ID.array(bytes)),
             sequence: table::SEQUENCE.u64(bytes),

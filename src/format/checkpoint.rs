@@ -6,16 +6,24 @@
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::arithmetic_side_effects))]
 
 use super::frame::FrameMark;
+use super::opening::Opening;
 use super::{
-    CHECKPOINT_MAGIC, EPOCHS_MAX, Fault, VERSION, checkpoint_epoch as epoch_table, checkpoint_header as table,
+    CHECKPOINT_MAGIC, EPOCHS_MAX, Fault, checkpoint_epoch as epoch_table, checkpoint_header as table,
     checkpoint_version as version_table,
 };
-use crate::checksum;
 use crate::types::{Epoch, Line, Offset, Place, StoreId, Timestamp, index};
 
 pub(crate) const HEADER_BYTES: usize = table::BYTES;
 pub(crate) const EPOCH_BYTES: usize = epoch_table::BYTES;
 pub(crate) const VERSION_BYTES: usize = version_table::BYTES;
+
+const OPENING: Opening = Opening {
+    magic: CHECKPOINT_MAGIC,
+    magic_at: table::MAGIC,
+    version_at: table::VERSION,
+    checksum_at: table::CHECKSUM,
+    what: "checkpoint header",
+};
 
 /// The header of a checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,8 +57,6 @@ pub(crate) struct EpochStart {
 impl CheckpointHeader {
     pub(crate) fn encode(&self) -> [u8; HEADER_BYTES] {
         let mut bytes = [0; HEADER_BYTES];
-        table::MAGIC.put(&mut bytes, CHECKPOINT_MAGIC);
-        table::VERSION.put(&mut bytes, VERSION.to_le_bytes());
         table::CLEAN.put(&mut bytes, u16::from(self.clean).to_le_bytes());
         table::STORE_ID.put(&mut bytes, self.store_id.bytes());
         table::SEQUENCE.put(&mut bytes, self.sequence.to_le_bytes());
@@ -67,26 +73,12 @@ impl CheckpointHeader {
         table::BODY_CHECKSUM.put(&mut bytes, self.body_checksum.to_le_bytes());
         table::LAST_POSITION.put(&mut bytes, self.last.position.to_le_bytes());
         table::LAST_CHECKSUM.put(&mut bytes, self.last.checksum.to_le_bytes());
-        let sum = checksum::plain(&bytes);
-        table::CHECKSUM.put(&mut bytes, sum.to_le_bytes());
+        OPENING.put(&mut bytes);
         bytes
     }
 
     pub(crate) fn decode(bytes: &[u8; HEADER_BYTES]) -> Result<Self, Fault> {
-        if table::MAGIC.of(bytes) != CHECKPOINT_MAGIC {
-            return Err(Fault::Magic);
-        }
-        let found = table::VERSION.u16(bytes);
-        if found != VERSION {
-            return Err(Fault::Version { found });
-        }
-        let stored = table::CHECKSUM.u32(bytes);
-        let mut summed = *bytes;
-        table::CHECKSUM.put(&mut summed, [0; 4]);
-        let computed = checksum::plain(&summed);
-        if stored != computed {
-            return Err(Fault::Checksum { what: "checkpoint header", stored, computed });
-        }
+        OPENING.check(bytes)?;
         let found = table::FEATURES_REQUIRED.u32(bytes);
         if found != 0 {
             return Err(Fault::Unknown { what: "feature of a checkpoint", found: found.into() });

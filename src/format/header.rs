@@ -1,12 +1,20 @@
 //! Encoding and decoding of segment headers.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::arithmetic_side_effects))]
 
+use super::opening::Opening;
 use super::segment_header as table;
-use super::{FRAME_ALIGNMENT, FRAMES_START, Fault, SEGMENT_BYTES_MAX, SEGMENT_MAGIC, VERSION};
-use crate::checksum;
+use super::{FRAME_ALIGNMENT, FRAMES_START, Fault, SEGMENT_BYTES_MAX, SEGMENT_MAGIC};
 use crate::types::{Epoch, Line, Offset, Place, StoreId, Timestamp};
 
 pub(crate) const BYTES: usize = table::BYTES;
+
+const OPENING: Opening = Opening {
+    magic: SEGMENT_MAGIC,
+    magic_at: table::MAGIC,
+    version_at: table::VERSION,
+    checksum_at: table::CHECKSUM,
+    what: "segment header",
+};
 
 /// No segment begins above this: the offsets that one segment can hold never overflow.
 const FIRST_OFFSET_MAX: Offset = Offset::new(1 << 63);
@@ -39,8 +47,6 @@ impl SegmentHeader {
     pub(crate) fn encode(&self) -> [u8; BYTES] {
         let mut bytes = [0; BYTES];
         let link = self.predecessor.unwrap_or(Link { number: 0, incarnation: 0, end: 0 });
-        table::MAGIC.put(&mut bytes, SEGMENT_MAGIC);
-        table::VERSION.put(&mut bytes, VERSION.to_le_bytes());
         table::STORE_ID.put(&mut bytes, self.store_id.bytes());
         table::NUMBER.put(&mut bytes, self.number.to_le_bytes());
         table::GENERATION.put(&mut bytes, self.generation.to_le_bytes());
@@ -57,8 +63,7 @@ impl SegmentHeader {
         table::CREATED.put(&mut bytes, self.created.nanoseconds().to_le_bytes());
         table::TIME_MAX.put(&mut bytes, self.time_max.nanoseconds().to_le_bytes());
         table::CAPACITY.put(&mut bytes, self.capacity.to_le_bytes());
-        let sum = checksum::plain(&bytes);
-        table::CHECKSUM.put(&mut bytes, sum.to_le_bytes());
+        OPENING.put(&mut bytes);
         bytes
     }
 
@@ -71,20 +76,7 @@ impl SegmentHeader {
             // The magic is stored last: this header was never complete.
             return Err(Fault::Missing);
         }
-        if table::MAGIC.of(bytes) != SEGMENT_MAGIC {
-            return Err(Fault::Magic);
-        }
-        let version = table::VERSION.u16(bytes);
-        if version != VERSION {
-            return Err(Fault::Version { found: version });
-        }
-        let stored = table::CHECKSUM.u32(bytes);
-        let mut summed = *bytes;
-        table::CHECKSUM.put(&mut summed, [0; 4]);
-        let computed = checksum::plain(&summed);
-        if stored != computed {
-            return Err(Fault::Checksum { what: "segment header", stored, computed });
-        }
+        OPENING.check(bytes)?;
         let features = table::FEATURES_REQUIRED.u32(bytes);
         if features != 0 {
             return Err(Fault::Unknown { what: "required feature bits", found: features.into() });

@@ -53,6 +53,13 @@ pub(crate) struct Opened {
     pub(crate) report: RecoveryReport,
 }
 
+/// The segment to append to, the segments of the log up to it, and what was found.
+struct Begun {
+    writer: SegmentWriter,
+    entries: Vec<Entry>,
+    report: RecoveryReport,
+}
+
 /// Files off the chain, and what became of them.
 #[derive(Debug, Default)]
 struct Cleared {
@@ -74,26 +81,39 @@ struct Successor {
     capacity: u64,
 }
 
-/// Carries a decision out, for a log whose state was loaded.
+/// Carries a decision out, for a log whose state was loaded; without one, creates a log.
 pub(crate) fn act(
     disk: &dyn Disk,
     options: &Options,
     survey: &Survey,
     decision: Option<(Decision, Loaded)>,
 ) -> Result<Opened> {
-    let Some((decision, loaded)) = decision else { return create(disk, options, survey) };
-    let mut opened = settle(disk, options, survey, &decision)?;
-    (opened.state, opened.state_span) = (loaded.state, loaded.state_span);
-    opened.report.checkpoint = loaded.checkpoints.kept.first().map(|kept| kept.header.line);
-    opened.report.replayed_bytes = loaded.replayed_bytes;
-    opened.report.checkpoint_faults = loaded.faults;
-    (opened.checkpoints, opened.epochs) = (loaded.checkpoints, loaded.epochs);
-    opened.epochs.begin(opened.report.epoch, decision.end.offset);
-    opened.highest = survey.files.iter().map(|file| file.number).max().unwrap_or_default();
-    Ok(opened)
+    let (begun, mut loaded) = match decision {
+        Some((decision, loaded)) => (settle(disk, options, survey, &decision)?, loaded),
+        None => (create(disk, options, survey)?, Loaded::default()),
+    };
+    let Begun { writer, entries, mut report } = begun;
+    report.checkpoint = loaded.checkpoints.kept.first().map(|newest| newest.line);
+    report.replayed_bytes = loaded.replayed_bytes;
+    report.checkpoint_faults = loaded.faults;
+    loaded.epochs.begin(report.epoch, report.end.offset);
+    let store_id = writer.segment().header().store_id;
+    Ok(Opened {
+        store_id,
+        durable: line_at(&writer),
+        writer,
+        entries,
+        anchor: AnchorFile::new(store_id, survey.own_anchor()),
+        highest: survey.files.iter().map(|file| file.number).max().unwrap_or_default(),
+        state: loaded.state,
+        state_span: loaded.state_span,
+        epochs: loaded.epochs,
+        checkpoints: loaded.checkpoints,
+        report,
+    })
 }
 
-fn settle(disk: &dyn Disk, options: &Options, survey: &Survey, decision: &Decision) -> Result<Opened> {
+fn settle(disk: &dyn Disk, options: &Options, survey: &Survey, decision: &Decision) -> Result<Begun> {
     let last = decision.chain.last().ok_or_else(|| corrupt("no segment"))?;
     let room = last.header.capacity.saturating_sub(decision.end.place.position);
     if decision.clean && room >= CONTROL_ROOM_MIN {
@@ -109,7 +129,7 @@ fn settle(disk: &dyn Disk, options: &Options, survey: &Survey, decision: &Decisi
     succeed(disk, options, survey, decision)
 }
 
-fn create(disk: &dyn Disk, options: &Options, survey: &Survey) -> Result<Opened> {
+fn create(disk: &dyn Disk, options: &Options, survey: &Survey) -> Result<Begun> {
     for file in &survey.files {
         if !is_torn_creation(disk, file)? {
             let cause = file.header.as_ref().err().map_or("no header".to_owned(), ToString::to_string);
@@ -133,40 +153,8 @@ fn create(disk: &dyn Disk, options: &Options, survey: &Survey) -> Result<Opened>
         capacity: FIRST_SEGMENT_BYTES.min(options.segment_bytes),
     };
     let (writer, entry) = begin_segment(disk, &plan)?;
-    let report = RecoveryReport {
-        ending: Ending::Created,
-        epoch: plan.epoch,
-        start: Offset::ZERO,
-        end: Line::default(),
-        durable: Line::default(),
-        segments: 1,
-        scanned_bytes: 0,
-        cut: None,
-        removed: cleared.removed,
-        quarantined: cleared.quarantined,
-        left: cleared.left,
-        checkpoint: None,
-        replayed_bytes: 0,
-        checkpoint_faults: Vec::new(),
-    };
-    let durable = line_at(&writer);
-    let mut epochs = Epochs::default();
-    epochs.begin(plan.epoch, Offset::ZERO);
-    let (anchor, entries) = (AnchorFile::new(store_id, None), vec![entry]);
-    let (state, checkpoints) = (State::default(), Checkpoints::default());
-    Ok(Opened {
-        store_id,
-        writer,
-        entries,
-        durable,
-        anchor,
-        highest: 0,
-        state,
-        state_span: None,
-        epochs,
-        checkpoints,
-        report,
-    })
+    let report = report(Ending::Created, plan.epoch, cleared);
+    Ok(Begun { writer, entries: vec![entry], report })
 }
 
 /// Whether a file without a valid header may be of a log whose creation never ended: nothing lies behind its header and
@@ -178,7 +166,7 @@ fn is_torn_creation(disk: &dyn Disk, file: &SegmentFile) -> Result<bool> {
 }
 
 /// Continues the last segment after a clean close.
-fn go_on(disk: &dyn Disk, survey: &Survey, decision: &Decision) -> Result<Opened> {
+fn go_on(disk: &dyn Disk, survey: &Survey, decision: &Decision) -> Result<Begun> {
     let last = decision.chain.last().ok_or_else(|| corrupt("no segment"))?;
     store_again(disk, decision)?;
     let failed = |attempt| move |error| io_error(disk, attempt, &last.name, error);
@@ -195,12 +183,12 @@ fn go_on(disk: &dyn Disk, survey: &Survey, decision: &Decision) -> Result<Opened
     if let Some(entry) = entries.last_mut() {
         entry.handle = Handle::Open { segment: Arc::clone(writer.segment()), file };
     }
-    let report = report(decision, Ending::Clean, last.header.epoch, cleared);
-    Ok(opened(survey, last.header.store_id, writer, entries, report))
+    let report = report_of(decision, report(Ending::Clean, last.header.epoch, cleared));
+    Ok(Begun { writer, entries, report })
 }
 
 /// Settles the old end and begins a new segment behind it.
-fn succeed(disk: &dyn Disk, options: &Options, survey: &Survey, decision: &Decision) -> Result<Opened> {
+fn succeed(disk: &dyn Disk, options: &Options, survey: &Survey, decision: &Decision) -> Result<Begun> {
     let last = decision.chain.last().ok_or_else(|| corrupt("no segment"))?;
     store_again(disk, decision)?;
     let random = disk.random().map_err(|error| io_error(disk, "draw the epoch", "", error))?;
@@ -240,8 +228,8 @@ fn succeed(disk: &dyn Disk, options: &Options, survey: &Survey, decision: &Decis
         (false, None) => Ending::Unclean,
         (false, Some(_)) => Ending::Torn,
     };
-    let report = report(decision, ending, epoch, cleared);
-    Ok(opened(survey, last.header.store_id, writer, entries, report))
+    let report = report_of(decision, report(ending, epoch, cleared));
+    Ok(Begun { writer, entries, report })
 }
 
 /// How large the next segment should be: as large as the log, within limits, and large enough for what waits for it.
@@ -380,16 +368,17 @@ fn line_at(writer: &SegmentWriter) -> Line {
     Line { place, offset: writer.next_offset() }
 }
 
-fn report(decision: &Decision, ending: Ending, epoch: Epoch, cleared: Cleared) -> RecoveryReport {
+/// What there is to say of a log that was created.
+fn report(ending: Ending, epoch: Epoch, cleared: Cleared) -> RecoveryReport {
     RecoveryReport {
         ending,
         epoch,
-        start: decision.chain.first().map_or(Offset::ZERO, |member| member.header.first_offset),
-        end: decision.end,
-        durable: decision.durable,
-        segments: decision.chain.len(),
-        scanned_bytes: decision.scanned_bytes,
-        cut: decision.cut.clone(),
+        start: Offset::ZERO,
+        end: Line::default(),
+        durable: Line::default(),
+        segments: 1,
+        scanned_bytes: 0,
+        cut: None,
         removed: cleared.removed,
         quarantined: cleared.quarantined,
         left: cleared.left,
@@ -399,26 +388,15 @@ fn report(decision: &Decision, ending: Ending, epoch: Epoch, cleared: Cleared) -
     }
 }
 
-fn opened(
-    survey: &Survey,
-    store_id: StoreId,
-    writer: SegmentWriter,
-    entries: Vec<Entry>,
-    report: RecoveryReport,
-) -> Opened {
-    let anchor = AnchorFile::new(store_id, survey.own_anchor());
-    let (state, epochs, checkpoints) = (State::default(), Epochs::default(), Checkpoints::default());
-    Opened {
-        store_id,
-        durable: line_at(&writer),
-        writer,
-        entries,
-        anchor,
-        highest: 0,
-        state,
-        state_span: None,
-        epochs,
-        checkpoints,
-        report,
+/// ... and what the decision found, of one that was there.
+fn report_of(decision: &Decision, report: RecoveryReport) -> RecoveryReport {
+    RecoveryReport {
+        start: decision.chain.first().map_or(Offset::ZERO, |member| member.header.first_offset),
+        end: decision.end,
+        durable: decision.durable,
+        segments: decision.chain.len(),
+        scanned_bytes: decision.scanned_bytes,
+        cut: decision.cut.clone(),
+        ..report
     }
 }

@@ -38,17 +38,11 @@ const CLOSE_BYTES_MIN: u64 = 64 << 10;
 /// A state up to this size is written at every close behind a commit; of a larger one, what has to be read again must be worth it.
 const CLOSE_STATE_BYTES: u64 = 1 << 20;
 
-/// A checkpoint that is there.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Kept {
-    pub(crate) header: CheckpointHeader,
-}
-
 /// What is known of the checkpoints of an open log.
 #[derive(Debug, Default)]
 pub(crate) struct Checkpoints {
     /// Newest first.
-    pub(crate) kept: Vec<Kept>,
+    pub(crate) kept: Vec<CheckpointHeader>,
     /// Files that cannot be used; removed once there is a newer one.
     pub(crate) stale: Vec<String>,
     /// The highest sequence that any file has.
@@ -62,11 +56,11 @@ pub(crate) struct Checkpoints {
 impl Checkpoints {
     /// Up to where the log need not be read again.
     pub(crate) fn line(&self) -> Line {
-        self.kept.first().map(|kept| kept.header.line).unwrap_or_default()
+        self.kept.first().map(|kept| kept.line).unwrap_or_default()
     }
 
     fn body_bytes(&self) -> u64 {
-        self.kept.first().map_or(0, |kept| kept.header.body_bytes)
+        self.kept.first().map_or(0, |kept| kept.body_bytes)
     }
 }
 
@@ -168,10 +162,10 @@ impl Core {
             Ok(header) => {
                 checkpoints.sequence = sequence;
                 checkpoints.written = checkpoints.written.wrapping_add(1);
-                checkpoints.kept.insert(0, Kept { header });
+                checkpoints.kept.insert(0, header);
                 let left = CHECKPOINTS_KEPT.min(checkpoints.kept.len());
                 let mut old = std::mem::take(&mut checkpoints.stale);
-                old.extend(checkpoints.kept.drain(left..).map(|kept| checkpoint_name(kept.header.sequence)));
+                old.extend(checkpoints.kept.drain(left..).map(|kept| checkpoint_name(kept.sequence)));
                 drop(checkpoints);
                 for name in old {
                     // One that stays is found by the next open, and removed by the checkpoint after it.
@@ -182,8 +176,8 @@ impl Core {
                 checkpoints.failures = checkpoints.failures.wrapping_add(1);
                 if let Failed::Before = failed {
                     // The one before is rotten: the next attempt begins at the one before that.
-                    let rotten = before.map_or(0, |kept| kept.header.sequence);
-                    checkpoints.kept.retain(|kept| kept.header.sequence != rotten);
+                    let rotten = before.map_or(0, |kept| kept.sequence);
+                    checkpoints.kept.retain(|kept| kept.sequence != rotten);
                     checkpoints.stale.push(checkpoint_name(rotten));
                     let before = checkpoints.line();
                     drop(checkpoints);
@@ -199,7 +193,7 @@ impl Core {
 
     fn write_checkpoint(
         &self,
-        before: Option<Kept>,
+        before: Option<CheckpointHeader>,
         sequence: u64,
         line: Line,
         last: FrameMark,
@@ -227,7 +221,7 @@ impl Core {
         };
         let epochs = self.epochs.starts();
         let table = length(epochs.len()).saturating_mul(length(EPOCH_BYTES));
-        let held = before.map_or(0, |kept| kept.header.body_bytes);
+        let held = before.map_or(0, |kept| kept.body_bytes);
         // One of this name can only be left of an attempt that failed.
         let _seldom_there = disk.unlink(&draft_name(sequence));
         let mut draft = Draft::create(disk, sequence, held.saturating_add(changed_bytes).saturating_add(table))?;
@@ -235,7 +229,7 @@ impl Core {
             draft.epoch(epoch)?;
         }
         let before = match before {
-            Some(kept) => Some(Entries::open(disk, &checkpoint_name(kept.header.sequence))?.0),
+            Some(kept) => Some(Entries::open(disk, &checkpoint_name(kept.sequence))?.0),
             None => None,
         };
         merge(before, changes, &mut draft)?;

@@ -178,12 +178,6 @@ impl<'a> Commit<'a> {
         }
     }
 
-    /// How many records it appends.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.records.len()
-    }
-
     /// Whether it appends no record and changes no state.
     #[must_use]
     pub fn is_empty(&self) -> bool {

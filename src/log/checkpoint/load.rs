@@ -10,7 +10,7 @@
 
 use std::cmp::Ordering;
 
-use super::{Checkpoints, Entries, Kept, Unusable, begins_late};
+use super::{Checkpoints, Entries, Unusable, begins_late};
 use crate::checksum::Seed;
 use crate::error::Result;
 use crate::format::checkpoint::{CheckpointHeader, EpochStart};
@@ -26,8 +26,8 @@ use crate::log::window::Store;
 use crate::platform::{Disk, File};
 use crate::types::{Line, StoreId};
 
-/// What was loaded.
-#[derive(Debug)]
+/// What was loaded; of a log that is created, nothing.
+#[derive(Debug, Default)]
 pub(crate) struct Loaded {
     pub(crate) state: State,
     /// Where state entries lie that no checkpoint holds.
@@ -61,15 +61,7 @@ pub(crate) fn load(disk: &dyn Disk, survey: &Survey, segments: Segments<'_>) -> 
     let Some(first) = segments.members.first() else {
         return Err(corrupt("no segment").at_path(disk.directory()));
     };
-    let mut loaded = Loaded {
-        state: State::default(),
-        state_span: None,
-        checkpoints: Checkpoints::default(),
-        epochs: Epochs::default(),
-        end: Line::default(),
-        replayed_bytes: 0,
-        faults: Vec::new(),
-    };
+    let mut loaded = Loaded::default();
     let checkpoints = &mut loaded.checkpoints;
     checkpoints.sequence = survey.checkpoints.iter().map(|file| file.sequence).max().unwrap_or_default();
     for file in survey.checkpoints.iter().rev() {
@@ -83,7 +75,7 @@ pub(crate) fn load(disk: &dyn Disk, survey: &Survey, segments: Segments<'_>) -> 
         match found {
             Ok(header) => {
                 check_place(disk, segments, &file.name, &header)?;
-                checkpoints.kept.push(Kept { header });
+                checkpoints.kept.push(header);
             }
             Err(Passed::Closed(error)) => return Err(io_error(disk, "open the checkpoint", &file.name, error)),
             Err(Passed::Over(cause)) => {

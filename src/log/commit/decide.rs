@@ -16,9 +16,8 @@ use crate::log::appender::{Appender, Room, Terms};
 use crate::log::core::Core;
 use crate::log::reader::Reader;
 use crate::log::state::{Change, Promise, State, StateValue};
-use crate::segment::Appended;
-use crate::segment::Body;
 use crate::segment::walk::Step;
+use crate::segment::{Appended, Body};
 use crate::sync::RwLockWriteGuard;
 use crate::types::{Line, Offset, Place, RecordRef, Timestamp, Version};
 
