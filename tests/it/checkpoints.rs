@@ -1,5 +1,6 @@
 //! Checkpoints: what an open need not read again, written so that a crash or damage costs time and nothing else.
 
+mod outrun;
 mod stepped;
 mod steps;
 

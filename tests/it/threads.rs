@@ -15,7 +15,7 @@ use harness::MemoryDisk;
 use tempfile::TempDir;
 
 use crate::support;
-use hooked::{Call, HookedDisk};
+use hooked::{Call, hooked};
 
 /// Who waits longer waits for ever.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -255,7 +255,7 @@ fn a_close_wakes_readers_that_wait_and_they_have_read_all() {
 /// `poll_wait` says `Closed` "if nothing more will come". While a close still makes records durable, more will.
 #[test]
 fn a_durable_reader_gets_the_last_records_before_it_hears_of_the_close() {
-    let disk = HookedDisk::new(MemoryDisk::new(1));
+    let disk = hooked(MemoryDisk::new(1));
     let log = support::options().open_on(Arc::new(disk.clone())).expect("opens");
     let mut reader = log.reader().up_to(ReadLine::Durable);
     let _ = log.append(b"last words").expect("appends");
@@ -280,7 +280,7 @@ fn a_roll_while_the_directory_is_looked_at_is_not_taken_for_a_loss() {
         let before = support::append_numbered(&log, 0..10).len();
         log.sync().expect("syncs");
         log.background_step();
-        let disk = HookedDisk::new(memory);
+        let disk = hooked(memory);
         let writer = log.clone();
         disk.before_next(call, move || {
             support::append_numbered(&writer, 10..200);
@@ -300,7 +300,7 @@ fn a_slow_look_for_the_next_segment_does_not_undo_a_faster_one() {
     let memory = MemoryDisk::new(1);
     let log = support::open(&memory).expect("opens");
     support::append_numbered(&log, 0..10);
-    let disk = HookedDisk::new(memory);
+    let disk = hooked(memory);
     let attached = Attached::open_on(Arc::new(disk.clone())).expect("attaches");
     let (mut slow, mut fast) = (attached.reader(), attached.reader());
     assert_eq!(support::drain(&mut slow).expect("reads").len(), 10);

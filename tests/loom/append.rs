@@ -2,13 +2,13 @@
 
 use loom::thread;
 
-use crate::disk::TwinDisk;
+use crate::disk::twin_disk;
 use crate::{check, drain, fill, large, open, poll};
 
 #[test]
 fn a_reader_sees_whole_records_in_order_each_once() {
     check(6, || {
-        let log = open(&TwinDisk::new());
+        let log = open(&twin_disk());
         let mut reader = log.reader();
         let writer = thread::spawn({
             let log = log.clone();
@@ -30,7 +30,7 @@ fn a_reader_sees_whole_records_in_order_each_once() {
 #[test]
 fn a_batch_is_seen_in_full_or_not_at_all() {
     check(6, || {
-        let log = open(&TwinDisk::new());
+        let log = open(&twin_disk());
         let mut reader = log.reader();
         assert_eq!(drain(&mut reader), ["first"]);
         let writer = thread::spawn({
@@ -51,7 +51,7 @@ fn a_batch_is_seen_in_full_or_not_at_all() {
 #[test]
 fn appends_at_once_get_offsets_one_after_the_other() {
     check(6, || {
-        let log = open(&TwinDisk::new());
+        let log = open(&twin_disk());
         let append = |name: &'static str| {
             let log = log.clone();
             move || log.append(name).expect("appends").offset().get()
@@ -70,7 +70,7 @@ fn appends_at_once_get_offsets_one_after_the_other() {
 #[test]
 fn a_reader_at_the_end_of_a_segment_goes_on_in_the_next_and_loses_nothing() {
     check(6, || {
-        let log = open(&TwinDisk::new());
+        let log = open(&twin_disk());
         fill(&log);
         let mut reader = log.reader();
         assert_eq!(drain(&mut reader).len(), 2);
@@ -95,7 +95,7 @@ fn a_reader_at_the_end_of_a_segment_goes_on_in_the_next_and_loses_nothing() {
 #[test]
 fn a_reader_amid_a_segment_meets_its_last_record_before_the_next_segment() {
     check(6, || {
-        let log = open(&TwinDisk::new());
+        let log = open(&twin_disk());
         fill(&log);
         let mut reader = log.reader();
         assert_eq!(drain(&mut reader).len(), 2);
@@ -119,7 +119,7 @@ fn a_reader_amid_a_segment_meets_its_last_record_before_the_next_segment() {
 #[test]
 fn appends_that_roll_at_once_roll_once_and_both_are_there() {
     check(6, || {
-        let log = open(&TwinDisk::new());
+        let log = open(&twin_disk());
         fill(&log);
         let append = |name: &'static [u8]| {
             let log = log.clone();
@@ -137,7 +137,7 @@ fn appends_that_roll_at_once_roll_once_and_both_are_there() {
 #[test]
 fn a_seek_to_the_end_skips_no_record_that_comes_meanwhile() {
     check(6, || {
-        let log = open(&TwinDisk::new());
+        let log = open(&twin_disk());
         let writer = thread::spawn({
             let log = log.clone();
             move || {

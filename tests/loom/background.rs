@@ -6,7 +6,7 @@ use std::sync::Arc;
 use esker::{Background, ErrorKind, Log, Options};
 use loom::thread;
 
-use crate::disk::TwinDisk;
+use crate::disk::{TwinDisk, twin_disk};
 use crate::{check, drain, options};
 
 fn open(disk: &TwinDisk, options: Options) -> Log {
@@ -19,7 +19,7 @@ const HALF: [u8; 5 * 1024] = [b'.'; 5 * 1024];
 #[test]
 fn an_append_that_waits_for_the_next_segment_is_woken_once_it_is_there() {
     check(1, || {
-        let log = open(&TwinDisk::new(), options());
+        let log = open(&twin_disk(), options());
         let _ = log.append(&HALF).expect("appends");
         let _ = log.append(&HALF).expect("appends");
         assert_eq!(log.stats().rolls, 1);
@@ -31,7 +31,7 @@ fn an_append_that_waits_for_the_next_segment_is_woken_once_it_is_there() {
 #[test]
 fn an_append_that_waits_for_full_segments_to_become_durable_is_woken_once_they_are() {
     check(1, || {
-        let log = open(&TwinDisk::new(), options().unproven_segments_max(1));
+        let log = open(&twin_disk(), options().unproven_segments_max(1));
         for _ in 0..3 {
             let _ = log.append(&HALF).expect("appends");
         }
@@ -43,7 +43,7 @@ fn an_append_that_waits_for_full_segments_to_become_durable_is_woken_once_they_a
 #[test]
 fn an_append_that_waits_for_full_segments_is_told_that_their_sync_failed() {
     check(1, || {
-        let disk = TwinDisk::new();
+        let disk = twin_disk();
         let log = open(&disk, options().unproven_segments_max(1));
         disk.fail_sync();
         let told = (0..3).find_map(|_| log.append(&HALF).err()).expect("the third has to wait for a sync that fails");
@@ -55,9 +55,9 @@ fn an_append_that_waits_for_full_segments_is_told_that_their_sync_failed() {
 #[test]
 fn an_append_that_waits_for_a_segment_that_cannot_be_made_is_told() {
     check(2, || {
-        let disk = TwinDisk::new();
+        let disk = twin_disk();
         let log = open(&disk, options());
-        disk.volatile.space_limit(disk.volatile.space_held());
+        disk.disk.space_limit(disk.disk.space_held());
         let _ = log.append(&HALF).expect("appends");
         match log.append(&HALF) {
             // The next segment was made before the disk was full.
@@ -71,7 +71,7 @@ fn an_append_that_waits_for_a_segment_that_cannot_be_made_is_told() {
 #[test]
 fn an_append_that_waits_for_the_next_segment_hears_of_a_close() {
     check(2, || {
-        let log = open(&TwinDisk::new(), options());
+        let log = open(&twin_disk(), options());
         let _ = log.append(&HALF).expect("appends");
         let writer = thread::spawn({
             let log = log.clone();

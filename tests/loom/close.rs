@@ -5,13 +5,13 @@ use std::sync::Arc;
 use esker::{Ending, ErrorKind, Log, Result};
 use loom::thread;
 
-use crate::disk::TwinDisk;
+use crate::disk::twin_disk;
 use crate::{check, drain, open, options, wait};
 
 #[test]
 fn an_append_beside_a_close_is_durable_or_refused() {
     check(6, || {
-        let disk = TwinDisk::new();
+        let disk = twin_disk();
         let log = open(&disk);
         let writer = thread::spawn({
             let (log, disk) = (log.clone(), disk.clone());
@@ -38,7 +38,7 @@ fn an_append_beside_a_close_is_durable_or_refused() {
 #[test]
 fn a_close_ends_the_wait_of_a_reader_that_has_read_all() {
     check(2, || {
-        let log = open(&TwinDisk::new());
+        let log = open(&twin_disk());
         let mut reader = log.reader();
         assert_eq!(drain(&mut reader), ["first"]);
         let writer = thread::spawn({
@@ -61,7 +61,7 @@ fn a_close_ends_the_wait_of_a_reader_that_has_read_all() {
 
 /// Closes beside what `others` do, and looks at what is left.
 fn close_beside(others: [fn(Log) -> Result<()>; 2]) {
-    let disk = TwinDisk::new();
+    let disk = twin_disk();
     let log = open(&disk);
     let _ = log.append(b"second").expect("appends");
     let others = others.map(|other| {

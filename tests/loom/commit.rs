@@ -5,7 +5,7 @@ use std::sync::Arc;
 use esker::{Commit, ErrorKind, Log, Record, Topic};
 use loom::thread;
 
-use crate::disk::TwinDisk;
+use crate::disk::twin_disk;
 use crate::{check, open, options, poll};
 
 /// The number that the state has.
@@ -17,7 +17,7 @@ fn count(log: &Log) -> u8 {
 #[test]
 fn whoever_has_seen_a_record_sees_the_state_of_its_commit() {
     check(3, || {
-        let log = open(&TwinDisk::new());
+        let log = open(&twin_disk());
         let writer = thread::spawn({
             let log = log.clone();
             move || {
@@ -45,7 +45,7 @@ fn of_two_commits_on_the_same_condition_exactly_one_is_stored() {
     ];
     for condition in conditions {
         check(4, move || {
-            let log = open(&TwinDisk::new());
+            let log = open(&twin_disk());
             let make = |log: Log| {
                 move || {
                     let made = Commit::new().record(Record::new(b"made").key("made")).state("made", "");
@@ -66,7 +66,7 @@ fn of_two_commits_on_the_same_condition_exactly_one_is_stored() {
 #[test]
 fn of_two_handles_that_move_one_cursor_one_does() {
     check(4, || {
-        let log = open(&TwinDisk::new());
+        let log = open(&twin_disk());
         let handles = [log.cursor("c").expect("is made"), log.cursor("c").expect("is there")];
         let moves = handles.map(|mut cursor| {
             move || match cursor.commit_with(esker::Offset::new(1), Commit::new().record(b"made of it")) {
@@ -84,7 +84,7 @@ fn of_two_handles_that_move_one_cursor_one_does() {
 #[test]
 fn a_checkpoint_beside_commits_and_the_next_one_leave_no_entry_out() {
     check(2, || {
-        let disk = TwinDisk::new();
+        let disk = twin_disk();
         let log = options().checkpoint_bytes(4096).open_on(Arc::new(disk.clone())).expect("opens");
         log.commit(Commit::new().state("a", "1")).expect("commits").wait().expect("syncs");
         let writer = thread::spawn({

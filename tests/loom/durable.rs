@@ -5,7 +5,7 @@ use std::sync::Arc;
 use esker::{Attached, ReadLine};
 use loom::thread;
 
-use crate::disk::TwinDisk;
+use crate::disk::{TwinDisk, twin_disk};
 use crate::{check, drain, fill, large, open, options, poll};
 
 /// Appends, waits, and holds the log to its word.
@@ -18,7 +18,7 @@ fn commit(log: &esker::Log, disk: &TwinDisk, name: &[u8]) {
 
 /// One more than `names` commit at once.
 fn commit_at_once(names: &'static [&'static str]) {
-    let disk = TwinDisk::new();
+    let disk = twin_disk();
     let log = open(&disk);
     let spawn = |name: &'static &'static str| {
         let (log, disk) = (log.clone(), disk.clone());
@@ -50,7 +50,7 @@ fn of_four_that_wait_nobody_is_left_behind_by_the_sync_after_the_next() {
 #[test]
 fn the_line_never_runs_ahead_of_the_syncs() {
     check(6, || {
-        let disk = TwinDisk::new();
+        let disk = twin_disk();
         let log = open(&disk);
         let writer = thread::spawn({
             let log = log.clone();
@@ -72,7 +72,7 @@ fn the_line_never_runs_ahead_of_the_syncs() {
 #[test]
 fn a_sync_beside_a_roll_covers_all_segments_up_to_the_line() {
     check(6, || {
-        let disk = TwinDisk::new();
+        let disk = twin_disk();
         let log = open(&disk);
         fill(&log);
         let writer = thread::spawn({
@@ -95,7 +95,7 @@ fn a_sync_beside_a_roll_covers_all_segments_up_to_the_line() {
 #[test]
 fn a_durable_reader_leaves_a_full_segment_only_once_all_of_it_is_durable() {
     check(3, || {
-        let disk = TwinDisk::new();
+        let disk = twin_disk();
         let log = open(&disk);
         fill(&log);
         let mut reader = log.reader().up_to(ReadLine::Durable);
@@ -121,7 +121,7 @@ fn a_durable_reader_leaves_a_full_segment_only_once_all_of_it_is_durable() {
 #[test]
 fn a_mark_says_no_more_than_what_is_durable_when_it_is_seen() {
     check(6, || {
-        let disk = TwinDisk::new();
+        let disk = twin_disk();
         let log = open(&disk);
         let other = thread::spawn({
             let log = log.clone();
@@ -133,7 +133,7 @@ fn a_mark_says_no_more_than_what_is_durable_when_it_is_seen() {
         let _ = log.append(b"third").expect("appends");
         // Behind the append lock, so that this stands before and after each mark in some order.
         let _ = log.visible();
-        let marked = Attached::open_on(Arc::new(disk.volatile.snapshot())).expect("attaches").durable();
+        let marked = Attached::open_on(Arc::new(disk.disk.snapshot())).expect("attaches").durable();
         let durable = log.durable();
         assert!(marked <= durable, "{marked} is marked, {durable} is durable");
         other.join().expect("marks");
@@ -143,7 +143,7 @@ fn a_mark_says_no_more_than_what_is_durable_when_it_is_seen() {
 #[test]
 fn a_full_segment_is_not_let_go_of_before_it_is_durable() {
     check(3, || {
-        let disk = TwinDisk::new();
+        let disk = twin_disk();
         let log = open(&disk);
         fill(&log);
         let step = thread::spawn({
@@ -160,7 +160,7 @@ fn a_full_segment_is_not_let_go_of_before_it_is_durable() {
 #[test]
 fn a_reader_goes_through_a_full_segment_that_is_let_go_of() {
     check(3, || {
-        let log = open(&TwinDisk::new());
+        let log = open(&twin_disk());
         fill(&log);
         let _ = log.append(&large(b"rolls")).expect("appends");
         let mut reader = log.reader();
@@ -178,7 +178,7 @@ fn a_reader_goes_through_a_full_segment_that_is_let_go_of() {
 #[test]
 fn under_every_commit_an_append_that_returned_is_durable() {
     check(6, || {
-        let disk = TwinDisk::new();
+        let disk = twin_disk();
         let log = options().sync(esker::Sync::EveryCommit);
         let log = log.open_on(Arc::new(disk.clone())).expect("opens");
         let append = |name: &'static [u8]| {

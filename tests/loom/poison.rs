@@ -3,16 +3,16 @@
 use esker::{ErrorKind, ReadLine};
 use loom::thread;
 
-use crate::disk::TwinDisk;
+use crate::disk::twin_disk;
 use crate::{check, drain, open, wait};
 
 #[test]
 fn after_a_failed_sync_all_who_wait_for_it_are_told_and_nothing_is_durable() {
     check(6, || {
-        let disk = TwinDisk::new();
+        let disk = twin_disk();
         let log = open(&disk);
         disk.fail_sync();
-        let before = disk.volatile.syncs();
+        let before = disk.disk.syncs();
         let commit = |name: &'static [u8]| {
             let log = log.clone();
             move || {
@@ -28,14 +28,14 @@ fn after_a_failed_sync_all_who_wait_for_it_are_told_and_nothing_is_durable() {
         other.join().expect("is told");
         assert_eq!(log.durable().get(), 1);
         assert_eq!(drain(&mut log.reader()), ["first"], "a poisoned log shows what is durable");
-        assert_eq!(disk.volatile.syncs(), before, "a sync was tried again");
+        assert_eq!(disk.disk.syncs(), before, "a sync was tried again");
     });
 }
 
 #[test]
 fn a_failed_sync_ends_the_wait_of_every_reader() {
     check(2, || {
-        let disk = TwinDisk::new();
+        let disk = twin_disk();
         let log = open(&disk);
         let follow = |line| {
             let mut reader = log.reader().up_to(line);
@@ -65,7 +65,7 @@ fn a_failed_sync_ends_the_wait_of_every_reader() {
 #[test]
 fn an_append_beside_a_failed_sync_is_visible_or_refused_and_never_durable() {
     check(2, || {
-        let disk = TwinDisk::new();
+        let disk = twin_disk();
         let log = open(&disk);
         let mut reader = log.reader();
         assert_eq!(drain(&mut reader), ["first"]);

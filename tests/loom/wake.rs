@@ -3,13 +3,13 @@
 use esker::ReadLine;
 use loom::thread;
 
-use crate::disk::TwinDisk;
+use crate::disk::twin_disk;
 use crate::{check, drain, fill, large, open, wait};
 
 #[test]
 fn an_append_wakes_a_reader_that_waits_or_is_about_to() {
     check(6, || {
-        let log = open(&TwinDisk::new());
+        let log = open(&twin_disk());
         let mut reader = log.reader();
         assert_eq!(drain(&mut reader), ["first"]);
         let writer = thread::spawn({
@@ -31,7 +31,7 @@ fn an_append_wakes_a_reader_that_waits_or_is_about_to() {
 #[test]
 fn an_append_wakes_every_reader_that_waits() {
     check(3, || {
-        let log = open(&TwinDisk::new());
+        let log = open(&twin_disk());
         let follow = || {
             let mut reader = log.reader();
             assert_eq!(drain(&mut reader), ["first"]);
@@ -52,7 +52,7 @@ fn an_append_wakes_every_reader_that_waits() {
 #[test]
 fn an_append_that_rolls_wakes_a_reader_at_the_end_of_the_segment() {
     check(6, || {
-        let log = open(&TwinDisk::new());
+        let log = open(&twin_disk());
         fill(&log);
         let mut reader = log.reader();
         assert_eq!(drain(&mut reader).len(), 2);
@@ -72,7 +72,7 @@ fn an_append_that_rolls_wakes_a_reader_at_the_end_of_the_segment() {
 #[test]
 fn a_durable_reader_is_woken_when_the_line_moves_and_sees_nothing_before() {
     check(6, || {
-        let disk = TwinDisk::new();
+        let disk = twin_disk();
         let log = open(&disk);
         let mut reader = log.reader().up_to(ReadLine::Durable);
         assert_eq!(drain(&mut reader), ["first"]);

@@ -8,5 +8,7 @@
 
 pub mod hostile;
 pub mod memory;
+pub mod watched;
 
 pub use memory::{MemoryDisk, Mount};
+pub use watched::{Call, Watch, WatchedDisk};

@@ -4,16 +4,13 @@
 //! 1. Nothing is noted and nothing fails until it is asked for.
 //! 2. A write is two operations: before it, and when half of its bytes are stored.
 
-use std::fmt;
 use std::io;
-use std::ops::Range;
-use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard};
 
-use esker::Timestamp;
-use esker::platform::{Access, Disk, File, Holder, Identity, Lock, Region};
-use harness::MemoryDisk;
+use esker::platform::File;
+use harness::{Call, MemoryDisk, Watch, WatchedDisk};
+
+pub(super) type SteppedDisk = WatchedDisk<Steps>;
 
 /// An operation that was about to be done, and what a death of the process at that moment leaves.
 pub(super) struct Moment {
@@ -29,10 +26,10 @@ pub(super) enum Fail {
     From(usize),
 }
 
-#[derive(Clone)]
-pub(super) struct SteppedDisk {
+/// See the module.
+pub(super) struct Steps {
     disk: MemoryDisk,
-    plan: Arc<Mutex<Plan>>,
+    plan: Mutex<Plan>,
 }
 
 struct Plan {
@@ -50,25 +47,14 @@ struct Plan {
     descriptors_out: bool,
 }
 
-impl SteppedDisk {
-    pub(super) fn new(disk: MemoryDisk) -> Self {
-        let (failed, after) = (Vec::new(), Vec::new());
-        let plan = Plan {
-            moments: None,
-            fail: Fail::Never,
-            counted: 0,
-            failed,
-            after,
-            renamed: false,
-            descriptors_out: false,
-        };
-        Self { disk, plan: Arc::new(Mutex::new(plan)) }
-    }
+pub(super) fn stepped(disk: MemoryDisk) -> SteppedDisk {
+    let (failed, after) = (Vec::new(), Vec::new());
+    let plan =
+        Plan { moments: None, fail: Fail::Never, counted: 0, failed, after, renamed: false, descriptors_out: false };
+    WatchedDisk::new(disk.clone(), Steps { disk, plan: Mutex::new(plan) })
+}
 
-    pub(super) fn memory(&self) -> &MemoryDisk {
-        &self.disk
-    }
-
+impl Steps {
     /// What would be left before each operation that `act` does, and at its end.
     pub(super) fn moments_of(&self, act: impl FnOnce()) -> Vec<Moment> {
         self.plan().moments = Some(Vec::new());
@@ -134,140 +120,24 @@ impl SteppedDisk {
         plan.renamed = plan.renamed || operation.starts_with("rename");
         Ok(())
     }
-
-    fn file(&self, name: &str, file: Arc<dyn File>) -> Arc<dyn File> {
-        Arc::new(SteppedFile { disk: self.clone(), name: name.to_owned(), file })
-    }
 }
 
-impl fmt::Debug for SteppedDisk {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("SteppedDisk").field(&self.disk).finish()
-    }
-}
-
-impl Disk for SteppedDisk {
-    fn directory(&self) -> &Path {
-        self.disk.directory()
-    }
-
-    fn list(&self) -> io::Result<Vec<String>> {
-        self.disk.list()
-    }
-
-    fn create(&self, name: &str, length: u64) -> io::Result<Arc<dyn File>> {
-        self.reach(&format!("create {name}"))?;
-        self.disk.create(name, length).map(|file| self.file(name, file))
-    }
-
-    fn open(&self, name: &str, access: Access) -> io::Result<Arc<dyn File>> {
-        let out = name.contains(".ckp") && std::mem::take(&mut self.plan().descriptors_out);
-        if out {
-            return Err(io::Error::other("too many open files"));
+impl Watch for Steps {
+    fn before(&self, call: Call<'_>) -> io::Result<()> {
+        match call {
+            Call::List => Ok(()),
+            Call::Open(name) => {
+                let out = name.contains(".ckp") && std::mem::take(&mut self.plan().descriptors_out);
+                if out { Err(io::Error::other("too many open files")) } else { Ok(()) }
+            }
+            call => self.reach(&call.to_string()),
         }
-        self.disk.open(name, access).map(|file| self.file(name, file))
     }
 
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.reach(&format!("rename {to}"))?;
-        self.disk.rename(from, to)
-    }
-
-    fn unlink(&self, name: &str) -> io::Result<()> {
-        self.reach(&format!("unlink {name}"))?;
-        self.disk.unlink(name)
-    }
-
-    fn quarantine(&self, name: &str) -> io::Result<()> {
-        self.reach(&format!("quarantine {name}"))?;
-        self.disk.quarantine(name)
-    }
-
-    fn sync_directory(&self) -> io::Result<()> {
-        self.reach("sync directory")?;
-        self.disk.sync_directory()
-    }
-
-    fn lock(&self) -> io::Result<Lock> {
-        self.reach("lock")?;
-        self.disk.lock()
-    }
-
-    fn lock_holder(&self) -> io::Result<Option<Holder>> {
-        self.disk.lock_holder()
-    }
-
-    fn check_file_system(&self) -> io::Result<()> {
-        self.disk.check_file_system()
-    }
-
-    fn now(&self) -> Timestamp {
-        self.disk.now()
-    }
-
-    fn monotonic(&self) -> Duration {
-        self.disk.monotonic()
-    }
-
-    fn random(&self) -> io::Result<u64> {
-        self.disk.random()
-    }
-
-    fn boot_id(&self) -> [u8; 16] {
-        self.disk.boot_id()
-    }
-}
-
-#[derive(Debug)]
-struct SteppedFile {
-    disk: SteppedDisk,
-    /// As it was opened under.
-    name: String,
-    file: Arc<dyn File>,
-}
-
-impl File for SteppedFile {
-    fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
-        self.file.read_at(buffer, position)
-    }
-
-    fn write_at(&self, bytes: &[u8], position: u64) -> io::Result<()> {
-        self.disk.reach(&format!("write {}", self.name))?;
+    fn write(&self, file: &dyn File, name: &str, bytes: &[u8], position: u64) -> io::Result<()> {
         let (half, rest) = bytes.split_at(bytes.len() / 2);
-        self.file.write_at(half, position)?;
-        self.disk.note(&format!("write the other half of {}", self.name));
-        self.file.write_at(rest, position + u64::try_from(half.len()).expect("small"))
-    }
-
-    fn length(&self) -> io::Result<u64> {
-        self.file.length()
-    }
-
-    fn identity(&self) -> io::Result<Identity> {
-        self.file.identity()
-    }
-
-    fn reserve(&self, length: u64) -> io::Result<()> {
-        self.disk.reach(&format!("reserve {}", self.name))?;
-        self.file.reserve(length)
-    }
-
-    fn punch(&self, range: Range<u64>) -> io::Result<()> {
-        self.disk.reach(&format!("punch {}", self.name))?;
-        self.file.punch(range)
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        self.disk.reach(&format!("sync {}", self.name))?;
-        self.file.sync()
-    }
-
-    fn sync_range(&self, region: &Region, range: Range<u64>) -> io::Result<()> {
-        self.disk.reach(&format!("sync {}", self.name))?;
-        self.file.sync_range(region, range)
-    }
-
-    fn map(&self, length: u64, access: Access) -> io::Result<Region> {
-        self.file.map(length, access)
+        file.write_at(half, position)?;
+        self.note(&format!("write the other half of {name}"));
+        file.write_at(rest, position + u64::try_from(half.len()).expect("small"))
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use esker::{Attached, Commit, Ending, Log, Options, Version};
 use harness::MemoryDisk;
 
-use super::stepped::{Fail, Moment, SteppedDisk};
+use super::stepped::{Fail, Moment, SteppedDisk, stepped};
 use super::{eager, entries, step};
 use crate::support::{append_numbered, checkpoints, expected, numbered, payloads};
 
@@ -28,14 +28,14 @@ struct Ready {
 
 impl Ready {
     fn new(seed: u64) -> Self {
-        let disk = SteppedDisk::new(MemoryDisk::new(seed));
+        let disk = stepped(MemoryDisk::new(seed));
         let log = eager().open_on(Arc::new(disk.clone())).expect("opens");
         (0..10).for_each(|number| step(&log, number));
         append_numbered(&log, 100..140);
         let _ = log.commit(Commit::new().state("last", "one").remove_state("key-003")).expect("commits");
         let _ = log.cursor("reader").expect("is made").commit(esker::Offset::new(17)).expect("commits");
         log.sync().expect("syncs");
-        assert_eq!(checkpoints(disk.memory()).len(), 2);
+        assert_eq!(checkpoints(&disk.disk).len(), 2);
         let held = entries(&log);
         Self { disk, log, held, records: 140 }
     }
@@ -78,10 +78,10 @@ fn the_death_of_the_process_before_each_operation_of_a_checkpoint_loses_nothing(
     for writer in [Writer::Background, Writer::Close] {
         let ready = Ready::new(5);
         let written = ready.log.stats().checkpoints;
-        let [oldest, newest] = <[String; 2]>::try_from(checkpoints(ready.disk.memory())).expect("two are kept");
+        let [oldest, newest] = <[String; 2]>::try_from(checkpoints(&ready.disk.disk)).expect("two are kept");
         let moments = ready.disk.moments_of(|| ready.write(writer));
         assert_eq!(ready.log.stats().checkpoints, written + 1);
-        let name = checkpoints(ready.disk.memory()).pop().expect("the new one");
+        let name = checkpoints(&ready.disk.disk).pop().expect("the new one");
         let steps = [
             format!("unlink {name}.draft"),
             format!("create {name}.draft"),
@@ -116,7 +116,7 @@ fn the_death_of_the_process_before_each_operation_of_a_checkpoint_loses_nothing(
 
 /// The open of what is left dies before each of its own operations, and is done again.
 fn die_again(ready: &Ready, left: &MemoryDisk, what: &str) {
-    let disk = SteppedDisk::new(left.snapshot());
+    let disk = stepped(left.snapshot());
     let mut opened = None;
     let moments = disk.moments_of(|| opened = Some(eager().open_on(Arc::new(disk.clone())).expect("opens")));
     for Moment { operation, left } in moments {
@@ -127,7 +127,7 @@ fn die_again(ready: &Ready, left: &MemoryDisk, what: &str) {
 #[test]
 fn a_checkpoint_larger_than_its_buffer_is_written_piece_by_piece_and_dies_at_any() {
     let options = Options::new().segment_bytes(2 << 20).background(esker::Background::Manual);
-    let disk = SteppedDisk::new(MemoryDisk::new(9));
+    let disk = stepped(MemoryDisk::new(9));
     let log = options.open_on(Arc::new(disk.clone())).expect("opens");
     for number in 0..4_u8 {
         let value = vec![number; 350_000];
@@ -153,7 +153,7 @@ const OPERATIONS: usize = 8;
 fn a_background_checkpoint_may_fail_at_each_operation_and_the_log_goes_on() {
     for fail in (0..=OPERATIONS).flat_map(|number| [Fail::Once(number), Fail::From(number)]) {
         let ready = Ready::new(6);
-        let before = checkpoints(ready.disk.memory());
+        let before = checkpoints(&ready.disk.disk);
         let (written, failures) = (ready.log.stats().checkpoints, ready.log.stats().checkpoint_failures);
         ready.disk.fail(fail);
         ready.write(Writer::Background);
@@ -166,7 +166,7 @@ fn a_background_checkpoint_may_fail_at_each_operation_and_the_log_goes_on() {
         let expected = if harmless { (written + 1, failures) } else { (written, failures + 1) };
         assert_eq!((stats.checkpoints, stats.checkpoint_failures), expected, "{fail:?}, {counted} failed: {failed:?}");
         // What is durable is there without it, also when the process dies now.
-        ready.check(&ready.disk.memory().snapshot(), &format!("{fail:?}"));
+        ready.check(&ready.disk.disk.snapshot(), &format!("{fail:?}"));
         // The log goes on, with failures and after them.
         (14..20).for_each(|number| step(&ready.log, number));
         ready.disk.fail(Fail::Never);
@@ -174,7 +174,7 @@ fn a_background_checkpoint_may_fail_at_each_operation_and_the_log_goes_on() {
         assert!(ready.log.stats().checkpoints > written, "{fail:?}: it is written in the end");
         let (held, records) = (entries(&ready.log), payloads(&ready.log));
         assert_eq!(records, expected_after(&ready, 140..300));
-        let left = ready.disk.memory().snapshot();
+        let left = ready.disk.disk.snapshot();
         let log = eager().open_on(Arc::new(left.clone())).expect("recovers");
         assert!(entries(&log) == held && payloads(&log) == records, "{fail:?}");
         (30..40).for_each(|number| step(&log, number));
@@ -186,12 +186,12 @@ fn a_background_checkpoint_may_fail_at_each_operation_and_the_log_goes_on() {
 fn a_checkpoint_at_close_may_fail_at_each_operation_and_the_end_is_clean() {
     for fail in (0..=OPERATIONS).flat_map(|number| [Fail::Once(number), Fail::From(number)]) {
         let ready = Ready::new(7);
-        let before = checkpoints(ready.disk.memory());
+        let before = checkpoints(&ready.disk.disk);
         ready.disk.fail(fail);
         ready.write(Writer::Close);
         let (failed, after) = ready.disk.failed();
         check_after(&ready.disk, &before, &failed, &after);
-        let left = ready.disk.memory();
+        let left = &ready.disk.disk;
         let log = ready.check(left, &format!("{fail:?}"));
         assert_eq!(log.recovery().ending, Ending::Clean, "{fail:?}");
         log.close().expect("closes");
@@ -203,16 +203,16 @@ fn a_checkpoint_at_close_may_fail_at_each_operation_and_the_end_is_clean() {
 #[test]
 fn a_checkpoint_that_cannot_be_opened_for_now_is_not_taken_for_a_rotten_one() {
     let ready = Ready::new(8);
-    let before = checkpoints(ready.disk.memory());
+    let before = checkpoints(&ready.disk.disk);
     ready.disk.run_out_of_descriptors();
     ready.write(Writer::Background);
     assert_eq!(ready.log.stats().checkpoint_failures, 1);
-    assert_eq!(checkpoints(ready.disk.memory()), before);
+    assert_eq!(checkpoints(&ready.disk.disk), before);
     for number in 50..60 {
         step(&ready.log, number);
     }
     assert_eq!(ready.log.stats().checkpoint_failures, 1);
-    let left = SteppedDisk::new(ready.disk.memory().snapshot());
+    let left = stepped(ready.disk.disk.snapshot());
     left.run_out_of_descriptors();
     let error = eager().open_on(Arc::new(left.clone())).expect_err("cannot be opened");
     assert_eq!(error.kind(), esker::ErrorKind::Io, "{error}");
@@ -223,7 +223,7 @@ fn a_checkpoint_that_cannot_be_opened_for_now_is_not_taken_for_a_rotten_one() {
 
 /// Unless the new checkpoint is there for sure, the ones before it are.
 fn check_after(disk: &SteppedDisk, before: &[String], failed: &[String], after: &[String]) {
-    let now = checkpoints(disk.memory());
+    let now = checkpoints(&disk.disk);
     let unsure = failed.iter().any(|operation| !operation.starts_with("unlink"));
     if unsure {
         assert!(before.iter().all(|name| now.contains(name)), "{failed:?}: {before:?} before, {now:?} now");

@@ -1,0 +1,260 @@
+//! A disk in memory with somebody who watches: told of each call before it goes through, and able to make it fail.
+//!
+//! Guarantees:
+//! 1. Every call of the engine that reads a name, or changes anything, is told of; reads, lengths, clocks and dice are not.
+//! 2. A call that the watch refuses does not reach the disk.
+//! 3. Nothing is locked here while the watch is asked: it may call the engine.
+
+use std::fmt::{self, Debug};
+use std::io;
+use std::ops::{Deref, Range};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use esker::Timestamp;
+use esker::platform::{Access, Disk, File, Holder, Identity, Lock, Region};
+
+use crate::MemoryDisk;
+
+/// A call that is about to go through; files go by the names that they were opened under.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Call<'a> {
+    /// Of the directory.
+    List,
+    /// Of a file.
+    Create(&'a str),
+    /// Of a file.
+    Open(&'a str),
+    /// To this name.
+    Rename(&'a str),
+    /// Of a file.
+    Unlink(&'a str),
+    /// Of a file.
+    Quarantine(&'a str),
+    /// Of the directory.
+    SyncDirectory,
+    /// Of the directory.
+    Lock,
+    /// To a file, not through a map.
+    Write(&'a str),
+    /// Of a file's space.
+    Reserve(&'a str),
+    /// Of a part of a file.
+    Punch(&'a str),
+    /// Of a whole file.
+    Sync(&'a str),
+    /// Of a part of a file, stored through a map.
+    SyncRange(&'a str),
+}
+
+impl fmt::Display for Call<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (verb, name) = match *self {
+            Self::List => return f.write_str("list"),
+            Self::SyncDirectory => return f.write_str("sync directory"),
+            Self::Lock => return f.write_str("lock"),
+            Self::Create(name) => ("create", name),
+            Self::Open(name) => ("open", name),
+            Self::Rename(name) => ("rename", name),
+            Self::Unlink(name) => ("unlink", name),
+            Self::Quarantine(name) => ("quarantine", name),
+            Self::Write(name) => ("write", name),
+            Self::Reserve(name) => ("reserve", name),
+            Self::Punch(name) => ("punch", name),
+            Self::Sync(name) | Self::SyncRange(name) => ("sync", name),
+        };
+        write!(f, "{verb} {name}")
+    }
+}
+
+/// Who watches a disk.
+pub trait Watch: Send + Sync {
+    /// Before a call goes through.
+    ///
+    /// # Errors
+    /// What the call shall fail with.
+    fn before(&self, call: Call<'_>) -> io::Result<()>;
+
+    /// Stores bytes, once the call was let pass.
+    ///
+    /// # Errors
+    /// What the file says.
+    fn write(&self, file: &dyn File, _name: &str, bytes: &[u8], position: u64) -> io::Result<()> {
+        file.write_at(bytes, position)
+    }
+
+    /// Syncs a range, once the call was let pass.
+    ///
+    /// # Errors
+    /// What the file says.
+    fn sync_range(&self, file: &dyn File, _name: &str, region: &Region, range: Range<u64>) -> io::Result<()> {
+        file.sync_range(region, range)
+    }
+}
+
+/// A [`MemoryDisk`] that is watched. A clone is the same disk under the same watch, whose methods are at hand.
+pub struct WatchedDisk<W> {
+    /// What lies below; calls on it are not watched.
+    pub disk: MemoryDisk,
+    watch: Arc<W>,
+}
+
+impl<W> WatchedDisk<W> {
+    /// Puts a disk under a watch.
+    pub fn new(disk: MemoryDisk, watch: W) -> Self {
+        Self { disk, watch: Arc::new(watch) }
+    }
+}
+
+impl<W> Deref for WatchedDisk<W> {
+    type Target = W;
+
+    fn deref(&self) -> &W {
+        &self.watch
+    }
+}
+
+impl<W> Clone for WatchedDisk<W> {
+    fn clone(&self) -> Self {
+        Self { disk: self.disk.clone(), watch: Arc::clone(&self.watch) }
+    }
+}
+
+impl<W> Debug for WatchedDisk<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("WatchedDisk").field(&self.disk).finish()
+    }
+}
+
+impl<W: Watch + 'static> WatchedDisk<W> {
+    fn file(&self, name: &str, file: Arc<dyn File>) -> Arc<dyn File> {
+        Arc::new(WatchedFile { file, name: name.to_owned(), watch: Arc::clone(&self.watch) })
+    }
+}
+
+impl<W: Watch + 'static> Disk for WatchedDisk<W> {
+    fn directory(&self) -> &Path {
+        self.disk.directory()
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.watch.before(Call::List)?;
+        self.disk.list()
+    }
+
+    fn create(&self, name: &str, length: u64) -> io::Result<Arc<dyn File>> {
+        self.watch.before(Call::Create(name))?;
+        self.disk.create(name, length).map(|file| self.file(name, file))
+    }
+
+    fn open(&self, name: &str, access: Access) -> io::Result<Arc<dyn File>> {
+        self.watch.before(Call::Open(name))?;
+        self.disk.open(name, access).map(|file| self.file(name, file))
+    }
+
+    fn unlink(&self, name: &str) -> io::Result<()> {
+        self.watch.before(Call::Unlink(name))?;
+        self.disk.unlink(name)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.watch.before(Call::Rename(to))?;
+        self.disk.rename(from, to)
+    }
+
+    fn quarantine(&self, name: &str) -> io::Result<()> {
+        self.watch.before(Call::Quarantine(name))?;
+        self.disk.quarantine(name)
+    }
+
+    fn sync_directory(&self) -> io::Result<()> {
+        self.watch.before(Call::SyncDirectory)?;
+        self.disk.sync_directory()
+    }
+
+    fn lock(&self) -> io::Result<Lock> {
+        self.watch.before(Call::Lock)?;
+        self.disk.lock()
+    }
+
+    fn lock_holder(&self) -> io::Result<Option<Holder>> {
+        self.disk.lock_holder()
+    }
+
+    fn check_file_system(&self) -> io::Result<()> {
+        self.disk.check_file_system()
+    }
+
+    fn now(&self) -> Timestamp {
+        self.disk.now()
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.disk.monotonic()
+    }
+
+    fn random(&self) -> io::Result<u64> {
+        self.disk.random()
+    }
+
+    fn boot_id(&self) -> [u8; 16] {
+        self.disk.boot_id()
+    }
+}
+
+struct WatchedFile<W> {
+    file: Arc<dyn File>,
+    /// As it was opened under.
+    name: String,
+    watch: Arc<W>,
+}
+
+impl<W> Debug for WatchedFile<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("WatchedFile").field(&self.file).finish()
+    }
+}
+
+impl<W: Watch> File for WatchedFile<W> {
+    fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        self.file.read_at(buffer, position)
+    }
+
+    fn write_at(&self, bytes: &[u8], position: u64) -> io::Result<()> {
+        self.watch.before(Call::Write(&self.name))?;
+        self.watch.write(&*self.file, &self.name, bytes, position)
+    }
+
+    fn length(&self) -> io::Result<u64> {
+        self.file.length()
+    }
+
+    fn identity(&self) -> io::Result<Identity> {
+        self.file.identity()
+    }
+
+    fn reserve(&self, length: u64) -> io::Result<()> {
+        self.watch.before(Call::Reserve(&self.name))?;
+        self.file.reserve(length)
+    }
+
+    fn punch(&self, range: Range<u64>) -> io::Result<()> {
+        self.watch.before(Call::Punch(&self.name))?;
+        self.file.punch(range)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.watch.before(Call::Sync(&self.name))?;
+        self.file.sync()
+    }
+
+    fn sync_range(&self, region: &Region, range: Range<u64>) -> io::Result<()> {
+        self.watch.before(Call::SyncRange(&self.name))?;
+        self.watch.sync_range(&*self.file, &self.name, region, range)
+    }
+
+    fn map(&self, length: u64, access: Access) -> io::Result<Region> {
+        self.file.map(length, access)
+    }
+}
