@@ -18,6 +18,7 @@ use super::{Access, native};
 use crate::types::{index, length};
 
 const PAGE_BYTES: usize = 4096;
+const WORD_BYTES: usize = size_of::<u64>();
 /// A sync of at least this much unmaps what it covers first.
 const UNMAP_BEFORE_SYNC_BYTES: usize = 256 << 10;
 
@@ -72,10 +73,25 @@ impl Region {
             return;
         }
         let within = self.within(position, buffer.len());
-        for (i, byte) in buffer.iter_mut().take(within.len()).enumerate() {
-            // SAFETY: `within` lies inside the map (guarantee 1), so the byte is mapped and readable; a volatile read of one
-            // byte takes whatever is there, also beside a concurrent store.
-            *byte = unsafe { self.start().add(within.start + i).read_volatile() };
+        let Some(buffer) = buffer.get_mut(..within.len()) else { return };
+        let (head, words) = buffer.split_at_mut(unaligned(within.start, within.len()));
+        for (byte, at) in head.iter_mut().zip(within.start..) {
+            // SAFETY: `within` lies inside the map (guarantee 1), so the byte is mapped and readable; a volatile read takes
+            // whatever is there, also beside a concurrent store.
+            *byte = unsafe { self.start().add(at).read_volatile() };
+        }
+        let mut at = within.start + head.len();
+        let (chunks, rest) = words.as_chunks_mut::<WORD_BYTES>();
+        for chunk in chunks {
+            // SAFETY: as above, for eight bytes; regions begin at a multiple of 4096 and `at` is a multiple of 8.
+            #[expect(clippy::cast_ptr_alignment, reason = "aligned, as just argued")]
+            let word = unsafe { self.start().add(at).cast::<u64>().read_volatile() };
+            *chunk = word.to_ne_bytes();
+            at += WORD_BYTES;
+        }
+        for (byte, at) in rest.iter_mut().zip(at..) {
+            // SAFETY: as for the bytes before the words.
+            *byte = unsafe { self.start().add(at).read_volatile() };
         }
     }
 
@@ -86,9 +102,25 @@ impl Region {
             return;
         }
         let within = self.within(position, bytes.len());
-        for (i, byte) in bytes.iter().take(within.len()).enumerate() {
+        let Some(bytes) = bytes.get(..within.len()) else { return };
+        let (head, words) = bytes.split_at(unaligned(within.start, within.len()));
+        for (byte, at) in head.iter().zip(within.start..) {
             // SAFETY: `within` lies inside the map (guarantee 1), and anonymous maps are writable.
-            unsafe { self.start().add(within.start + i).write_volatile(*byte) };
+            unsafe { self.start().add(at).write_volatile(*byte) };
+        }
+        let mut at = within.start + head.len();
+        let (chunks, rest) = words.as_chunks::<WORD_BYTES>();
+        for chunk in chunks {
+            // SAFETY: as above, for eight bytes; regions begin at a multiple of 4096 and `at` is a multiple of 8.
+            #[expect(clippy::cast_ptr_alignment, reason = "aligned, as just argued")]
+            unsafe {
+                self.start().add(at).cast::<u64>().write_volatile(u64::from_ne_bytes(*chunk));
+            }
+            at += WORD_BYTES;
+        }
+        for (byte, at) in rest.iter().zip(at..) {
+            // SAFETY: as for the bytes before the words.
+            unsafe { self.start().add(at).write_volatile(*byte) };
         }
     }
 
@@ -150,6 +182,11 @@ impl Region {
         let _still_writable =
             unsafe { rustix::mm::mprotect(self.start().cast(), self.map.len(), rustix::mm::MprotectFlags::READ) };
     }
+}
+
+/// How many of `bytes` bytes from `start` on stand before the first whole, aligned word.
+fn unaligned(start: usize, bytes: usize) -> usize {
+    (start.next_multiple_of(WORD_BYTES) - start).min(bytes)
 }
 
 /// A word that the kernel clears in a forked child.

@@ -1,15 +1,19 @@
 //! A disk in memory: the whole of `esker::platform`, with faults on demand.
 //!
 //! Guarantees:
-//! 1. The guarantees of [`Disk`](esker::platform::Disk), for as long as the process lives; power is never lost here.
-//! 2. A clone is the same disk; a [`snapshot`](MemoryDisk::snapshot) is another one, with the files as they are now.
+//! 1. The guarantees of [`Disk`](esker::platform::Disk).
+//! 2. A clone is the same disk. A [`snapshot`](MemoryDisk::snapshot) is another one, as the death of the process leaves it;
+//!    [`lose_power`](MemoryDisk::lose_power) makes another one as the death of the machine leaves it.
 //! 3. Time moves only when told; random words follow from the seed alone.
 //! 4. An operation that was refused or made to fail changed nothing, and is on the list of operations as failed.
-//! 5. Every sync goes through `MemoryDisk::sync_file` or `sync_directory`, every store that is not made through a region
-//!    through `Inode::write_at`: a durable image beside the files has its places to be kept at.
+//! 5. What the medium holds of each file and of the names is kept beside what the system shows. The engine needs no
+//!    hook for it: what it stored through a map is found by comparing the two.
 
 mod disk;
 mod inode;
+mod medium;
+mod names;
+mod power;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -19,8 +23,13 @@ use std::time::Duration;
 
 use esker::Timestamp;
 
-use disk::mix;
 use inode::Inode;
+use names::Names;
+
+pub(crate) use disk::mix;
+pub use medium::{AfterFailure, SECTOR_BYTES, Survival};
+pub use names::NamesModel;
+pub use power::{Fate, Reached, Unsettled};
 
 /// The process that every holder of the lock says to be.
 pub const PROCESS_ID: u32 = 1;
@@ -68,8 +77,7 @@ struct Shared {
 
 #[derive(Debug)]
 struct State {
-    /// By name; the name of one in quarantine begins with the folder.
-    files: BTreeMap<String, Arc<Inode>>,
+    names: Names,
     /// Also those without a name that somebody has open.
     inodes: Vec<Weak<Inode>>,
     inode_next: u64,
@@ -77,13 +85,15 @@ struct State {
     now: Timestamp,
     monotonic: Duration,
     random: u64,
-    snapshots: u64,
+    /// Snapshots and losses of power so far.
+    images: u64,
     boot_id: [u8; 16],
     mount: Mount,
     space_bytes_max: u64,
     create_fault: Countdown,
     sync_fault: Countdown,
     directory_fault: Countdown,
+    after_failure: AfterFailure,
     creates: u64,
     syncs: u64,
     operations: VecDeque<String>,
@@ -115,20 +125,21 @@ impl MemoryDisk {
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self::with(State {
-            files: BTreeMap::new(),
+            names: Names::default(),
             inodes: Vec::new(),
             inode_next: 1,
             lock: LockState::Untouched,
             now: START,
             monotonic: Duration::ZERO,
             random: seed,
-            snapshots: 0,
+            images: 0,
             boot_id: [0xb0; 16],
             mount: Mount::Writable,
             space_bytes_max: u64::MAX,
             create_fault: Countdown::default(),
             sync_fault: Countdown::default(),
             directory_fault: Countdown::default(),
+            after_failure: AfterFailure::Kept,
             creates: 0,
             syncs: 0,
             operations: VecDeque::new(),
@@ -153,13 +164,16 @@ impl MemoryDisk {
     #[must_use]
     pub fn snapshot(&self) -> Self {
         let mut state = self.state();
-        state.snapshots += 1;
-        let copy = |inode: &Arc<Inode>| Arc::new(inode.copy().expect("memory for a copy of a file"));
-        let files: BTreeMap<_, _> = state.files.iter().map(|(name, inode)| (name.clone(), copy(inode))).collect();
-        let snapshot = Self::new(mix(state.random ^ mix(state.snapshots)));
+        state.images += 1;
+        let mut copies: BTreeMap<u64, Arc<Inode>> = BTreeMap::new();
+        let names = state.names.map(|inode| {
+            let copy = || Arc::new(inode.copy().expect("memory for a copy of a file"));
+            Arc::clone(copies.entry(inode.number).or_insert_with(copy))
+        });
+        let snapshot = Self::new(mix(state.random ^ mix(state.images)));
         let mut new = snapshot.state();
-        new.inodes = files.values().map(Arc::downgrade).collect();
-        new.files = files;
+        new.inodes = copies.values().map(Arc::downgrade).collect();
+        new.names = names;
         new.inode_next = state.inode_next;
         new.lock = if state.lock == LockState::Untouched { LockState::Untouched } else { LockState::Free };
         (new.now, new.boot_id) = (state.now, state.boot_id);
@@ -203,9 +217,16 @@ impl MemoryDisk {
         self.state().space_held()
     }
 
-    /// Makes the `n`-th sync of a file from now fail, once; 0 takes it back.
+    /// Makes the `n`-th sync of a file from now fail, once; 0 takes it back. Of what it should have written a part, chosen
+    /// by the random words, reaches the medium; the rest counts as written from then on, unless it is stored again.
     pub fn fail_sync(&self, n: u64) {
-        self.state().sync_fault = Countdown(n);
+        self.fail_sync_leaving(n, AfterFailure::Kept);
+    }
+
+    /// As [`MemoryDisk::fail_sync`], and says what the system shows of what was not written.
+    pub fn fail_sync_leaving(&self, n: u64, after: AfterFailure) {
+        let mut state = self.state();
+        (state.sync_fault, state.after_failure) = (Countdown(n), after);
     }
 
     /// Makes the `n`-th sync of the directory from now fail, once; 0 takes it back.
@@ -253,17 +274,17 @@ impl MemoryDisk {
     #[must_use]
     pub fn quarantined(&self) -> Vec<String> {
         let state = self.state();
-        let inside = state.files.keys().filter_map(|name| name.strip_prefix("quarantine/"));
+        let inside = state.names.shown.keys().filter_map(|name| name.strip_prefix("quarantine/"));
         inside.map(str::to_owned).collect()
     }
 
     /// All bytes of a file; `None` if there is none of that name.
     #[must_use]
     pub fn read_file(&self, name: &str) -> Option<Vec<u8>> {
-        self.state().files.get(name).map(|inode| inode.bytes())
+        self.state().names.shown.get(name).map(|inode| inode.bytes())
     }
 
-    /// Damages a file, also under the maps that are made of it. Not an operation, and never refused.
+    /// Damages a file, also under the maps that are made of it, and on the medium. Not an operation, and never refused.
     ///
     /// # Panics
     /// If there is no file of that name.
@@ -279,16 +300,16 @@ impl MemoryDisk {
         self.inode(name).truncate(length);
     }
 
-    /// Loses a file.
+    /// Loses a file, durably.
     ///
     /// # Panics
     /// If there is no file of that name.
     pub fn remove(&self, name: &str) {
-        assert!(self.state().files.remove(name).is_some(), "no file {name} on the memory disk");
+        assert!(self.state().names.lose(name), "no file {name} on the memory disk");
     }
 
     fn inode(&self, name: &str) -> Arc<Inode> {
-        let found = self.state().files.get(name).cloned();
+        let found = self.state().names.shown.get(name).cloned();
         found.unwrap_or_else(|| panic!("no file {name} on the memory disk"))
     }
 }

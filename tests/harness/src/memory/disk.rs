@@ -10,6 +10,7 @@ use esker::Timestamp;
 use esker::platform::{Access, Disk, File, Holder, Identity, Lock, LockGuard, Region};
 
 use super::inode::{BLOCK_BYTES, Inode};
+use super::names::Change;
 use super::{LockState, MemoryDisk, Mount, OPERATIONS_MAX, PROCESS_ID, QUARANTINE, State};
 
 /// The device of every file.
@@ -43,12 +44,14 @@ impl State {
     }
 
     pub(super) fn space_held(&self) -> u64 {
-        self.inodes.iter().filter_map(Weak::upgrade).map(|inode| inode.space_held()).sum()
+        let named = |inode: &Inode| self.names.shown.values().any(|other| other.number == inode.number);
+        let inodes = self.inodes.iter().filter_map(Weak::upgrade);
+        inodes.filter(|inode| inode.is_open() || named(inode)).map(|inode| inode.space_held()).sum()
     }
 
     pub(super) fn names(&self) -> Vec<String> {
-        let mut names: Vec<String> = self.files.keys().filter(|name| !name.contains('/')).cloned().collect();
-        if names.len() < self.files.len() {
+        let mut names: Vec<String> = self.names.shown.keys().filter(|name| !name.contains('/')).cloned().collect();
+        if names.len() < self.names.shown.len() {
             names.push(QUARANTINE.to_owned());
         }
         if self.lock != LockState::Untouched {
@@ -64,7 +67,7 @@ impl State {
         if name.is_empty() || name.contains('/') || [QUARANTINE, "lock"].contains(&name) {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        if self.files.contains_key(name) {
+        if self.names.shown.contains_key(name) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
         self.inodes.retain(|inode| inode.strong_count() > 0);
@@ -72,36 +75,43 @@ impl State {
         let inode = Arc::new(Inode::new(name, self.inode_next, length)?);
         self.inode_next += 1;
         self.inodes.push(Arc::downgrade(&inode));
-        self.files.insert(name.to_owned(), Arc::clone(&inode));
+        self.names.change(Change::Link { name: name.to_owned(), inode: Arc::clone(&inode) });
         Ok(inode)
     }
 
-    fn unlink(&mut self, name: &str) -> io::Result<Arc<Inode>> {
+    /// The file of a name that may be taken from it.
+    fn removable(&self, name: &str) -> io::Result<Arc<Inode>> {
         self.check_writable()?;
         if name.contains('/') {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        self.files.remove(name).ok_or_else(|| io::ErrorKind::NotFound.into())
+        self.names.shown.get(name).cloned().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn unlink(&mut self, name: &str) -> io::Result<()> {
+        self.removable(name)?;
+        self.names.change(Change::Unlink { name: name.to_owned() });
+        Ok(())
     }
 
     fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
         if to.is_empty() || to.contains('/') {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        let inode = self.unlink(from)?;
-        self.files.insert(to.to_owned(), inode);
+        let inode = self.removable(from)?;
+        self.names.change(Change::Rename { from: from.to_owned(), to: to.to_owned(), inode });
         Ok(())
     }
 
     fn quarantine(&mut self, name: &str) -> io::Result<()> {
-        let inode = self.unlink(name)?;
+        let inode = self.removable(name)?;
         let mut target = format!("{QUARANTINE}/{name}");
         let mut copy = 1_u32;
-        while self.files.contains_key(&target) {
+        while self.names.shown.contains_key(&target) {
             target = format!("{QUARANTINE}/{name}.{copy}");
             copy += 1;
         }
-        self.files.insert(target, inode);
+        self.names.move_out(name, target, &inode);
         Ok(())
     }
 
@@ -113,10 +123,20 @@ impl State {
 }
 
 impl MemoryDisk {
-    fn sync_file(&self, inode: &Inode) -> io::Result<()> {
+    fn sync_file(&self, inode: &Inode, range: Range<u64>) -> io::Result<()> {
         let mut state = self.state();
         state.syncs += 1;
         let outcome = state.sync_fault.step();
+        if outcome.is_ok() {
+            inode.sync(range);
+            state.names.file_synced(inode);
+        } else {
+            let (after, mut word) = (state.after_failure, mix(state.syncs ^ state.random));
+            inode.fail_sync(range, after, || {
+                word = mix(word.wrapping_add(RANDOM_STEP));
+                word & 1 == 1
+            });
+        }
         state.note("sync", &inode.name, outcome)
     }
 }
@@ -135,22 +155,22 @@ impl Disk for MemoryDisk {
         state.creates += 1;
         let created = state.create(name, length);
         let inode = state.note("create", name, created)?;
-        Ok(Arc::new(MemoryFile { disk: self.clone(), inode, access: Access::Write }))
+        Ok(Arc::new(MemoryFile::new(self, inode, Access::Write)))
     }
 
     fn open(&self, name: &str, access: Access) -> io::Result<Arc<dyn File>> {
         let state = self.state();
-        let inode = state.files.get(name).cloned().ok_or(io::ErrorKind::NotFound)?;
+        let inode = state.names.shown.get(name).cloned().ok_or(io::ErrorKind::NotFound)?;
         if access == Access::Write {
             state.check_writable()?;
         }
-        Ok(Arc::new(MemoryFile { disk: self.clone(), inode, access }))
+        Ok(Arc::new(MemoryFile::new(self, inode, access)))
     }
 
     fn unlink(&self, name: &str) -> io::Result<()> {
         let mut state = self.state();
         let outcome = state.unlink(name);
-        state.note("unlink", name, outcome).map(drop)
+        state.note("unlink", name, outcome)
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -168,6 +188,9 @@ impl Disk for MemoryDisk {
     fn sync_directory(&self) -> io::Result<()> {
         let mut state = self.state();
         let outcome = state.directory_fault.step();
+        if outcome.is_ok() {
+            state.names.sync();
+        }
         state.note("sync directory", "", outcome)
     }
 
@@ -210,7 +233,7 @@ impl Disk for MemoryDisk {
 }
 
 /// The finalizer of splitmix64 (Steele, Lea and Flood 2014).
-pub(super) fn mix(word: u64) -> u64 {
+pub(crate) fn mix(word: u64) -> u64 {
     let word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     word ^ (word >> 31)
@@ -236,11 +259,22 @@ struct MemoryFile {
 }
 
 impl MemoryFile {
+    fn new(disk: &MemoryDisk, inode: Arc<Inode>, access: Access) -> Self {
+        inode.opened();
+        Self { disk: disk.clone(), inode, access }
+    }
+
     fn check_access(&self) -> io::Result<()> {
         match self.access {
             Access::Write => Ok(()),
             Access::Read => Err(io::Error::new(io::ErrorKind::PermissionDenied, "the file was opened to be read")),
         }
+    }
+}
+
+impl Drop for MemoryFile {
+    fn drop(&mut self) {
+        self.inode.closed();
     }
 }
 
@@ -274,11 +308,11 @@ impl File for MemoryFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.disk.sync_file(&self.inode)
+        self.disk.sync_file(&self.inode, 0..u64::MAX)
     }
 
-    fn sync_range(&self, _region: &Region, _range: Range<u64>) -> io::Result<()> {
-        self.disk.sync_file(&self.inode)
+    fn sync_range(&self, _region: &Region, range: Range<u64>) -> io::Result<()> {
+        self.disk.sync_file(&self.inode, range)
     }
 
     fn map(&self, length: u64, access: Access) -> io::Result<Region> {

@@ -3,15 +3,19 @@
 //! Guarantees:
 //! 1. All maps and reads of one file see the same bytes at once: every map is the same memory again.
 //! 2. Its memory never shrinks and never grows; its length may be cut, and grow back by a reservation.
+//! 3. What the medium holds of it is kept beside, and changes only by a sync, or as power or the system decide.
 //!
 //! Left to others: who may store. A map of it can always be stored into, also one that was made to be read.
 
 use std::collections::BTreeSet;
 use std::io;
 use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use esker::platform::Region;
+
+use super::medium::{AfterFailure, Medium};
 
 /// Space is counted in these.
 pub(super) const BLOCK_BYTES: u64 = 4096;
@@ -25,6 +29,9 @@ pub(super) struct Inode {
     memory: Region,
     capacity: u64,
     extent: Mutex<Extent>,
+    medium: Mutex<Medium>,
+    /// Handles of it. A file without a name holds its space until the last is dropped.
+    handles: AtomicUsize,
 }
 
 #[derive(Debug, Clone)]
@@ -36,18 +43,80 @@ struct Extent {
 
 impl Inode {
     pub(super) fn new(name: &str, number: u64, length: u64) -> io::Result<Self> {
-        let extent = Mutex::new(Extent { length, holes: BTreeSet::new() });
+        Self::with_medium(name, number, length, Medium::new(usize_of(length)))
+    }
+
+    fn with_medium(name: &str, number: u64, capacity: u64, medium: Medium) -> io::Result<Self> {
+        let extent = Mutex::new(Extent { length: capacity, holes: BTreeSet::new() });
         // A map of no bytes is refused by some systems.
-        let memory = Region::anonymous(length.max(1))?;
-        Ok(Self { name: name.to_owned(), number, memory, capacity: length, extent })
+        let memory = Region::anonymous(capacity.max(1))?;
+        Ok(Self {
+            name: name.to_owned(),
+            number,
+            memory,
+            capacity,
+            extent,
+            medium: Mutex::new(medium),
+            handles: AtomicUsize::new(0),
+        })
     }
 
     /// The same file with memory of its own.
     pub(super) fn copy(&self) -> io::Result<Self> {
-        let copy = Self::new(&self.name, self.number, self.capacity)?;
+        let copy = Self::with_medium(&self.name, self.number, self.capacity, self.medium().clone())?;
         *copy.extent() = self.extent().clone();
         copy.memory.copy_in(0, &self.bytes());
         Ok(copy)
+    }
+
+    /// What comes back of a file of which the medium holds this, and nothing else.
+    pub(super) fn after_power_loss(of: &Self, medium: &Medium, length: u64) -> io::Result<Self> {
+        let mut bytes = medium.bytes().to_vec();
+        bytes[usize_of(length)..].fill(0);
+        let image = Self::with_medium(&of.name, of.number, of.capacity, Medium::holding(Vec::new(), length))?;
+        image.memory.copy_in(0, &bytes[..usize_of(length)]);
+        *image.medium() = Medium::holding(bytes, length);
+        let holes = of.extent().holes.clone();
+        *image.extent() = Extent { length, holes };
+        Ok(image)
+    }
+
+    // Relaxed: a count, which nothing else hangs on.
+    pub(super) fn opened(&self) {
+        self.handles.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn closed(&self) {
+        self.handles.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.handles.load(Ordering::Relaxed) > 0
+    }
+
+    pub(super) fn medium(&self) -> MutexGuard<'_, Medium> {
+        self.medium.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Numbers of the sectors that are not on the medium as they are shown.
+    pub(super) fn dirty(&self) -> Vec<usize> {
+        let shown = self.bytes();
+        self.medium().dirty(&shown)
+    }
+
+    /// Makes a range durable.
+    pub(super) fn sync(&self, range: Range<u64>) {
+        let shown = self.bytes();
+        self.medium().sync(&shown, usize_of(range.start)..usize_of(range.end.min(self.length())));
+    }
+
+    /// Fails to; what `written` names was written all the same.
+    pub(super) fn fail_sync(&self, range: Range<u64>, after: AfterFailure, written: impl FnMut() -> bool) {
+        let shown = self.bytes();
+        let range = usize_of(range.start)..usize_of(range.end.min(self.length()));
+        for (start, bytes) in self.medium().fail(&shown, range, after, written) {
+            self.memory.copy_in(u64::try_from(start).expect("fits"), &bytes);
+        }
     }
 
     fn extent(&self) -> MutexGuard<'_, Extent> {
@@ -72,6 +141,7 @@ impl Inode {
         for (position, (old, new)) in (0..).zip(before.iter().zip(after)) {
             if *old != new {
                 self.memory.copy_in(position, &[new]);
+                self.medium().damage(usize_of(position), new);
             }
         }
     }
@@ -89,6 +159,8 @@ impl Inode {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "stored past the end of a file of fixed length"));
         }
         self.memory.copy_in(position, bytes);
+        let start = usize_of(position);
+        self.medium().stored(start..start + bytes.len());
         Ok(())
     }
 
@@ -104,6 +176,7 @@ impl Inode {
         assert!(length <= end, "{}: cut to {length} bytes, has {end}", self.name);
         self.zero(length..end);
         self.extent().length = length;
+        self.medium().truncate(length);
     }
 
     /// Bytes of space that it holds.
