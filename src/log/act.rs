@@ -285,6 +285,8 @@ fn begin_segment(disk: &dyn Disk, plan: &Successor) -> Result<(SegmentWriter, En
         move |error| io_error(disk, attempt, &name, error)
     };
     let file = disk.create(&name, plan.capacity).map_err(failed("create the segment"))?;
+    // The length first: else a header could come back in a file that is too short, which is what a cut looks like.
+    file.sync().map_err(failed("sync the new segment"))?;
     let header = SegmentHeader {
         store_id: plan.store_id,
         number: plan.number,

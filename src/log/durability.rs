@@ -251,23 +251,22 @@ impl Core {
         };
         // A failure has poisoned the log, which everybody is told who asks for something.
         let synced = sealed.is_some_and(|end| self.wait_durable(end).is_ok());
-        self.cool();
+        if self.cool() {
+            self.note_durable(None);
+        }
         synced
     }
 
-    /// Lets go of sealed segments that are durable.
-    fn cool(&self) {
+    /// Lets go of sealed segments that are durable. `true`: there were some.
+    fn cool(&self) -> bool {
         let durable = self.durability.lock().durable;
         let cooled = self.catalog.write().cool(durable);
-        if cooled.is_empty() {
-            return;
-        }
         for (segment, _file, end) in &cooled {
             segment.region().protect();
             let header = segment.header();
             give_back_tail(&*self.disk, &segment_name(header.number), *end, header.capacity);
         }
-        self.note_durable(None);
+        !cooled.is_empty()
     }
 
     /// Notes the durable line in the anchor, if it moved to another place since.
@@ -339,6 +338,7 @@ impl Core {
             self.wait_durable(end.place)?;
             self.note_durable(Some(Clean));
         }
+        // Nothing is noted behind the close: a line there that does not say "clean" would hide the close frame.
         self.cool();
         self.checkpoint_at_close();
         Ok(())

@@ -6,9 +6,13 @@
 //!    the faults that a test arms.
 //! 3. Helpers that only tests call panic on misuse; what the engine calls returns errors as the system would.
 
+pub mod crash;
+pub mod dice;
 pub mod hostile;
 pub mod memory;
+pub mod oracle;
 pub mod watched;
 
+pub use dice::Dice;
 pub use memory::{MemoryDisk, Mount};
 pub use watched::{Call, Watch, WatchedDisk};

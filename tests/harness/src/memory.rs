@@ -292,6 +292,14 @@ impl MemoryDisk {
         self.inode(name).edit(edit);
     }
 
+    /// Stores into a file as its writer would through a map: nothing of it is on the medium yet.
+    ///
+    /// # Panics
+    /// If there is no file of that name.
+    pub fn store(&self, name: &str, edit: impl FnOnce(&mut [u8])) {
+        self.inode(name).store(edit);
+    }
+
     /// Cuts a file to `length` bytes. Maps that reach further read zeros there, where a real one would fault.
     ///
     /// # Panics

@@ -133,16 +133,24 @@ impl Inode {
         bytes
     }
 
-    /// Stores only the bytes that `edit` changed, so that what a writer stores beside it meanwhile is not undone.
-    pub(super) fn edit(&self, edit: impl FnOnce(&mut [u8])) {
+    /// Stores only the bytes that `edit` changed, so that what a writer stores beside it meanwhile is not undone. Returns
+    /// where they are.
+    pub(super) fn store(&self, edit: impl FnOnce(&mut [u8])) -> Vec<(usize, u8)> {
         let before = self.bytes();
         let mut after = before.clone();
         edit(&mut after);
-        for (position, (old, new)) in (0..).zip(before.iter().zip(after)) {
-            if *old != new {
-                self.memory.copy_in(position, &[new]);
-                self.medium().damage(usize_of(position), new);
-            }
+        let changed = before.iter().zip(after).enumerate().filter(|(_, (old, new))| **old != *new);
+        let changed: Vec<(usize, u8)> = changed.map(|(position, (_, new))| (position, new)).collect();
+        for (position, new) in &changed {
+            self.memory.copy_in(u64::try_from(*position).expect("fits"), &[*new]);
+        }
+        changed
+    }
+
+    /// As [`Inode::store`], and on the medium too.
+    pub(super) fn edit(&self, edit: impl FnOnce(&mut [u8])) {
+        for (position, new) in self.store(edit) {
+            self.medium().damage(position, new);
         }
     }
 

@@ -1,0 +1,321 @@
+//! The recovery of one image, and everything that has to be true of it.
+//!
+//! Guarantees, beyond those of the [oracle](crate::oracle):
+//! 1. Who only looks sees what an open then keeps, and changes nothing.
+//! 2. A recovery that dies, or one that a call fails in, loses nothing: the next one is judged as the first.
+//! 3. What an open kept is durable: power right behind it takes none of it. A second open finds a clean end behind a close.
+//! 4. The log goes on: what is appended behind a recovery is judged again.
+//! 5. The report names the end, and as many cut records as valid frames are lost; no file is left that is not the log's.
+
+use std::sync::Arc;
+
+use esker::{Attached, Ending, ErrorKind, Log, Reader, RecoveryReport};
+
+use super::frames;
+use super::fate::ByDice;
+use super::run::{DEPTH_MAX, Run};
+use super::watch::{Fault, FaultKind, Mode, Watcher};
+use super::world::append_one;
+use crate::dice::Dice;
+use crate::memory::{AfterFailure, MemoryDisk};
+use crate::oracle::{Death, Found, History, Raised, StateMap, cursor_key, fingerprint, fingerprint_of};
+use crate::watched::WatchedDisk;
+
+/// An image to recover, and what is known of the log in it.
+pub(super) struct Case {
+    pub(super) run: Arc<Run>,
+    pub(super) image: MemoryDisk,
+    pub(super) history: Arc<History>,
+    pub(super) death: Death,
+    /// How many crashes it lies behind.
+    pub(super) depth: u32,
+    pub(super) dice: Dice,
+    pub(super) place: String,
+}
+
+/// The newest checkpoint and the one before it.
+const CHECKPOINTS_KEPT: usize = 2;
+/// What a recovery is followed by.
+const FOLLOW_UPS: u64 = 4;
+
+/// Recovers an image and judges it; what is wrong is noted in the run.
+pub(super) fn recover(case: Case) {
+    let run = Arc::clone(&case.run);
+    if run.is_violated() {
+        return;
+    }
+    run.count(|totals| {
+        totals.images += 1;
+        totals.inside += u64::from(case.depth > 1);
+        totals.depths[usize::try_from(case.depth.min(DEPTH_MAX)).expect("small")] += 1;
+        totals.process_deaths += u64::from(case.death == Death::Process);
+    });
+    let place = case.place.clone();
+    if let Err(what) = case.judge() {
+        run.violated(what, &place);
+    }
+}
+
+impl Case {
+    fn judge(mut self) -> Result<(), String> {
+        let mut looked = if self.dice.one_in(4) { Some(self.look()?) } else { None };
+        let dies_at = (self.depth < DEPTH_MAX && self.dice.one_in(3)).then(|| 1 + self.dice.below(20));
+        let mode = Mode::Recovering { dies_at, depth: self.depth };
+        let (watched, log, frames) = self.open(mode, &mut looked)?;
+        let report = log.recovery().clone();
+        let found = read(&log)?;
+        self.run.count(|totals| {
+            totals.records += u64::try_from(found.records.len()).expect("fits");
+            totals.torn += u64::from(report.ending == Ending::Torn);
+        });
+        let kept = self.history.judge(self.death, &found)?;
+        self.judge_report(&report, &found, &frames)?;
+        if looked.is_some_and(|looked| looked != found) {
+            return Err("who looked saw another log than the open kept".to_owned());
+        }
+        self.judge_names(&log)?;
+        self.run.trace(u64::try_from(kept.visible).expect("fits"));
+        self.follow(watched, log, found, &report)
+    }
+
+    /// Guarantee 1.
+    fn look(&self) -> Result<Found, String> {
+        let before = self.image.take_operations();
+        drop(before);
+        let attached = match Attached::open_on(Arc::new(self.image.clone())) {
+            Ok(attached) => attached,
+            // There is no log yet; that nothing is lost is what the open shows.
+            Err(error) if error.kind() == ErrorKind::Invalid => return Ok(Found::default()),
+            Err(error) => return Err(format!("attach: {error}")),
+        };
+        if let Some(error) = attached.refusal() {
+            return Err(format!("attach: {error}"));
+        }
+        let records = read_records(attached.reader())?;
+        let view = attached.state().map_err(|error| format!("look at the state: {error}"))?;
+        let states = view.with_prefix(b"").into_iter().map(|(key, value)| (key.into_vec(), fingerprint(&[value.value()])));
+        let cursors = view.cursors().into_iter().map(|cursor| (cursor_key(&cursor.name), cursor.offset.get()));
+        let changed = self.image.take_operations();
+        if !changed.is_empty() {
+            return Err(format!("who only looked did {changed:?}"));
+        }
+        Ok(Found { records, state: states.chain(cursors).collect() })
+    }
+
+    /// Opens the image; a recovery that a call was made to fail in is tried again.
+    fn open(
+        &mut self,
+        mode: Mode,
+        looked: &mut Option<Found>,
+    ) -> Result<(WatchedDisk<Watcher>, Log, frames::Valid), String> {
+        let mut dice = self.dice.fork();
+        let fault = dice.one_in(12).then(|| RecoveryFault::thrown(&mut dice));
+        if matches!(fault, Some(RecoveryFault::Sync { leaving: AfterFailure::Reverted, .. })) {
+            // What was visible goes with the pages, and what was looked at.
+            (self.death, *looked) = (Death::Machine, None);
+        }
+        let options = self.run.settings.options();
+        let watched = self.watch(mode, dice.fork());
+        if let Some(fault) = fault {
+            fault.arm(&watched);
+        }
+        let frames = frames::valid(&self.image);
+        let opened = options.open_on(Arc::new(watched.clone()));
+        self.image.fail_sync(0);
+        self.image.fail_directory_sync(0);
+        watched.disarm();
+        match opened {
+            Ok(log) => Ok((watched, log, frames)),
+            Err(error) if fault.is_some() => {
+                if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Incompatible | ErrorKind::Invalid) {
+                    return Err(format!("a recovery in which a call failed says: {error}"));
+                }
+                self.run.count(|totals| totals.faults += 1);
+                watched.set_mode(Mode::Dead);
+                let again = self.watch(Mode::Quiet, dice.fork());
+                // What the first attempt left, or took with it.
+                let frames = frames::valid(&self.image);
+                let log = options.open_on(Arc::new(again.clone())).map_err(|error| format!("open again: {error}"))?;
+                Ok((again, log, frames))
+            }
+            Err(error) => Err(format!("open: {error}")),
+        }
+    }
+
+    fn watch(&self, mode: Mode, dice: Dice) -> WatchedDisk<Watcher> {
+        let (run, history) = (Arc::clone(&self.run), Arc::clone(&self.history));
+        WatchedDisk::new(self.image.clone(), Watcher::new(self.image.clone(), run, mode, history, self.death, dice))
+    }
+
+    /// Guarantee 5, the report.
+    fn judge_report(&self, report: &RecoveryReport, found: &Found, frames: &frames::Valid) -> Result<(), String> {
+        let end = u64::try_from(found.records.len()).expect("fits");
+        if report.end.offset.get() != end {
+            return Err(format!("the report says that the log ends at {}, it ends at {end}", report.end.offset));
+        }
+        let raised = match report.ending {
+            Ending::Unclean | Ending::Torn => Raised::Yes,
+            _ => Raised::No,
+        };
+        self.history.judge_epoch(report.epoch, raised)?;
+        if report.ending == Ending::Clean && report.cut.is_some() {
+            return Err(format!("a clean end with a cut: {report}"));
+        }
+        let (cut_frames, cut_records) = report.cut.as_ref().map_or((0, 0), |cut| (cut.frames, cut.records));
+        let lost = frames.behind(report.end.place);
+        if (cut_frames, cut_records) != lost {
+            let what = format!("the report counts {cut_frames} frames with {cut_records} records cut");
+            return Err(format!("{what}, but {:?} are lost: {report}", frames.list_behind(report.end.place)));
+        }
+        Ok(())
+    }
+
+    /// Guarantee 5, the files.
+    fn judge_names(&self, log: &Log) -> Result<(), String> {
+        let names = self.image.names();
+        let segments = names.iter().filter(|name| name.ends_with(".seg")).count();
+        let left = !log.recovery().left.is_empty();
+        if segments != log.stats().segments && !left {
+            return Err(format!("{segments} segment files of {} segments: {names:?}", log.stats().segments));
+        }
+        if names.iter().any(|name| name.contains("draft")) && !left {
+            return Err(format!("left behind: {names:?}"));
+        }
+        Ok(())
+    }
+
+    /// Deaths may leave more of them than are kept, until the next is written.
+    fn judge_checkpoints(&self, log: &Log) -> Result<(), String> {
+        let mut names = self.image.names();
+        names.retain(|name| name.contains(".ckp"));
+        if log.stats().checkpoints > 0 && names.len() > CHECKPOINTS_KEPT {
+            return Err(format!("behind a checkpoint there are {names:?}"));
+        }
+        Ok(())
+    }
+
+    /// Guarantees 3 and 4.
+    fn follow(mut self, watched: WatchedDisk<Watcher>, log: Log, found: Found, report: &RecoveryReport) -> Result<(), String> {
+        let mut history = History::clone(&self.history);
+        history.settle(found.clone(), report.end.place, report.epoch);
+        watched.set_mode(Mode::Quiet);
+        let choice = self.dice.below(FOLLOW_UPS);
+        match choice {
+            0 => {
+                log.close().map_err(|error| format!("close behind a recovery: {error}"))?;
+                let log = self.open_quietly(&self.image, "open behind a close")?;
+                if log.recovery().ending != Ending::Clean || log.recovery().epoch != report.epoch {
+                    return Err(format!("behind a close the log opens {}", log.recovery()));
+                }
+                expect_same(&read(&log)?, &found, "behind a close")?;
+                turn_off(log, &watched);
+                return Ok(());
+            }
+            1 => {}
+            _ => {
+                let syncs = choice == 2;
+                let word = self.dice.word();
+                let frame = |number: u64| [word, number].map(u64::to_le_bytes).concat();
+                for number in 0..1 + self.dice.below(4) {
+                    append_one(&log, &mut history, &frame(number))?;
+                    if syncs && number == 1 {
+                        log.sync().map_err(|error| format!("sync behind a recovery: {error}"))?;
+                        history.durable(log.stats().durable.place);
+                    }
+                }
+                if self.dice.one_in(2) {
+                    append_one(&log, &mut history, &frame(5).repeat(300))?;
+                    log.background_step();
+                    self.judge_checkpoints(&log)?;
+                }
+            }
+        }
+        // Power fails, or the process dies, right behind it.
+        self.run.count(|totals| totals.behind += 1);
+        let (image, death) = if self.dice.one_in(4) {
+            (self.image.snapshot(), Death::Process)
+        } else {
+            (self.image.lose_power(&mut ByDice::new(self.dice.fork())), Death::Machine)
+        };
+        turn_off(log, &watched);
+        self.run.count(|totals| totals.images += 1);
+        let log = self.open_quietly(&image, "open after a second crash")?;
+        let again = read(&log)?;
+        history.judge(death, &again).map_err(|what| format!("after a second crash: {what}"))?;
+        let raised = if log.recovery().ending == Ending::Clean { Raised::No } else { Raised::Yes };
+        history.judge_epoch(log.recovery().epoch, raised)?;
+        log.close().map_err(|error| format!("close after a second crash: {error}"))
+    }
+
+    fn open_quietly(&self, image: &MemoryDisk, what: &str) -> Result<Log, String> {
+        self.run.settings.options().open_on(Arc::new(image.clone())).map_err(|error| format!("{what}: {error}"))
+    }
+}
+
+fn expect_same(found: &Found, expected: &Found, when: &str) -> Result<(), String> {
+    if found == expected { Ok(()) } else { Err(format!("{when} the log is another: {found:?}, was {expected:?}")) }
+}
+
+/// Drops a log without letting it write: its disk answers no more.
+pub(super) fn turn_off(log: Log, watched: &WatchedDisk<Watcher>) {
+    watched.set_mode(Mode::Dead);
+    drop(log);
+}
+
+/// A call of a recovery that fails.
+#[derive(Debug, Clone, Copy)]
+enum RecoveryFault {
+    Sync { after: u64, leaving: AfterFailure },
+    SyncDirectory { after: u64 },
+    Other(Fault),
+}
+
+impl RecoveryFault {
+    fn thrown(dice: &mut Dice) -> Self {
+        let after = dice.below(6);
+        let times = if dice.one_in(2) { 1 } else { u64::MAX };
+        match dice.below(5) {
+            0 => Self::Sync { after, leaving: AfterFailure::Kept },
+            1 => Self::Sync { after, leaving: AfterFailure::Reverted },
+            2 => Self::SyncDirectory { after: after % 2 },
+            3 => Self::Other(Fault { kind: FaultKind::Full, after: after % 2, times }),
+            _ => Self::Other(Fault { kind: FaultKind::NoFiles, after: 2 * after, times }),
+        }
+    }
+
+    fn arm(self, watched: &WatchedDisk<Watcher>) {
+        match self {
+            Self::Sync { after, leaving } => watched.disk.fail_sync_leaving(1 + after, leaving),
+            Self::SyncDirectory { after } => watched.disk.fail_directory_sync(1 + after),
+            Self::Other(fault) => watched.arm(fault),
+        }
+    }
+}
+
+/// All that an open log holds.
+pub(super) fn read(log: &Log) -> Result<Found, String> {
+    let records = read_records(log.reader())?;
+    let failed = |error: esker::Error| format!("read the state: {error}");
+    let mut state: StateMap = StateMap::new();
+    for (key, value) in log.states(b"").map_err(failed)? {
+        state.insert(key.into_vec(), fingerprint(&[value.value()]));
+    }
+    for cursor in log.cursors().map_err(failed)? {
+        state.insert(cursor_key(&cursor.name), cursor.offset.get());
+    }
+    Ok(Found { records, state })
+}
+
+fn read_records(mut reader: Reader) -> Result<Vec<u64>, String> {
+    let mut records = Vec::new();
+    while let Some(batch) = reader.poll().map_err(|error| format!("read: {error}"))? {
+        for record in &batch {
+            let expected = u64::try_from(records.len()).expect("fits");
+            if record.offset().get() != expected {
+                return Err(format!("offset {} follows {} records", record.offset(), expected));
+            }
+            records.push(fingerprint_of(&record));
+        }
+    }
+    Ok(records)
+}

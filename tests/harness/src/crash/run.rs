@@ -1,0 +1,175 @@
+//! What one run comes to: counts, the trace, and the first thing that is wrong.
+
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::plan::Settings;
+use crate::dice::Dice;
+use crate::memory::mix;
+
+/// The most that recoveries are crashed inside each other.
+pub const DEPTH_MAX: u32 = 3;
+
+/// How many images are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tempo {
+    /// One at an event in so many.
+    OneIn(u64),
+    /// Every outcome, where at most so many things are not settled, else a sample of so many.
+    Exhaustive {
+        /// Sectors, lengths and names together.
+        sectors_max: usize,
+        /// Outcomes by dice.
+        sample: u64,
+    },
+}
+
+impl Tempo {
+    pub(super) fn images(self, dice: &mut Dice) -> u64 {
+        match self {
+            Self::OneIn(cases) => u64::from(dice.one_in(cases)),
+            Self::Exhaustive { .. } => 0,
+        }
+    }
+}
+
+/// Counts of what was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Totals {
+    /// Plans carried out.
+    pub plans: u64,
+    /// Crash images recovered and judged.
+    pub images: u64,
+    /// ... of which the crash came inside a recovery.
+    pub inside: u64,
+    /// ... at each depth.
+    pub depths: [u64; 4],
+    /// ... of which only the process died.
+    pub process_deaths: u64,
+    /// ... taken right behind a recovery.
+    pub behind: u64,
+    /// Recoveries that cut a torn tail.
+    pub torn: u64,
+    /// Recoveries during which a call failed.
+    pub faults: u64,
+    /// Records compared.
+    pub records: u64,
+    /// Moments at which every outcome was tried, and those at which only a sample was.
+    pub events_all: u64,
+    /// See `events_all`.
+    pub events_sampled: u64,
+}
+
+impl Totals {
+    /// Adds another's counts.
+    pub fn add(&mut self, other: &Self) {
+        self.plans += other.plans;
+        self.images += other.images;
+        self.inside += other.inside;
+        self.depths.iter_mut().zip(other.depths).for_each(|(own, other)| *own += other);
+        self.process_deaths += other.process_deaths;
+        self.behind += other.behind;
+        self.torn += other.torn;
+        self.faults += other.faults;
+        self.records += other.records;
+        self.events_all += other.events_all;
+        self.events_sampled += other.events_sampled;
+    }
+}
+
+impl fmt::Display for Totals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} plans, {} images recovered ({} inside a recovery, by depth {:?}; {} right behind one; {} process deaths), \
+             {} torn tails, {} recoveries with a fault, {} records compared",
+            self.plans,
+            self.images,
+            self.inside,
+            &self.depths[1..],
+            self.behind,
+            self.process_deaths,
+            self.torn,
+            self.faults,
+            self.records
+        )
+    }
+}
+
+/// Something that must not be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// What is wrong.
+    pub what: String,
+    /// Where the run was.
+    pub place: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.what, self.place)
+    }
+}
+
+/// One run: what all its watches and judges share.
+#[derive(Debug)]
+pub(super) struct Run {
+    pub(super) settings: Settings,
+    pub(super) tempo: Tempo,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    totals: Totals,
+    trace: u64,
+    violation: Option<Violation>,
+}
+
+impl Run {
+    pub(super) fn new(settings: Settings, tempo: Tempo) -> Self {
+        Self { settings, tempo, inner: Mutex::default() }
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn trace(&self, word: u64) {
+        let mut inner = self.inner();
+        inner.trace = mix(inner.trace ^ word);
+    }
+
+    pub(super) fn count(&self, count: impl FnOnce(&mut Totals)) {
+        count(&mut self.inner().totals);
+    }
+
+    pub(super) fn count_event(&self, all: bool) {
+        self.count(|totals| *if all { &mut totals.events_all } else { &mut totals.events_sampled } += 1);
+    }
+
+    /// Notes the first.
+    pub(super) fn violated(&self, what: String, place: &str) {
+        self.inner().violation.get_or_insert_with(|| Violation { what, place: place.to_owned() });
+    }
+
+    pub(super) fn is_violated(&self) -> bool {
+        self.inner().violation.is_some()
+    }
+
+    pub(super) fn outcome(&self) -> Outcome {
+        let inner = self.inner();
+        Outcome { totals: inner.totals, trace: inner.trace, violation: inner.violation.clone() }
+    }
+}
+
+/// What came of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// What was done.
+    pub totals: Totals,
+    /// Two runs of one plan and seed have the same.
+    pub trace: u64,
+    /// What was wrong first, if anything.
+    pub violation: Option<Violation>,
+}

@@ -1,0 +1,365 @@
+//! A log that lives through a plan, and the history of what it was told and what it answered.
+//!
+//! Guarantees:
+//! 1. The history knows of a frame before the log does, and of an answer only once it came.
+
+use std::sync::Arc;
+
+use esker::{Commit, Ending, Error, ErrorKind, Log, Offset, Place, Record, Ticket};
+
+use super::fate::ByDice;
+use super::judge::{read, turn_off};
+use super::plan::Operation;
+use super::run::Run;
+use super::watch::{Fault, FaultKind, Mode, Watcher};
+use crate::dice::Dice;
+use crate::memory::{AfterFailure, MemoryDisk};
+use crate::oracle::{Death, Frame, History, Raised, cursor_key, fingerprint};
+use crate::watched::WatchedDisk;
+
+/// Who carries out the plan.
+const OWNER: u64 = 0;
+const CURSORS: [&str; 2] = ["billing", "search"];
+
+pub(super) struct World {
+    run: Arc<Run>,
+    disk: WatchedDisk<Watcher>,
+    log: Option<Log>,
+    dice: Dice,
+    /// Counts what was appended, so that no two records are alike.
+    numbers: u64,
+    /// A sync failed: only an open goes on.
+    poisoned: bool,
+    exhaustive: bool,
+}
+
+/// What one frame shall hold.
+#[derive(Default)]
+struct Content {
+    records: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    state: Option<(Vec<u8>, Option<Vec<u8>>)>,
+    cursor: Option<(&'static str, u64)>,
+}
+
+impl Content {
+    fn frame(&self) -> Frame {
+        let records = self.records.iter().map(|(payload, key)| fingerprint_of_parts(key.as_deref(), payload)).collect();
+        let state = self.state.iter().map(|(key, value)| (key.clone(), value.as_ref().map(|value| fingerprint(&[value]))));
+        let cursor = self.cursor.iter().map(|(name, offset)| (cursor_key(name), Some(*offset)));
+        Frame { records, changes: state.chain(cursor).collect() }
+    }
+
+    fn give<'l>(&self, log: &'l Log) -> esker::Result<Ticket<'l>> {
+        let records: Vec<Record<'_>> = self.records.iter().map(|(payload, key)| match key {
+            Some(key) => Record::new(payload).key(key),
+            None => Record::new(payload),
+        }).collect();
+        if self.state.is_none() && self.cursor.is_none() {
+            return match &records[..] {
+                [one] => log.append(*one),
+                several => log.append_batch(several),
+            };
+        }
+        let mut commit = Commit::new().records(records);
+        match &self.state {
+            Some((key, Some(value))) => commit = commit.state(key, value),
+            Some((key, None)) => commit = commit.remove_state(key),
+            None => {}
+        }
+        if let Some((name, offset)) = self.cursor {
+            commit = commit.cursor(name, Offset::new(offset));
+        }
+        log.commit(commit)
+    }
+}
+
+impl World {
+    /// An empty disk, and a log on it; what is known of it.
+    pub(super) fn begin(run: &Arc<Run>, mut dice: Dice) -> Result<Self, String> {
+        let disk = MemoryDisk::new(dice.word());
+        let watched = Self::watch(disk, run, Arc::default(), dice.fork());
+        let mut world = Self {
+            run: Arc::clone(run),
+            disk: watched,
+            log: None,
+            dice,
+            numbers: 0,
+            poisoned: false,
+            exhaustive: matches!(run.tempo, super::run::Tempo::Exhaustive { .. }),
+        };
+        world.open(Death::Process)?;
+        Ok(world)
+    }
+
+    fn watch(disk: MemoryDisk, run: &Arc<Run>, history: Arc<History>, dice: Dice) -> WatchedDisk<Watcher> {
+        let watcher = Watcher::new(disk.clone(), Arc::clone(run), Mode::Quiet, history, Death::Process, dice);
+        WatchedDisk::new(disk, watcher)
+    }
+
+    /// From here on events count.
+    pub(super) fn watch_closely(&self) {
+        self.disk.set_mode(if self.exhaustive { Mode::Exhaustive } else { Mode::Live });
+    }
+
+    fn open(&mut self, death: Death) -> Result<(), String> {
+        let options = self.run.settings.options();
+        let log = options.open_on(Arc::new(self.disk.clone())).map_err(|error| format!("open: {error}"))?;
+        let report = log.recovery().clone();
+        let found = read(&log)?;
+        let history = self.disk.history();
+        history.judge(death, &found)?;
+        let raised = if matches!(report.ending, Ending::Clean | Ending::Created) { Raised::No } else { Raised::Yes };
+        history.judge_epoch(report.epoch, raised)?;
+        drop(history);
+        self.disk.note(|history| history.settle(found, report.end.place, report.epoch));
+        if self.run.settings.sync != esker::Sync::EveryCommit && self.run.settings.unproven_segments == 8 && !self.exhaustive {
+            self.disk.set_log(Some(log.clone()));
+        }
+        self.log = Some(log);
+        self.poisoned = false;
+        Ok(())
+    }
+
+    fn log(&self) -> Result<Log, String> {
+        self.log.clone().ok_or_else(|| "no log is open".to_owned())
+    }
+
+    /// Carries one operation out.
+    pub(super) fn carry_out(&mut self, operation: Operation) -> Result<(), String> {
+        let calls = self.disk.events();
+        // What the process leaves when it dies while it stores the frame.
+        let before = (!self.exhaustive && !self.poisoned && self.dice.one_in(8)).then(|| self.disk.disk.snapshot());
+        let submitted = self.disk.history();
+        match operation {
+            Operation::Append { bytes } => {
+                let records = vec![self.record(bytes)];
+                self.append(Content { records, ..Content::default() })?;
+            }
+            Operation::Batch { records, bytes } => {
+                let records = (0..records).map(|_| self.record(bytes)).collect();
+                self.append(Content { records, ..Content::default() })?;
+            }
+            Operation::State { key, bytes } => {
+                let value = self.record(bytes).0;
+                self.append(Content { state: Some((vec![b'k', key], Some(value))), ..Content::default() })?;
+            }
+            Operation::RemoveState { key } => {
+                self.append(Content { state: Some((vec![b'k', key], None)), ..Content::default() })?;
+            }
+            Operation::Commit { key, cursor, bytes } => {
+                let records = vec![self.record(bytes)];
+                let value = self.numbers.to_le_bytes().to_vec();
+                let cursor = Some((CURSORS[usize::from(cursor)], self.log()?.visible().get()));
+                self.append(Content { records, state: Some((vec![b'k', key], Some(value))), cursor })?;
+            }
+            Operation::Cursor { cursor } => {
+                let cursor = Some((CURSORS[usize::from(cursor)], self.log()?.visible().get()));
+                self.append(Content { cursor, ..Content::default() })?;
+            }
+            Operation::Sync => self.sync()?,
+            Operation::Background => self.log()?.background_step(),
+            Operation::Advance { milliseconds } => {
+                self.disk.disk.advance(std::time::Duration::from_millis(milliseconds.into()));
+            }
+            Operation::WriteBack { sectors } => {
+                for _ in 0..sectors {
+                    let dice = &mut self.dice;
+                    self.disk.disk.write_back(|of| dice.index(of));
+                }
+            }
+            Operation::FailSync { after, leaving } => {
+                if leaving == AfterFailure::Reverted {
+                    // What was visible goes with the pages.
+                    self.disk.set_death(Death::Machine);
+                }
+                self.disk.disk.fail_sync_leaving(after.into(), leaving);
+            }
+            Operation::FailDirectory { after } => self.disk.disk.fail_directory_sync(after.into()),
+            Operation::Full { after, times } => self.arm(FaultKind::Full, after, times),
+            Operation::NoFiles { after, times } => self.arm(FaultKind::NoFiles, after, times),
+            Operation::Reopen => self.reopen()?,
+            Operation::Kill => self.crash(Death::Process)?,
+            Operation::Power => self.crash(Death::Machine)?,
+        }
+        if let Some(before) = before.filter(|_| self.disk.events() == calls && self.stores(operation)) {
+            self.die_while_storing(before, submitted, operation);
+        }
+        self.note_durable()?;
+        self.disk.event(&format!("after {operation}"));
+        Ok(())
+    }
+
+    fn record(&mut self, bytes: u16) -> (Vec<u8>, Option<Vec<u8>>) {
+        self.numbers += 1;
+        let mut dice = Dice::new(self.numbers);
+        let mut payload = self.numbers.to_le_bytes().to_vec();
+        payload.resize_with(usize::from(bytes).max(8), || u8::try_from(dice.word() & 0xff).expect("a byte"));
+        let key = self.numbers.is_multiple_of(3).then(|| vec![b'r', payload[0] % 8]);
+        (payload, key)
+    }
+
+    fn append(&mut self, content: Content) -> Result<(), String> {
+        if self.poisoned {
+            return Ok(());
+        }
+        self.disk.note(|history| history.submit(OWNER, content.frame()));
+        let log = self.log()?;
+        let answer = content.give(&log);
+        self.answered(answer.as_ref())
+    }
+
+    fn answered(&mut self, answer: Result<&Ticket<'_>, &Error>) -> Result<(), String> {
+        match answer {
+            Ok(ticket) => {
+                let (offset, place) = (ticket.offset().get(), ticket.place());
+                self.disk.note(|history| history.visible(OWNER, offset, place));
+            }
+            Err(error) => match error.kind() {
+                // Under EveryCommit it may have been stored; the outcome is unknown.
+                ErrorKind::Poisoned => self.poisoned = true,
+                ErrorKind::OutOfSpace | ErrorKind::Limit | ErrorKind::Io => self.disk.note(|history| history.refused(OWNER)),
+                _ => return Err(format!("append: {error}")),
+            },
+        }
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Result<(), String> {
+        let log = self.log()?;
+        // Before the call: what an intruder appends meanwhile need not be covered.
+        let visible = self.disk.history();
+        match log.sync() {
+            Ok(()) => {
+                let end = visible.end();
+                drop(visible);
+                self.disk.note(|history| history.durable(end));
+            }
+            Err(error) if error.kind() == ErrorKind::Poisoned => self.poisoned = true,
+            Err(error) => return Err(format!("sync: {error}")),
+        }
+        Ok(())
+    }
+
+    /// What the log says is durable is held against it, too.
+    fn note_durable(&self) -> Result<(), String> {
+        let Some(log) = &self.log else { return Ok(()) };
+        let Place { segment, position, .. } = log.stats().durable.place;
+        self.disk.note(|history| history.durable(Place { segment, position }));
+        Ok(())
+    }
+
+    fn arm(&self, kind: FaultKind, after: u8, times: u8) {
+        let times = if times == u8::MAX { u64::MAX } else { times.into() };
+        self.disk.arm(Fault { kind, after: after.into(), times });
+    }
+
+    /// Whether it stores one frame and nothing else.
+    fn stores(&self, operation: Operation) -> bool {
+        use Operation::{Append, Batch, Commit, Cursor, RemoveState, State};
+        let frames = matches!(
+            operation,
+            Append { .. } | Batch { .. } | State { .. } | RemoveState { .. } | Commit { .. } | Cursor { .. }
+        );
+        frames && !self.poisoned
+    }
+
+    /// A process that dies in the middle of a store leaves any part of the frame but its first word, which comes last.
+    fn die_while_storing(&mut self, before: MemoryDisk, history: Arc<History>, operation: Operation) {
+        for name in before.names() {
+            let (Some(old), Some(new)) = (before.read_file(&name), self.disk.disk.read_file(&name)) else { continue };
+            let words = old.chunks(8).zip(new.chunks(8)).enumerate().filter(|(_, (old, new))| old != new);
+            let changed: Vec<usize> = words.map(|(index, _)| index * 8).skip(1).collect();
+            let kept: Vec<usize> = changed.into_iter().filter(|_| self.dice.one_in(2)).collect();
+            before.store(&name, |bytes| {
+                for at in kept {
+                    bytes[at..at + 8].copy_from_slice(&new[at..at + 8]);
+                }
+            });
+        }
+        super::judge::recover(super::judge::Case {
+            run: Arc::clone(&self.run),
+            image: before,
+            history,
+            death: self.disk.death(),
+            depth: 1,
+            dice: self.dice.fork(),
+            place: format!("the process dies while it stores {operation}"),
+        });
+    }
+
+    fn reopen(&mut self) -> Result<(), String> {
+        self.disk.set_log(None);
+        let log = self.log.take().ok_or("no log is open")?;
+        let before = log.stats().durable.place;
+        let closed = log.close();
+        match &closed {
+            Ok(()) => {
+                let end = self.disk.history().end();
+                self.disk.note(|history| history.durable(end));
+            }
+            Err(error) if error.kind() == ErrorKind::Poisoned => {}
+            Err(error) => return Err(format!("close: {error}")),
+        }
+        self.disk.event("closed");
+        self.disk.note(|history| history.durable(before));
+        let death = self.disk.death();
+        self.on(self.disk.disk.clone(), death)?;
+        let ending = self.log()?.recovery().ending;
+        if closed.is_ok() && ending != Ending::Clean {
+            return Err(format!("closed, and it opens {}", self.log()?.recovery()));
+        }
+        Ok(())
+    }
+
+    fn crash(&mut self, death: Death) -> Result<(), String> {
+        self.disk.set_log(None);
+        let log = self.log.take().ok_or("no log is open")?;
+        let (disk, death) = match death {
+            Death::Process => (self.disk.disk.snapshot(), self.disk.death()),
+            Death::Machine => (self.disk.disk.lose_power(&mut ByDice::new(self.dice.fork())), Death::Machine),
+        };
+        turn_off(log, &self.disk);
+        self.on(disk, death)
+    }
+
+    /// Goes on with what a death left.
+    fn on(&mut self, disk: MemoryDisk, death: Death) -> Result<(), String> {
+        disk.fail_sync(0);
+        disk.fail_directory_sync(0);
+        let history = self.disk.history();
+        self.disk.set_mode(Mode::Quiet);
+        self.disk = Self::watch(disk, &self.run, history, self.dice.fork());
+        // This open is an event like others: it may be crashed in.
+        self.disk.set_death(death);
+        self.watch_closely();
+        self.open(death)?;
+        self.disk.set_death(Death::Process);
+        Ok(())
+    }
+
+    /// Lets the log go without a word.
+    pub(super) fn end(mut self) {
+        self.disk.set_mode(Mode::Dead);
+        self.disk.set_log(None);
+        self.log.take();
+    }
+}
+
+/// Appends a record beside a plan, and notes it.
+pub(super) fn append_one(log: &Log, history: &mut History, payload: &[u8]) -> Result<(), String> {
+    history.submit(OWNER, Frame { records: vec![fingerprint_of_payload(payload)], changes: Vec::new() });
+    let ticket = log.append(payload).map_err(|error| format!("append behind a recovery: {error}"))?;
+    history.visible(OWNER, ticket.offset().get(), ticket.place());
+    Ok(())
+}
+
+/// Of a record that is a payload and nothing else.
+pub(super) fn fingerprint_of_payload(payload: &[u8]) -> u64 {
+    fingerprint_of_parts(None, payload)
+}
+
+/// As [`crate::oracle::fingerprint_of`], before it is appended.
+fn fingerprint_of_parts(key: Option<&[u8]>, payload: &[u8]) -> u64 {
+    let flags = [u8::from(key.is_some()), 0];
+    fingerprint(&[&flags, key.unwrap_or_default(), &[], &[], &0_u32.to_le_bytes(), payload])
+}

@@ -1,0 +1,357 @@
+//! What must be true of a log after each recovery, whatever died, and how.
+//!
+//! A [`History`] is told of each frame before it is submitted and of each answer that came; [`History::judge`] compares
+//! it with what a recovered log holds. It knows neither files nor the engine: threads, processes and simulated disks are
+//! judged alike.
+//!
+//! Guarantees, by the invariants of a log:
+//! 1. Whatever was acknowledged durable is there, the same, at its offset; after the death of the process alone, whatever
+//!    was visible.
+//! 2. What is there is a prefix of what was appended, in the order of the log: frames are there in full or not at all, each
+//!    producer's in the order in which it submitted them.
+//! 3. Nothing is there that was not submitted, twice, or whose append was refused.
+//! 4. State and cursors are what the frames that are there say, and no cursor stands behind the end.
+//! 5. Of two histories that end alike the epoch tells which is meant: an end that is not clean raises it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+use esker::{Epoch, Place, RecordRef};
+
+use crate::memory::mix;
+
+/// Who submits, one frame at a time.
+pub type Producer = u64;
+/// A state key, or the name of a cursor behind the byte `@`.
+pub type Key = Vec<u8>;
+/// State entries by key: fingerprints of values, and offsets of cursors.
+pub type StateMap = BTreeMap<Key, u64>;
+
+/// What one append stores.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Frame {
+    /// Fingerprints of its records.
+    pub records: Vec<u64>,
+    /// What it changes in the state; `None` removes.
+    pub changes: Vec<(Key, Option<u64>)>,
+}
+
+/// What died.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Death {
+    /// The process: the system keeps what was stored.
+    Process,
+    /// The machine: what was not synced may be gone.
+    Machine,
+}
+
+/// What a recovered log holds.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Found {
+    /// Fingerprints of all records, from offset 0 on.
+    pub records: Vec<u64>,
+    /// State entries and cursors.
+    pub state: StateMap,
+}
+
+/// How the frames that are there end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kept {
+    /// How many of those that were reported visible are there.
+    pub visible: usize,
+    /// How many of those that were not reported are there.
+    pub unreported: usize,
+}
+
+/// A frame whose append returned.
+#[derive(Debug, Clone)]
+struct Visible {
+    producer: Producer,
+    frame: Frame,
+    first: u64,
+    /// Just behind it.
+    place: Place,
+}
+
+/// All that is known of a log since it was last settled.
+#[derive(Debug, Clone, Default)]
+pub struct History {
+    /// What a recovery kept: all of it is durable.
+    settled: Found,
+    /// In the order of the log.
+    visible: Vec<Visible>,
+    /// Submitted and not answered, or answered with an unknown outcome.
+    open: BTreeMap<Producer, Frame>,
+    /// Acknowledged durable.
+    durable: Place,
+    epochs: BTreeSet<(u64, u64)>,
+}
+
+/// A byte for byte comparison in one word.
+#[must_use]
+pub fn fingerprint(parts: &[&[u8]]) -> u64 {
+    let mut state = 0x6573_6b65_7221;
+    for part in parts {
+        let (words, rest) = part.as_chunks::<8>();
+        for word in words {
+            state = (state ^ u64::from_le_bytes(*word)).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+        }
+        let mut last = [0; 8];
+        last[..rest.len()].copy_from_slice(rest);
+        state = mix(state ^ u64::from_le_bytes(last)).wrapping_add(u64::try_from(part.len()).expect("fits"));
+    }
+    mix(state)
+}
+
+/// The fingerprint of a record as it is read: of all that its caller gave.
+#[must_use]
+pub fn fingerprint_of(record: &RecordRef<'_>) -> u64 {
+    let mut headers = Vec::new();
+    for header in record.headers() {
+        headers.push(u8::try_from(header.name.len()).expect("short"));
+        headers.extend_from_slice(header.name.as_bytes());
+        headers.extend_from_slice(header.value);
+    }
+    let flags = [u8::from(record.key().is_some()), u8::from(record.is_tombstone())];
+    let event_time = record.event_time().map_or(Vec::new(), |time| time.nanoseconds().to_le_bytes().to_vec());
+    let topic = record.topic().get().to_le_bytes();
+    fingerprint(&[&flags, record.key().unwrap_or_default(), &headers, &event_time, &topic, record.payload()])
+}
+
+/// The name of a cursor as a key of the state.
+#[must_use]
+pub fn cursor_key(name: &str) -> Key {
+    [b"@", name.as_bytes()].concat()
+}
+
+impl History {
+    /// A frame is about to be submitted.
+    ///
+    /// # Panics
+    /// If the producer's last one was not answered yet.
+    pub fn submit(&mut self, producer: Producer, frame: Frame) {
+        let before = self.open.insert(producer, frame);
+        assert!(before.is_none(), "producer {producer} submits before it heard of its last frame");
+    }
+
+    /// The producer's append returned: its records begin at `first`, and it ends at `place`.
+    ///
+    /// # Panics
+    /// If it submitted none.
+    pub fn visible(&mut self, producer: Producer, first: u64, place: Place) {
+        let frame = self.open.remove(&producer).expect("a frame that was submitted");
+        let index = self.visible.partition_point(|before| before.place < place);
+        self.visible.insert(index, Visible { producer, frame, first, place });
+    }
+
+    /// The producer's append was refused: nothing was stored.
+    pub fn refused(&mut self, producer: Producer) {
+        self.open.remove(&producer);
+    }
+
+    /// Everything before this place was acknowledged durable.
+    pub fn durable(&mut self, place: Place) {
+        self.durable = self.durable.max(place);
+    }
+
+    /// Up to where it was acknowledged durable.
+    #[must_use]
+    pub fn durable_place(&self) -> Place {
+        self.durable
+    }
+
+    /// Just behind the last visible frame.
+    #[must_use]
+    pub fn end(&self) -> Place {
+        self.visible.last().map_or(self.durable, |frame| frame.place)
+    }
+
+    /// Where the last visible frame of a segment ends.
+    #[must_use]
+    pub fn end_in(&self, segment: u64) -> Option<u64> {
+        let of_segment = self.visible.iter().rev().find(|frame| frame.place.segment == segment);
+        of_segment.map(|frame| frame.place.position)
+    }
+
+    /// How many records are visible.
+    #[must_use]
+    pub fn records(&self) -> u64 {
+        let new: usize = self.visible.iter().map(|frame| frame.frame.records.len()).sum();
+        length(self.settled.records.len() + new)
+    }
+
+    /// Records of visible frames behind the first `kept` of them, with the place behind each frame.
+    pub fn lost(&self, kept: Kept) -> impl Iterator<Item = (Place, u64)> {
+        self.visible.iter().skip(kept.visible).map(|frame| (frame.place, length(frame.frame.records.len())))
+    }
+
+    /// The state behind all that is visible.
+    #[must_use]
+    pub fn state(&self) -> StateMap {
+        fold(&self.settled.state, self.visible.iter().map(|frame| &frame.frame))
+    }
+
+    /// Compares what a recovered log holds with what is known.
+    ///
+    /// # Errors
+    /// What is wrong, in words.
+    pub fn judge(&self, death: Death, found: &Found) -> Result<Kept, String> {
+        let (kept, least, unreported) = self.judge_records(death, found)?;
+        let end = length(found.records.len());
+        if let Some((name, offset)) = found.state.iter().find(|(key, offset)| key.starts_with(b"@") && **offset > end) {
+            return Err(format!("cursor {} stands at {offset}, the log ends at {end}", name.escape_ascii()));
+        }
+        // Frames of state alone leave no trace among the records: each end that they allow is one the log may have.
+        let most = if death == Death::Process { least } else { kept };
+        let silent: Vec<&Frame> = self.open.values().filter(|frame| frame.records.is_empty()).collect();
+        for visible in (least..=most.max(least)).rev() {
+            let frames = self.visible[..visible].iter().map(|frame| &frame.frame).chain(unreported.iter().copied());
+            let state = fold(&self.settled.state, frames);
+            if state == found.state {
+                return Ok(Kept { visible, unreported: unreported.len() });
+            }
+            for frame in &silent {
+                if fold(&state, std::iter::once(*frame)) == found.state {
+                    return Ok(Kept { visible, unreported: unreported.len() + 1 });
+                }
+            }
+        }
+        let expected = fold(&self.settled.state, self.visible[..least].iter().map(|frame| &frame.frame));
+        Err(format!("state is not that of {least} to {most} frames: {}", differences(&found.state, &expected)))
+    }
+
+    /// The most and the fewest visible frames that the records allow, and the unreported ones that are among them.
+    fn judge_records(&self, death: Death, found: &Found) -> Result<(usize, usize, Vec<&Frame>), String> {
+        let settled = self.settled.records.len();
+        if found.records.get(..settled) != Some(&self.settled.records[..]) {
+            let same = found.records.iter().zip(&self.settled.records).take_while(|(one, other)| one == other).count();
+            return Err(format!("of {settled} records that were settled only {same} are there"));
+        }
+        let mut open: Vec<(Producer, &Frame)> =
+            self.open.iter().filter(|(_, frame)| !frame.records.is_empty()).map(|(who, frame)| (*who, frame)).collect();
+        let (mut next, mut unreported) = (settled, Vec::new());
+        let (mut most, mut least) = (self.visible.len(), 0);
+        for (index, visible) in self.visible.iter().enumerate() {
+            let records = &visible.frame.records;
+            let first = usize::try_from(visible.first).expect("fits");
+            if records.is_empty() {
+                continue;
+            }
+            if next < first {
+                take_open(found, &mut next, first, &mut open, &mut unreported)?;
+            }
+            if next != first {
+                if next < first && next == found.records.len() {
+                    most = index;
+                    break;
+                }
+                return Err(format!("a frame begins at offset {first}, the one before it ends at {next}"));
+            }
+            if found.records.len() <= first {
+                most = index;
+                break;
+            }
+            if found.records.get(first..first + records.len()) != Some(&records[..]) {
+                let of = visible.producer;
+                return Err(format!("offsets {first} to {} are not producer {of}'s", first + records.len()));
+            }
+            next = first + records.len();
+            least = index + 1;
+        }
+        let end = found.records.len();
+        if next < end {
+            take_open(found, &mut next, end, &mut open, &mut unreported)?;
+        }
+        if next != end {
+            return Err(format!("{} records from offset {next} on that nobody submitted", end - next));
+        }
+        let bound = match death {
+            Death::Process => self.visible.len(),
+            Death::Machine => self.visible.partition_point(|frame| frame.place <= self.durable),
+        };
+        if most < bound {
+            let lost = &self.visible[most];
+            let word = if death == Death::Process { "visible" } else { "durable" };
+            return Err(format!("was {word}, and is lost: offset {}, up to {}", lost.first, lost.place));
+        }
+        Ok((most, least.max(bound), unreported))
+    }
+
+    /// What an open says of the epoch.
+    ///
+    /// # Errors
+    /// What is wrong, in words.
+    pub fn judge_epoch(&self, epoch: Epoch, raised: Raised) -> Result<(), String> {
+        let known = self.epochs.contains(&(epoch.counter, epoch.word));
+        let newest = self.epochs.last().map_or(0, |(counter, _)| *counter);
+        match raised {
+            Raised::Yes if known || epoch.counter <= newest => Err(format!("the end was not clean, and epoch {epoch} is no new one")),
+            Raised::No if !known && !self.epochs.is_empty() => Err(format!("the end was clean, and epoch {epoch} is a new one")),
+            _ => Ok(()),
+        }
+    }
+
+    /// From here on the log is what a recovery found.
+    pub fn settle(&mut self, found: Found, durable: Place, epoch: Epoch) {
+        (self.settled, self.durable) = (found, durable);
+        self.visible.clear();
+        self.open.clear();
+        self.epochs.insert((epoch.counter, epoch.word));
+    }
+}
+
+/// Whether an open has to have raised the epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Raised {
+    /// The end was not clean.
+    Yes,
+    /// It was.
+    No,
+}
+
+/// Finds the frames, of those that were not reported, that stand from `next` up to `end`.
+fn take_open<'a>(
+    found: &Found,
+    next: &mut usize,
+    end: usize,
+    open: &mut Vec<(Producer, &'a Frame)>,
+    taken: &mut Vec<&'a Frame>,
+) -> Result<(), String> {
+    while *next < end.min(found.records.len()) {
+        let here = &found.records[*next..];
+        let Some(index) = open.iter().position(|(_, frame)| here.starts_with(&frame.records)) else {
+            return Err(format!("nobody submitted what stands at offset {next}, or not all of it is there"));
+        };
+        let (_, frame) = open.swap_remove(index);
+        *next += frame.records.len();
+        taken.push(frame);
+    }
+    Ok(())
+}
+
+fn fold<'a>(state: &StateMap, frames: impl Iterator<Item = &'a Frame>) -> StateMap {
+    let mut state = state.clone();
+    for (key, value) in frames.flat_map(|frame| &frame.changes) {
+        match value {
+            Some(value) => state.insert(key.clone(), *value),
+            None => state.remove(key),
+        };
+    }
+    state
+}
+
+fn differences(found: &StateMap, expected: &StateMap) -> String {
+    let mut text = String::new();
+    for key in found.keys().chain(expected.keys()).collect::<BTreeSet<_>>() {
+        let (found, expected) = (found.get(key), expected.get(key));
+        if found != expected {
+            write!(text, "{}: found {found:x?}, expected {expected:x?}; ", key.escape_ascii()).expect("to a string");
+        }
+    }
+    text
+}
+
+fn length(count: usize) -> u64 {
+    u64::try_from(count).expect("fits")
+}
+
