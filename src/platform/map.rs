@@ -44,6 +44,13 @@ impl Region {
         Self { map: Arc::clone(&self.map), of_file: self.of_file }
     }
 
+    /// How many [`share`](Region::share)s of the memory there are, this one included: a simulated
+    /// [`Disk`](super::Disk) may use memory again that nobody else has.
+    #[must_use]
+    pub fn shares(&self) -> usize {
+        Arc::strong_count(&self.map)
+    }
+
     pub(super) fn of_file(file: &fs::File, bytes: u64, access: Access) -> io::Result<Self> {
         let mut options = MmapOptions::new();
         options.len(index(bytes));

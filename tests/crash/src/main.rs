@@ -4,6 +4,8 @@
 //! 1. A violation ends the program with exit code 1, and prints the line that runs it again, as short as it could be made.
 //! 2. Two runs with the same arguments do the same, save for how far they come in the time.
 
+mod drive;
+mod exhaustive;
 mod power;
 
 use std::process::ExitCode;
@@ -20,10 +22,12 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Power(power::Arguments),
+    Exhaustive(exhaustive::Arguments),
 }
 
 fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Power(arguments) => power::run(&arguments),
+        Command::Exhaustive(arguments) => exhaustive::run(&arguments),
     }
 }

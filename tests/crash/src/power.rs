@@ -1,18 +1,14 @@
 //! Power loss on a simulated disk, by seeds.
 //!
 //! Guarantees:
-//! 1. Each seed is one plan; the threads take them in order, so that the lowest seeds are done whatever the time.
+//! 1. Each seed is one plan, and decides everything in its run.
 
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use harness::crash::{self, Tempo, Totals};
+use harness::crash::{self, Tempo};
 
-/// Between two lines that say how far it is.
-const LINE_EVERY: Duration = Duration::from_secs(10);
+use crate::drive::{Range, drive};
 
 /// Lose power, or the process, at random moments of random lives of a log
 #[derive(Debug, clap::Args)]
@@ -32,90 +28,40 @@ pub(crate) struct Arguments {
     /// Take an image at one event in so many
     #[arg(long, default_value_t = 2)]
     every: u64,
-    /// Run only this seed, and of its plan only these operations
+    /// Run only this seed, and of its plan only these operations; prints them
     #[arg(long, value_delimiter = ',')]
     only: Option<Vec<usize>>,
-}
-
-struct Progress {
-    next: AtomicU64,
-    failed: AtomicBool,
-    totals: Mutex<Totals>,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> ExitCode {
     let tempo = Tempo::OneIn(arguments.every);
     if let Some(only) = &arguments.only {
-        let (plan, outcome) = crash::replay(arguments.seed, Some(only), tempo);
-        println!("{plan}\n{}\ntrace {:016x}", outcome.totals, outcome.trace);
-        return match outcome.violation {
-            Some(violation) => {
-                println!("violation: {violation}");
-                ExitCode::FAILURE
-            }
-            None => ExitCode::SUCCESS,
-        };
+        return replay(arguments.seed, only, tempo);
     }
-    let progress = Progress {
-        next: AtomicU64::new(arguments.seed),
-        failed: AtomicBool::new(false),
-        totals: Mutex::default(),
+    let range = Range {
+        first: arguments.seed,
+        end: arguments.seeds.map(|seeds| arguments.seed.saturating_add(seeds)),
+        time: arguments.seeds.is_none().then(|| Duration::from_secs_f64(arguments.minutes * 60.0)),
+        threads: arguments.threads,
     };
-    let end = arguments.seeds.map(|seeds| arguments.seed.saturating_add(seeds));
-    let started = Instant::now();
-    let deadline = started + Duration::from_secs_f64(arguments.minutes * 60.0);
-    thread::scope(|scope| {
-        for _ in 0..arguments.threads {
-            scope.spawn(|| live(&progress, tempo, end, deadline));
-        }
-        report(&progress, started, end, deadline);
-    });
-    let failed = progress.failed.load(Ordering::Relaxed);
-    print_totals(&progress, started, arguments.threads);
-    if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
-}
-
-fn live(progress: &Progress, tempo: Tempo, end: Option<u64>, deadline: Instant) {
-    // Relaxed: counts, and a word to stop.
-    while !progress.failed.load(Ordering::Relaxed) {
-        let seed = progress.next.fetch_add(1, Ordering::Relaxed);
-        if end.map_or_else(|| Instant::now() >= deadline, |end| seed >= end) {
-            return;
-        }
+    drive(range, &|seed| {
         let (_, outcome) = crash::replay(seed, None, tempo);
-        progress.totals.lock().unwrap_or_else(PoisonError::into_inner).add(&outcome.totals);
-        if outcome.violation.is_some() {
-            progress.failed.store(true, Ordering::Relaxed);
-            match crash::shrink(seed, tempo) {
-                Some(failure) => println!("{failure}"),
-                None => println!("seed {seed} failed once, and not again: {:?}", outcome.violation),
-            }
-        }
-    }
+        let failure = outcome.violation.map(|violation| match crash::shrink(seed, tempo) {
+            Some(failure) => format!("{failure} --every {}", arguments.every),
+            None => format!("seed {seed} failed once, and not again: {violation}"),
+        });
+        (outcome.totals, failure)
+    })
 }
 
-fn report(progress: &Progress, started: Instant, end: Option<u64>, deadline: Instant) {
-    let mut next_line = Instant::now() + LINE_EVERY;
-    loop {
-        thread::sleep(Duration::from_millis(50));
-        let next = progress.next.load(Ordering::Relaxed);
-        let over = end.map_or_else(|| Instant::now() >= deadline, |end| next >= end);
-        if over || progress.failed.load(Ordering::Relaxed) {
-            return;
+fn replay(seed: u64, only: &[usize], tempo: Tempo) -> ExitCode {
+    let (plan, outcome) = crash::replay(seed, Some(only), tempo);
+    println!("{plan}\n{}\ntrace {:016x}", outcome.totals, outcome.trace);
+    match outcome.violation {
+        Some(violation) => {
+            println!("violation: {violation}");
+            ExitCode::FAILURE
         }
-        if Instant::now() >= next_line {
-            let images = progress.totals.lock().unwrap_or_else(PoisonError::into_inner).images;
-            eprintln!("{:.0} s: {images} images, seed {next}", started.elapsed().as_secs_f64());
-            next_line += LINE_EVERY;
-        }
+        None => ExitCode::SUCCESS,
     }
-}
-
-fn print_totals(progress: &Progress, started: Instant, threads: u64) {
-    let totals = *progress.totals.lock().unwrap_or_else(PoisonError::into_inner);
-    let seconds = started.elapsed().as_secs_f64();
-    // Lossless below 2^53.
-    let images = f64::from(u32::try_from(totals.images).unwrap_or(u32::MAX));
-    println!("{totals}");
-    println!("{seconds:.1} s, {:.0} images a second, on {threads} threads", images / seconds);
 }

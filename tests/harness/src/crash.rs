@@ -5,6 +5,7 @@
 //! 1. One seed decides everything: two runs of it have the same trace.
 //! 2. A violation comes with the line that runs it again, as short as it could be made.
 
+mod exhaustive;
 mod fate;
 mod frames;
 mod judge;
@@ -16,42 +17,38 @@ mod world;
 
 use std::sync::Arc;
 
+pub use exhaustive::{exhaust, workload, workloads};
 pub use fate::{ByDice, Odometer};
 pub use plan::{OPERATIONS_MAX, Plan};
 pub use run::{DEPTH_MAX, Outcome, Tempo, Totals, Violation};
 pub use shrink::{Failure, replay, shrink};
 
 use crate::dice::Dice;
+use plan::Operation;
 use run::Run;
-use world::World;
+use world::{Attention, World};
 
-/// Carries a plan out; `seed` decides when what dies, and what is left.
+/// Carries a plan out; `dice` decide when what dies, and what is left.
 #[must_use]
-pub fn carry_out(plan: &Plan, seed: u64, tempo: Tempo) -> Outcome {
-    carry_out_by(plan, Dice::new(seed), tempo)
-}
-
-/// As [`carry_out`], by any dice.
-#[must_use]
-pub fn carry_out_by(plan: &Plan, dice: Dice, tempo: Tempo) -> Outcome {
+pub fn carry_out(plan: &Plan, dice: Dice, tempo: Tempo) -> Outcome {
     let run = Arc::new(Run::new(plan.settings, tempo));
-    run.count(|totals| totals.plans += 1);
     let mut at = "the first open".to_owned();
-    let lived = World::begin(&run, dice).and_then(|mut world| {
-        world.watch_closely();
-        let mut lived = Ok(());
-        for (index, operation) in plan.operations.iter().enumerate() {
-            at = format!("operation {index}, {operation}");
-            lived = world.carry_out(*operation);
-            if lived.is_err() || run.is_violated() {
-                break;
-            }
-        }
-        world.end();
-        lived
-    });
+    let lived = World::begin(&run, dice, Attention::Close).and_then(|world| live(world, &plan.operations, &run, &mut at));
     if let Err(what) = lived {
         run.violated(what, &at);
     }
     run.outcome()
+}
+
+fn live(mut world: World, operations: &[Operation], run: &Run, at: &mut String) -> Result<(), String> {
+    let mut lived = Ok(());
+    for (index, operation) in operations.iter().enumerate() {
+        *at = format!("operation {index}, {operation}");
+        lived = world.carry_out(*operation);
+        if lived.is_err() || run.is_violated() {
+            break;
+        }
+    }
+    world.end();
+    lived
 }

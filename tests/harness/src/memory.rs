@@ -13,6 +13,7 @@ mod disk;
 mod inode;
 mod medium;
 mod names;
+mod pool;
 mod power;
 
 use std::collections::{BTreeMap, VecDeque};

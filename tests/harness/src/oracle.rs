@@ -160,6 +160,12 @@ impl History {
         self.durable
     }
 
+    /// How many frames were submitted since it was settled.
+    #[must_use]
+    pub fn submitted(&self) -> usize {
+        self.visible.len() + self.open.len()
+    }
+
     /// Just behind the last visible frame.
     #[must_use]
     pub fn end(&self) -> Place {

@@ -13,7 +13,7 @@ use esker::{Attached, Ending, ErrorKind, Log, Reader, RecoveryReport};
 
 use super::frames;
 use super::fate::ByDice;
-use super::run::{DEPTH_MAX, Run};
+use super::run::{DEPTH_MAX, Run, Tempo};
 use super::watch::{Fault, FaultKind, Mode, Watcher};
 use super::world::append_one;
 use crate::dice::Dice;
@@ -59,7 +59,8 @@ pub(super) fn recover(case: Case) {
 impl Case {
     fn judge(mut self) -> Result<(), String> {
         let mut looked = if self.dice.one_in(4) { Some(self.look()?) } else { None };
-        let dies_at = (self.depth < DEPTH_MAX && self.dice.one_in(3)).then(|| 1 + self.dice.below(20));
+        let nests = matches!(self.run.tempo, Tempo::OneIn(_)) && self.depth < DEPTH_MAX;
+        let dies_at = (nests && self.dice.one_in(3)).then(|| 1 + self.dice.below(20));
         let mode = Mode::Recovering { dies_at, depth: self.depth };
         let (watched, log, frames) = self.open(mode, &mut looked)?;
         let report = log.recovery().clone();

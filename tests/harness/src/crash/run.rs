@@ -92,7 +92,11 @@ impl fmt::Display for Totals {
             self.torn,
             self.faults,
             self.records
-        )
+        )?;
+        if self.events_all + self.events_sampled > 0 {
+            write!(f, "; {} moments in full, {} by sample", self.events_all, self.events_sampled)?;
+        }
+        Ok(())
     }
 }
 
@@ -128,7 +132,8 @@ struct Inner {
 
 impl Run {
     pub(super) fn new(settings: Settings, tempo: Tempo) -> Self {
-        Self { settings, tempo, inner: Mutex::default() }
+        let totals = Totals { plans: 1, ..Totals::default() };
+        Self { settings, tempo, inner: Mutex::new(Inner { totals, ..Inner::default() }) }
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {

@@ -29,7 +29,7 @@ impl fmt::Display for Failure {
         for (index, operation) in self.only.iter().zip(&self.plan.operations) {
             writeln!(f, "  {index}: {operation}")?;
         }
-        write!(f, "replay: --seed {} --only {}", self.seed, only.join(","))
+        write!(f, "replay: power --seed {} --only {}", self.seed, only.join(","))
     }
 }
 
@@ -39,7 +39,7 @@ pub fn replay(seed: u64, only: Option<&[usize]>, tempo: Tempo) -> (Plan, super::
     let mut dice = Dice::new(seed);
     let whole = Plan::of(&mut dice);
     let plan = only.map_or_else(|| whole.clone(), |only| whole.only(only));
-    let outcome = super::carry_out(&plan, dice.word(), tempo);
+    let outcome = super::carry_out(&plan, dice.fork(), tempo);
     (plan, outcome)
 }
 

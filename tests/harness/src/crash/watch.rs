@@ -31,7 +31,7 @@ const SEGMENT_BYTES_LEAST: u64 = 16 * 1024;
 pub(super) enum Mode {
     /// A log lives: images are taken as the tempo says.
     Live,
-    /// Every outcome of power loss is tried at every event.
+    /// Every outcome of power loss is tried at every event, as the tempo says.
     Exhaustive,
     /// A log is being recovered; it dies at this event, if there are so many.
     Recovering { dies_at: Option<u64>, depth: u32 },
@@ -71,11 +71,13 @@ struct Inner {
     /// Whom an intruder appends to.
     log: Option<Log>,
     intrudes: u64,
+    /// The moment at which all outcomes were tried last.
+    tried: Option<(u64, usize, Place)>,
 }
 
 impl Watcher {
     pub(super) fn new(disk: MemoryDisk, run: Arc<Run>, mode: Mode, history: Arc<History>, death: Death, dice: Dice) -> Self {
-        let inner = Inner { mode, history, death, dice, events: 0, faults: Vec::new(), log: None, intrudes: 0 };
+        let inner = Inner { mode, history, death, dice, events: 0, faults: Vec::new(), log: None, intrudes: 0, tried: None };
         Self { disk, run, inner: Mutex::new(inner) }
     }
 
@@ -160,9 +162,9 @@ impl Watcher {
             Mode::Exhaustive => {
                 drop(inner);
                 self.assert_durable(&history, name);
-                self.every_outcome(&|image, index| {
+                self.every_outcome(&history, &|image, index| {
                     let place = format!("event {events}, {name}, outcome {index}");
-                    case(image, Death::Machine, 3, Dice::new(index), place)
+                    case(image, Death::Machine, 1, Dice::new(index), place)
                 });
             }
             Mode::Recovering { dies_at, depth } if dies_at == Some(events) => {
@@ -180,9 +182,14 @@ impl Watcher {
         }
     }
 
-    fn every_outcome(&self, case: &dyn Fn(MemoryDisk, u64) -> Case) {
+    /// Tries every outcome of power loss, unless nothing came since the last event.
+    fn every_outcome(&self, history: &History, case: &dyn Fn(MemoryDisk, u64) -> Case) {
         let unsettled = self.disk.unsettled();
         let Tempo::Exhaustive { sectors_max, sample } = self.run.tempo else { return };
+        let moment = (self.disk.moment(), history.submitted(), history.durable_place());
+        if self.inner().tried.replace(moment) == Some(moment) {
+            return;
+        }
         let all = unsettled.sectors + unsettled.changes + unsettled.lengths <= sectors_max;
         self.run.count_event(all);
         let mut odometer = Odometer::default();

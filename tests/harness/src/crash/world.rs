@@ -10,7 +10,7 @@ use esker::{Commit, Ending, Error, ErrorKind, Log, Offset, Place, Record, Ticket
 use super::fate::ByDice;
 use super::judge::{read, turn_off};
 use super::plan::Operation;
-use super::run::Run;
+use super::run::{Run, Tempo};
 use super::watch::{Fault, FaultKind, Mode, Watcher};
 use crate::dice::Dice;
 use crate::memory::{AfterFailure, MemoryDisk};
@@ -30,7 +30,14 @@ pub(super) struct World {
     numbers: u64,
     /// A sync failed: only an open goes on.
     poisoned: bool,
-    exhaustive: bool,
+    attention: Attention,
+}
+
+/// Whether anything happens at events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Attention {
+    Away,
+    Close,
 }
 
 /// What one frame shall hold.
@@ -75,7 +82,7 @@ impl Content {
 
 impl World {
     /// An empty disk, and a log on it; what is known of it.
-    pub(super) fn begin(run: &Arc<Run>, mut dice: Dice) -> Result<Self, String> {
+    pub(super) fn begin(run: &Arc<Run>, mut dice: Dice, attention: Attention) -> Result<Self, String> {
         let disk = MemoryDisk::new(dice.word());
         let watched = Self::watch(disk, run, Arc::default(), dice.fork());
         let mut world = Self {
@@ -85,8 +92,9 @@ impl World {
             dice,
             numbers: 0,
             poisoned: false,
-            exhaustive: matches!(run.tempo, super::run::Tempo::Exhaustive { .. }),
+            attention,
         };
+        world.pay(attention);
         world.open(Death::Process)?;
         Ok(world)
     }
@@ -96,9 +104,18 @@ impl World {
         WatchedDisk::new(disk, watcher)
     }
 
-    /// From here on events count.
-    pub(super) fn watch_closely(&self) {
-        self.disk.set_mode(if self.exhaustive { Mode::Exhaustive } else { Mode::Live });
+    /// From here on events count, or do not.
+    pub(super) fn pay(&mut self, attention: Attention) {
+        self.attention = attention;
+        self.disk.set_mode(match (attention, self.is_exhaustive()) {
+            (Attention::Away, _) => Mode::Quiet,
+            (Attention::Close, true) => Mode::Exhaustive,
+            (Attention::Close, false) => Mode::Live,
+        });
+    }
+
+    fn is_exhaustive(&self) -> bool {
+        matches!(self.run.tempo, Tempo::Exhaustive { .. })
     }
 
     fn open(&mut self, death: Death) -> Result<(), String> {
@@ -112,7 +129,8 @@ impl World {
         history.judge_epoch(report.epoch, raised)?;
         drop(history);
         self.disk.note(|history| history.settle(found, report.end.place, report.epoch));
-        if self.run.settings.sync != esker::Sync::EveryCommit && self.run.settings.unproven_segments == 8 && !self.exhaustive {
+        if self.run.settings.sync != esker::Sync::EveryCommit && self.run.settings.unproven_segments == 8 && !self.is_exhaustive()
+        {
             self.disk.set_log(Some(log.clone()));
         }
         self.log = Some(log);
@@ -128,7 +146,7 @@ impl World {
     pub(super) fn carry_out(&mut self, operation: Operation) -> Result<(), String> {
         let calls = self.disk.events();
         // What the process leaves when it dies while it stores the frame.
-        let before = (!self.exhaustive && !self.poisoned && self.dice.one_in(8)).then(|| self.disk.disk.snapshot());
+        let before = (!self.is_exhaustive() && !self.poisoned && self.dice.one_in(8)).then(|| self.disk.disk.snapshot());
         let submitted = self.disk.history();
         match operation {
             Operation::Append { bytes } => {
@@ -331,7 +349,7 @@ impl World {
         self.disk = Self::watch(disk, &self.run, history, self.dice.fork());
         // This open is an event like others: it may be crashed in.
         self.disk.set_death(death);
-        self.watch_closely();
+        self.pay(self.attention);
         self.open(death)?;
         self.disk.set_death(Death::Process);
         Ok(())

@@ -16,6 +16,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use esker::platform::Region;
 
 use super::medium::{AfterFailure, Medium};
+use super::pool;
 
 /// Space is counted in these.
 pub(super) const BLOCK_BYTES: u64 = 4096;
@@ -41,6 +42,12 @@ struct Extent {
     holes: BTreeSet<u64>,
 }
 
+impl Drop for Inode {
+    fn drop(&mut self) {
+        pool::give_back(&self.memory);
+    }
+}
+
 impl Inode {
     pub(super) fn new(name: &str, number: u64, length: u64) -> io::Result<Self> {
         Self::with_medium(name, number, length, Medium::new(usize_of(length)))
@@ -49,7 +56,7 @@ impl Inode {
     fn with_medium(name: &str, number: u64, capacity: u64, medium: Medium) -> io::Result<Self> {
         let extent = Mutex::new(Extent { length: capacity, holes: BTreeSet::new() });
         // A map of no bytes is refused by some systems.
-        let memory = Region::anonymous(capacity.max(1))?;
+        let memory = pool::take(capacity.max(1))?;
         Ok(Self {
             name: name.to_owned(),
             number,

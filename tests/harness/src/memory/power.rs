@@ -14,6 +14,7 @@ use super::inode::Inode;
 use super::medium::{SECTOR_BYTES, Survival};
 use super::names::{Change, Names, NamesModel};
 use super::{LockState, MemoryDisk};
+use crate::oracle::fingerprint;
 
 /// How much of a length that was not synced survived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +64,20 @@ impl MemoryDisk {
             unsettled.sectors += inode.dirty().len();
         }
         unsettled
+    }
+
+    /// Differs between two moments unless power can leave the same of both, and the system shows the same.
+    #[must_use]
+    pub fn moment(&self) -> u64 {
+        let state = self.state();
+        let names = &state.names;
+        let mut word = u64::try_from(names.changes.len() + names.journaled).expect("small");
+        for (name, inode) in names.shown.iter().chain(&names.durable) {
+            let number = [inode.number, inode.length(), inode.medium().length].map(u64::to_le_bytes).concat();
+            word ^= fingerprint(&[name.as_bytes(), &number, &inode.bytes(), inode.medium().bytes()]);
+            word = mix(word);
+        }
+        word
     }
 
     /// What a loss of power leaves.
