@@ -6,7 +6,8 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use harness::crash::{self, Tempo};
+use harness::crash::{self, Conditions, Tempo};
+use harness::memory::Honesty;
 
 use crate::drive::{Range, drive};
 
@@ -28,15 +29,19 @@ pub(crate) struct Arguments {
     /// Take an image at one event in so many
     #[arg(long, default_value_t = 2)]
     every: u64,
+    /// On a disk that acknowledges syncs and writes nothing: to see that violations are found
+    #[arg(long)]
+    lying: bool,
     /// Run only this seed, and of its plan only these operations; prints them
     #[arg(long, value_delimiter = ',')]
     only: Option<Vec<usize>>,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> ExitCode {
-    let tempo = Tempo::OneIn(arguments.every);
+    let honesty = if arguments.lying { Honesty::Lying } else { Honesty::Honest };
+    let conditions = Conditions { tempo: Tempo::OneIn(arguments.every), honesty };
     if let Some(only) = &arguments.only {
-        return replay(arguments.seed, only, tempo);
+        return replay(arguments.seed, only, conditions);
     }
     let range = Range {
         first: arguments.seed,
@@ -45,8 +50,8 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
         threads: arguments.threads,
     };
     drive(range, &|seed| {
-        let (_, outcome) = crash::replay(seed, None, tempo);
-        let failure = outcome.violation.map(|violation| match crash::shrink(seed, tempo) {
+        let (_, outcome) = crash::replay(seed, None, conditions);
+        let failure = outcome.violation.map(|violation| match crash::shrink(seed, conditions) {
             Some(failure) => format!("{failure} --every {}", arguments.every),
             None => format!("seed {seed} failed once, and not again: {violation}"),
         });
@@ -54,8 +59,8 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
     })
 }
 
-fn replay(seed: u64, only: &[usize], tempo: Tempo) -> ExitCode {
-    let (plan, outcome) = crash::replay(seed, Some(only), tempo);
+fn replay(seed: u64, only: &[usize], conditions: Conditions) -> ExitCode {
+    let (plan, outcome) = crash::replay(seed, Some(only), conditions);
     println!("{plan}\n{}\ntrace {:016x}", outcome.totals, outcome.trace);
     match outcome.violation {
         Some(violation) => {

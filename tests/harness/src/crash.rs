@@ -20,20 +20,22 @@ use std::sync::Arc;
 pub use exhaustive::{exhaust, workload, workloads};
 pub use fate::{ByDice, Odometer};
 pub use plan::{OPERATIONS_MAX, Plan};
-pub use run::{DEPTH_MAX, Outcome, Tempo, Totals, Violation};
+pub use run::{Conditions, DEPTH_MAX, Outcome, Tempo, Totals, Violation};
 pub use shrink::{Failure, replay, shrink};
 
 use crate::dice::Dice;
+use crate::memory::Honesty;
 use plan::Operation;
 use run::Run;
 use world::{Attention, World};
 
 /// Carries a plan out; `dice` decide when what dies, and what is left.
 #[must_use]
-pub fn carry_out(plan: &Plan, dice: Dice, tempo: Tempo) -> Outcome {
-    let run = Arc::new(Run::new(plan.settings, tempo));
+pub fn carry_out(plan: &Plan, dice: Dice, conditions: Conditions) -> Outcome {
+    let run = Arc::new(Run::new(plan.settings, conditions));
     let mut at = "the first open".to_owned();
-    let lived = World::begin(&run, dice, Attention::Close).and_then(|world| live(world, &plan.operations, &run, &mut at));
+    let lived =
+        World::begin(&run, dice, Attention::Close).and_then(|world| live(world, &plan.operations, &run, &mut at));
     if let Err(what) = lived {
         run.violated(what, &at);
     }
@@ -52,3 +54,20 @@ fn live(mut world: World, operations: &[Operation], run: &Run, at: &mut String) 
     world.end();
     lived
 }
+
+/// For fuzzers: operations, moments and what is left of them come from the input.
+///
+/// # Panics
+/// If anything is lost, or appears, that must not.
+pub fn recover_after_crash(input: &[u8]) {
+    let mut dice = Dice::from_bytes(input);
+    let plan = Plan::of(&mut dice.fork());
+    let conditions = Conditions { tempo: Tempo::OneIn(3), honesty: Honesty::Honest };
+    let outcome = carry_out(&plan, dice, conditions);
+    if let Some(violation) = outcome.violation {
+        panic!("{violation}\n{plan}");
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@
 //! 1. The same seed or bytes give the same choices, in the same order, on every machine.
 
 use crate::memory::mix;
+use crate::numbers::{index, length};
 
 /// The step of splitmix64.
 const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -46,7 +47,7 @@ impl Dice {
 
     /// Less than `limit`, which is not 0.
     pub fn index(&mut self, limit: usize) -> usize {
-        usize::try_from(self.below(u64::try_from(limit).expect("fits"))).expect("fits")
+        index(self.below(length(limit)))
     }
 
     /// Whether the one case of so many came.
@@ -54,9 +55,10 @@ impl Dice {
         self.below(cases) == 0
     }
 
-    /// Choices of their own, which do not depend on how many are made here later.
+    /// Choices of their own, which do not depend on how many are made here later. Of bytes that are left they get half.
     #[must_use]
     pub fn fork(&mut self) -> Self {
-        Self::new(mix(self.word() ^ self.state))
+        let state = mix(self.word() ^ self.state);
+        Self { state, bytes: self.bytes.split_off(self.bytes.len().div_ceil(2)) }
     }
 }

@@ -10,6 +10,7 @@ pub mod crash;
 pub mod dice;
 pub mod hostile;
 pub mod memory;
+mod numbers;
 pub mod oracle;
 pub mod watched;
 

@@ -70,6 +70,15 @@ pub enum Mount {
     ReadOnly,
 }
 
+/// Whether what a sync acknowledged is on the medium.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Honesty {
+    /// It is.
+    Honest,
+    /// Nothing is written: the guarantees of a disk are broken, and whoever checks them has to notice.
+    Lying,
+}
+
 #[derive(Debug)]
 struct Shared {
     directory: PathBuf,
@@ -95,6 +104,7 @@ struct State {
     sync_fault: Countdown,
     directory_fault: Countdown,
     after_failure: AfterFailure,
+    honesty: Honesty,
     creates: u64,
     syncs: u64,
     operations: VecDeque<String>,
@@ -141,6 +151,7 @@ impl MemoryDisk {
             sync_fault: Countdown::default(),
             directory_fault: Countdown::default(),
             after_failure: AfterFailure::Kept,
+            honesty: Honesty::Honest,
             creates: 0,
             syncs: 0,
             operations: VecDeque::new(),
@@ -228,6 +239,11 @@ impl MemoryDisk {
     pub fn fail_sync_leaving(&self, n: u64, after: AfterFailure) {
         let mut state = self.state();
         (state.sync_fault, state.after_failure) = (Countdown(n), after);
+    }
+
+    /// Says whether syncs do from here on what they say.
+    pub fn set_honesty(&self, honesty: Honesty) {
+        self.state().honesty = honesty;
     }
 
     /// Makes the `n`-th sync of the directory from now fail, once; 0 takes it back.

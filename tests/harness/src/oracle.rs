@@ -19,6 +19,7 @@ use std::fmt::Write as _;
 use esker::{Epoch, Place, RecordRef};
 
 use crate::memory::mix;
+use crate::numbers::{index, length};
 
 /// Who submits, one frame at a time.
 pub type Producer = u64;
@@ -98,7 +99,7 @@ pub fn fingerprint(parts: &[&[u8]]) -> u64 {
         }
         let mut last = [0; 8];
         last[..rest.len()].copy_from_slice(rest);
-        state = mix(state ^ u64::from_le_bytes(last)).wrapping_add(u64::try_from(part.len()).expect("fits"));
+        state = mix(state ^ u64::from_le_bytes(last)).wrapping_add(length(part.len()));
     }
     mix(state)
 }
@@ -108,7 +109,7 @@ pub fn fingerprint(parts: &[&[u8]]) -> u64 {
 pub fn fingerprint_of(record: &RecordRef<'_>) -> u64 {
     let mut headers = Vec::new();
     for header in record.headers() {
-        headers.push(u8::try_from(header.name.len()).expect("short"));
+        headers.extend_from_slice(&length(header.name.len()).to_le_bytes());
         headers.extend_from_slice(header.name.as_bytes());
         headers.extend_from_slice(header.value);
     }
@@ -237,9 +238,9 @@ impl History {
             self.open.iter().filter(|(_, frame)| !frame.records.is_empty()).map(|(who, frame)| (*who, frame)).collect();
         let (mut next, mut unreported) = (settled, Vec::new());
         let (mut most, mut least) = (self.visible.len(), 0);
-        for (index, visible) in self.visible.iter().enumerate() {
+        for (at, visible) in self.visible.iter().enumerate() {
             let records = &visible.frame.records;
-            let first = usize::try_from(visible.first).expect("fits");
+            let first = index(visible.first);
             if records.is_empty() {
                 continue;
             }
@@ -248,13 +249,13 @@ impl History {
             }
             if next != first {
                 if next < first && next == found.records.len() {
-                    most = index;
+                    most = at;
                     break;
                 }
                 return Err(format!("a frame begins at offset {first}, the one before it ends at {next}"));
             }
             if found.records.len() <= first {
-                most = index;
+                most = at;
                 break;
             }
             if found.records.get(first..first + records.len()) != Some(&records[..]) {
@@ -262,7 +263,7 @@ impl History {
                 return Err(format!("offsets {first} to {} are not producer {of}'s", first + records.len()));
             }
             next = first + records.len();
-            least = index + 1;
+            least = at + 1;
         }
         let end = found.records.len();
         if next < end {
@@ -291,8 +292,12 @@ impl History {
         let known = self.epochs.contains(&(epoch.counter, epoch.word));
         let newest = self.epochs.last().map_or(0, |(counter, _)| *counter);
         match raised {
-            Raised::Yes if known || epoch.counter <= newest => Err(format!("the end was not clean, and epoch {epoch} is no new one")),
-            Raised::No if !known && !self.epochs.is_empty() => Err(format!("the end was clean, and epoch {epoch} is a new one")),
+            Raised::Yes if known || epoch.counter <= newest => {
+                Err(format!("the end was not clean, and epoch {epoch} is no new one"))
+            }
+            Raised::No if !known && !self.epochs.is_empty() => {
+                Err(format!("the end was clean, and epoch {epoch} is a new one"))
+            }
             _ => Ok(()),
         }
     }
@@ -356,8 +361,3 @@ fn differences(found: &StateMap, expected: &StateMap) -> String {
     }
     text
 }
-
-fn length(count: usize) -> u64 {
-    u64::try_from(count).expect("fits")
-}
-

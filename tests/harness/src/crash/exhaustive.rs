@@ -9,10 +9,11 @@ use std::sync::Arc;
 use esker::Sync;
 
 use super::plan::{Operation, Plan, Settings};
-use super::run::{Outcome, Run, Tempo};
+use super::run::{Conditions, Outcome, Run, Tempo};
 use super::world::{Attention, World};
 use crate::dice::Dice;
-use crate::memory::AfterFailure;
+use crate::memory::{AfterFailure, Honesty};
+use crate::numbers::{index, length};
 
 /// Small enough that what one or two of them leave unsynced is tried in full.
 const ALPHABET: [Operation; 12] = [
@@ -52,15 +53,11 @@ fn of_length(count: u32) -> u64 {
     length(ALPHABET.len()).pow(count)
 }
 
-fn length(count: usize) -> u64 {
-    u64::try_from(count).expect("fits")
-}
-
 /// The workload of a number; shorter ones come first.
 #[must_use]
 pub fn workload(number: u64) -> Plan {
     let bases = length(BASES.len());
-    let (base, mut rest) = (BASES[usize::try_from(number % bases).expect("small")], number / bases);
+    let (base, mut rest) = (BASES[index(number % bases)], number / bases);
     let mut count = 0;
     while rest >= of_length(count) {
         rest -= of_length(count);
@@ -68,7 +65,7 @@ pub fn workload(number: u64) -> Plan {
     }
     let mut operations = base.to_vec();
     for _ in 0..count {
-        operations.push(ALPHABET[usize::try_from(rest % length(ALPHABET.len())).expect("small")]);
+        operations.push(ALPHABET[index(rest % length(ALPHABET.len()))]);
         rest /= length(ALPHABET.len());
     }
     Plan { settings: SETTINGS, operations }
@@ -79,15 +76,16 @@ pub fn workload(number: u64) -> Plan {
 #[must_use]
 pub fn exhaust(number: u64, sectors_max: usize, sample: u64) -> Outcome {
     let plan = workload(number);
-    let run = Arc::new(Run::new(SETTINGS, Tempo::Exhaustive { sectors_max, sample }));
+    let tempo = Tempo::Exhaustive { sectors_max, sample };
+    let run = Arc::new(Run::new(SETTINGS, Conditions { tempo, honesty: Honesty::Honest }));
     let first = if plan.operations.is_empty() { Attention::Close } else { Attention::Away };
     let mut at = "the first open".to_owned();
     let lived = World::begin(&run, Dice::new(number), first).and_then(|mut world| {
         let last = plan.operations.len().saturating_sub(1);
         let mut lived = Ok(());
-        for (index, operation) in plan.operations.iter().enumerate() {
-            at = format!("operation {index}, {operation}");
-            if index == last {
+        for (number, operation) in plan.operations.iter().enumerate() {
+            at = format!("operation {number}, {operation}");
+            if number == last {
                 world.pay(Attention::Close);
             }
             lived = lived.and_then(|()| world.carry_out(*operation));

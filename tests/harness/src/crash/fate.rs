@@ -62,7 +62,7 @@ impl Shape {
             Self::LastOnly => index + 1 == of,
             Self::FirstOnly => index == 0,
             Self::AllBut(one) => index != one % of.max(1),
-            Self::EverySecond => index % 2 == 0,
+            Self::EverySecond => index.is_multiple_of(2),
             Self::Uniform => dice.one_in(2),
         }
     }

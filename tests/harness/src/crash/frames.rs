@@ -6,6 +6,7 @@
 use esker::Place;
 
 use crate::memory::MemoryDisk;
+use crate::numbers::length;
 
 const FRAMES_START: usize = 4096;
 const SEGMENT_HEADER_BYTES: usize = 256;
@@ -57,13 +58,13 @@ fn find(bytes: &[u8], number: u64, incarnation: [u8; 8], frames: &mut Vec<(Place
     let start = crc32(0, &incarnation);
     let mut at = FRAMES_START;
     while at + FRAME_HEADER_BYTES <= bytes.len() {
-        let length = frame_length(bytes, at, tag, start);
-        if length.is_some() {
+        let frame = frame_length(bytes, at, tag, start);
+        if frame.is_some() {
             let records = u64::from(u16::from_le_bytes([bytes[at + 28], bytes[at + 29]]));
-            let position = u64::try_from(at).expect("fits");
+            let position = length(at);
             frames.push((Place { segment: number, position }, records));
         }
-        at += length.unwrap_or(8).next_multiple_of(8);
+        at += frame.unwrap_or(8).next_multiple_of(8);
     }
 }
 

@@ -11,13 +11,14 @@ use std::sync::Arc;
 
 use esker::{Attached, Ending, ErrorKind, Log, Reader, RecoveryReport};
 
-use super::frames;
 use super::fate::ByDice;
+use super::frames;
 use super::run::{DEPTH_MAX, Run, Tempo};
 use super::watch::{Fault, FaultKind, Mode, Watcher};
 use super::world::append_one;
 use crate::dice::Dice;
 use crate::memory::{AfterFailure, MemoryDisk};
+use crate::numbers::{index, length};
 use crate::oracle::{Death, Found, History, Raised, StateMap, cursor_key, fingerprint, fingerprint_of};
 use crate::watched::WatchedDisk;
 
@@ -38,6 +39,13 @@ const CHECKPOINTS_KEPT: usize = 2;
 /// What a recovery is followed by.
 const FOLLOW_UPS: u64 = 4;
 
+/// Whether what comes behind a recovery is made durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Syncs {
+    No,
+    Once,
+}
+
 /// Recovers an image and judges it; what is wrong is noted in the run.
 pub(super) fn recover(case: Case) {
     let run = Arc::clone(&case.run);
@@ -47,7 +55,7 @@ pub(super) fn recover(case: Case) {
     run.count(|totals| {
         totals.images += 1;
         totals.inside += u64::from(case.depth > 1);
-        totals.depths[usize::try_from(case.depth.min(DEPTH_MAX)).expect("small")] += 1;
+        totals.depths[index(case.depth.min(DEPTH_MAX).into())] += 1;
         totals.process_deaths += u64::from(case.death == Death::Process);
     });
     let place = case.place.clone();
@@ -59,14 +67,14 @@ pub(super) fn recover(case: Case) {
 impl Case {
     fn judge(mut self) -> Result<(), String> {
         let mut looked = if self.dice.one_in(4) { Some(self.look()?) } else { None };
-        let nests = matches!(self.run.tempo, Tempo::OneIn(_)) && self.depth < DEPTH_MAX;
+        let nests = matches!(self.run.conditions.tempo, Tempo::OneIn(_)) && self.depth < DEPTH_MAX;
         let dies_at = (nests && self.dice.one_in(3)).then(|| 1 + self.dice.below(20));
         let mode = Mode::Recovering { dies_at, depth: self.depth };
         let (watched, log, frames) = self.open(mode, &mut looked)?;
         let report = log.recovery().clone();
         let found = read(&log)?;
         self.run.count(|totals| {
-            totals.records += u64::try_from(found.records.len()).expect("fits");
+            totals.records += length(found.records.len());
             totals.torn += u64::from(report.ending == Ending::Torn);
         });
         let kept = self.history.judge(self.death, &found)?;
@@ -75,8 +83,8 @@ impl Case {
             return Err("who looked saw another log than the open kept".to_owned());
         }
         self.judge_names(&log)?;
-        self.run.trace(u64::try_from(kept.visible).expect("fits"));
-        self.follow(watched, log, found, &report)
+        self.run.trace(length(kept.visible));
+        self.follow(&watched, log, &found, &report)
     }
 
     /// Guarantee 1.
@@ -94,7 +102,8 @@ impl Case {
         }
         let records = read_records(attached.reader())?;
         let view = attached.state().map_err(|error| format!("look at the state: {error}"))?;
-        let states = view.with_prefix(b"").into_iter().map(|(key, value)| (key.into_vec(), fingerprint(&[value.value()])));
+        let states =
+            view.with_prefix(b"").into_iter().map(|(key, value)| (key.into_vec(), fingerprint(&[value.value()])));
         let cursors = view.cursors().into_iter().map(|cursor| (cursor_key(&cursor.name), cursor.offset.get()));
         let changed = self.image.take_operations();
         if !changed.is_empty() {
@@ -150,7 +159,7 @@ impl Case {
 
     /// Guarantee 5, the report.
     fn judge_report(&self, report: &RecoveryReport, found: &Found, frames: &frames::Valid) -> Result<(), String> {
-        let end = u64::try_from(found.records.len()).expect("fits");
+        let end = length(found.records.len());
         if report.end.offset.get() != end {
             return Err(format!("the report says that the log ends at {}, it ends at {end}", report.end.offset));
         }
@@ -174,7 +183,7 @@ impl Case {
     /// Guarantee 5, the files.
     fn judge_names(&self, log: &Log) -> Result<(), String> {
         let names = self.image.names();
-        let segments = names.iter().filter(|name| name.ends_with(".seg")).count();
+        let segments = names.iter().filter(|name| name.contains(".seg")).count();
         let left = !log.recovery().left.is_empty();
         if segments != log.stats().segments && !left {
             return Err(format!("{segments} segment files of {} segments: {names:?}", log.stats().segments));
@@ -196,50 +205,33 @@ impl Case {
     }
 
     /// Guarantees 3 and 4.
-    fn follow(mut self, watched: WatchedDisk<Watcher>, log: Log, found: Found, report: &RecoveryReport) -> Result<(), String> {
+    fn follow(
+        mut self,
+        watched: &WatchedDisk<Watcher>,
+        log: Log,
+        found: &Found,
+        report: &RecoveryReport,
+    ) -> Result<(), String> {
         let mut history = History::clone(&self.history);
         history.settle(found.clone(), report.end.place, report.epoch);
         watched.set_mode(Mode::Quiet);
-        let choice = self.dice.below(FOLLOW_UPS);
-        match choice {
-            0 => {
-                log.close().map_err(|error| format!("close behind a recovery: {error}"))?;
-                let log = self.open_quietly(&self.image, "open behind a close")?;
-                if log.recovery().ending != Ending::Clean || log.recovery().epoch != report.epoch {
-                    return Err(format!("behind a close the log opens {}", log.recovery()));
-                }
-                expect_same(&read(&log)?, &found, "behind a close")?;
-                turn_off(log, &watched);
-                return Ok(());
-            }
+        match self.dice.below(FOLLOW_UPS) {
+            0 => return self.close_and_open(log, found, report),
             1 => {}
-            _ => {
-                let syncs = choice == 2;
-                let word = self.dice.word();
-                let frame = |number: u64| [word, number].map(u64::to_le_bytes).concat();
-                for number in 0..1 + self.dice.below(4) {
-                    append_one(&log, &mut history, &frame(number))?;
-                    if syncs && number == 1 {
-                        log.sync().map_err(|error| format!("sync behind a recovery: {error}"))?;
-                        history.durable(log.stats().durable.place);
-                    }
-                }
-                if self.dice.one_in(2) {
-                    append_one(&log, &mut history, &frame(5).repeat(300))?;
-                    log.background_step();
-                    self.judge_checkpoints(&log)?;
-                }
-            }
+            2 => self.go_on(&log, &mut history, Syncs::No)?,
+            _ => self.go_on(&log, &mut history, Syncs::Once)?,
         }
         // Power fails, or the process dies, right behind it.
-        self.run.count(|totals| totals.behind += 1);
         let (image, death) = if self.dice.one_in(4) {
             (self.image.snapshot(), Death::Process)
         } else {
             (self.image.lose_power(&mut ByDice::new(self.dice.fork())), Death::Machine)
         };
-        turn_off(log, &watched);
-        self.run.count(|totals| totals.images += 1);
+        turn_off(log, watched);
+        self.run.count(|totals| {
+            totals.images += 1;
+            totals.behind += 1;
+        });
         let log = self.open_quietly(&image, "open after a second crash")?;
         let again = read(&log)?;
         history.judge(death, &again).map_err(|what| format!("after a second crash: {what}"))?;
@@ -248,13 +240,38 @@ impl Case {
         log.close().map_err(|error| format!("close after a second crash: {error}"))
     }
 
+    fn close_and_open(&self, log: Log, found: &Found, report: &RecoveryReport) -> Result<(), String> {
+        log.close().map_err(|error| format!("close behind a recovery: {error}"))?;
+        let log = self.open_quietly(&self.image, "open behind a close")?;
+        if log.recovery().ending != Ending::Clean || log.recovery().epoch != report.epoch {
+            return Err(format!("behind a close the log opens {}", log.recovery()));
+        }
+        let again = read(&log)?;
+        if again == *found { Ok(()) } else { Err(format!("behind a close the log is {again:?}, was {found:?}")) }
+    }
+
+    /// Appends, and now and then syncs and lets the background work.
+    fn go_on(&mut self, log: &Log, history: &mut History, syncs: Syncs) -> Result<(), String> {
+        let word = self.dice.word();
+        let frame = |number: u64| [word, number].map(u64::to_le_bytes).concat();
+        for number in 0..=self.dice.below(4) {
+            append_one(log, history, &frame(number))?;
+            if syncs == Syncs::Once && number == 1 {
+                log.sync().map_err(|error| format!("sync behind a recovery: {error}"))?;
+                history.durable(log.stats().durable.place);
+            }
+        }
+        if self.dice.one_in(2) {
+            append_one(log, history, &frame(5).repeat(300))?;
+            log.background_step();
+            self.judge_checkpoints(log)?;
+        }
+        Ok(())
+    }
+
     fn open_quietly(&self, image: &MemoryDisk, what: &str) -> Result<Log, String> {
         self.run.settings.options().open_on(Arc::new(image.clone())).map_err(|error| format!("{what}: {error}"))
     }
-}
-
-fn expect_same(found: &Found, expected: &Found, when: &str) -> Result<(), String> {
-    if found == expected { Ok(()) } else { Err(format!("{when} the log is another: {found:?}, was {expected:?}")) }
 }
 
 /// Drops a log without letting it write: its disk answers no more.
@@ -311,7 +328,7 @@ fn read_records(mut reader: Reader) -> Result<Vec<u64>, String> {
     let mut records = Vec::new();
     while let Some(batch) = reader.poll().map_err(|error| format!("read: {error}"))? {
         for record in &batch {
-            let expected = u64::try_from(records.len()).expect("fits");
+            let expected = length(records.len());
             if record.offset().get() != expected {
                 return Err(format!("offset {} follows {} records", record.offset(), expected));
             }

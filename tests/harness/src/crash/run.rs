@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::plan::Settings;
 use crate::dice::Dice;
-use crate::memory::mix;
+use crate::memory::{Honesty, mix};
 
 /// The most that recoveries are crashed inside each other.
 pub const DEPTH_MAX: u32 = 3;
@@ -22,6 +22,15 @@ pub enum Tempo {
         /// Outcomes by dice.
         sample: u64,
     },
+}
+
+/// Under which a run takes place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Conditions {
+    /// How many images are taken.
+    pub tempo: Tempo,
+    /// On a disk that lies the run must find something.
+    pub honesty: Honesty,
 }
 
 impl Tempo {
@@ -119,7 +128,7 @@ impl fmt::Display for Violation {
 #[derive(Debug)]
 pub(super) struct Run {
     pub(super) settings: Settings,
-    pub(super) tempo: Tempo,
+    pub(super) conditions: Conditions,
     inner: Mutex<Inner>,
 }
 
@@ -131,9 +140,9 @@ struct Inner {
 }
 
 impl Run {
-    pub(super) fn new(settings: Settings, tempo: Tempo) -> Self {
+    pub(super) fn new(settings: Settings, conditions: Conditions) -> Self {
         let totals = Totals { plans: 1, ..Totals::default() };
-        Self { settings, tempo, inner: Mutex::new(Inner { totals, ..Inner::default() }) }
+        Self { settings, conditions, inner: Mutex::new(Inner { totals, ..Inner::default() }) }
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {

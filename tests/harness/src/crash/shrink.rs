@@ -6,7 +6,7 @@
 use std::fmt;
 
 use super::plan::Plan;
-use super::run::{Tempo, Violation};
+use super::run::{Conditions, Violation};
 use crate::dice::Dice;
 
 /// A plan that fails.
@@ -35,18 +35,18 @@ impl fmt::Display for Failure {
 
 /// Runs some operations of a seed's plan.
 #[must_use]
-pub fn replay(seed: u64, only: Option<&[usize]>, tempo: Tempo) -> (Plan, super::Outcome) {
+pub fn replay(seed: u64, only: Option<&[usize]>, conditions: Conditions) -> (Plan, super::Outcome) {
     let mut dice = Dice::new(seed);
     let whole = Plan::of(&mut dice);
     let plan = only.map_or_else(|| whole.clone(), |only| whole.only(only));
-    let outcome = super::carry_out(&plan, dice.fork(), tempo);
+    let outcome = super::carry_out(&plan, dice.fork(), conditions);
     (plan, outcome)
 }
 
 /// The shortest that was found, beginning with a seed that fails; `None` if it does not.
 #[must_use]
-pub fn shrink(seed: u64, tempo: Tempo) -> Option<Failure> {
-    let (plan, outcome) = replay(seed, None, tempo);
+pub fn shrink(seed: u64, conditions: Conditions) -> Option<Failure> {
+    let (plan, outcome) = replay(seed, None, conditions);
     let only: Vec<usize> = (0..plan.operations.len()).collect();
     let mut failure = Failure { seed, only, plan, violation: outcome.violation? };
     // Halves first, then smaller stretches, down to single operations.
@@ -57,7 +57,7 @@ pub fn shrink(seed: u64, tempo: Tempo) -> Option<Failure> {
         while start < failure.only.len() {
             let end = (start + stretch).min(failure.only.len());
             let only: Vec<usize> = failure.only[..start].iter().chain(&failure.only[end..]).copied().collect();
-            let (plan, outcome) = replay(seed, Some(&only), tempo);
+            let (plan, outcome) = replay(seed, Some(&only), conditions);
             if let Some(violation) = outcome.violation {
                 failure = Failure { seed, only, plan, violation };
                 shorter = true;

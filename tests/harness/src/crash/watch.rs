@@ -76,8 +76,16 @@ struct Inner {
 }
 
 impl Watcher {
-    pub(super) fn new(disk: MemoryDisk, run: Arc<Run>, mode: Mode, history: Arc<History>, death: Death, dice: Dice) -> Self {
-        let inner = Inner { mode, history, death, dice, events: 0, faults: Vec::new(), log: None, intrudes: 0, tried: None };
+    pub(super) fn new(
+        disk: MemoryDisk,
+        run: Arc<Run>,
+        mode: Mode,
+        history: Arc<History>,
+        death: Death,
+        dice: Dice,
+    ) -> Self {
+        let inner =
+            Inner { mode, history, death, dice, events: 0, faults: Vec::new(), log: None, intrudes: 0, tried: None };
         Self { disk, run, inner: Mutex::new(inner) }
     }
 
@@ -146,7 +154,7 @@ impl Watcher {
                     let word = inner.dice.index(1 << 16);
                     self.disk.write_back(|of| word % of);
                 }
-                let (images, mut dice) = (self.run.tempo.images(&mut inner.dice), inner.dice.fork());
+                let (images, mut dice) = (self.run.conditions.tempo.images(&mut inner.dice), inner.dice.fork());
                 drop(inner);
                 self.assert_durable(&history, name);
                 for _ in 0..images {
@@ -185,7 +193,7 @@ impl Watcher {
     /// Tries every outcome of power loss, unless nothing came since the last event.
     fn every_outcome(&self, history: &History, case: &dyn Fn(MemoryDisk, u64) -> Case) {
         let unsettled = self.disk.unsettled();
-        let Tempo::Exhaustive { sectors_max, sample } = self.run.tempo else { return };
+        let Tempo::Exhaustive { sectors_max, sample } = self.run.conditions.tempo else { return };
         let moment = (self.disk.moment(), history.submitted(), history.durable_place());
         if self.inner().tried.replace(moment) == Some(moment) {
             return;
@@ -211,7 +219,10 @@ impl Watcher {
         let ends = (1..segment).rev().map_while(|before| Some((before, history.end_in(before)?)));
         for (segment, end) in std::iter::once((segment, position)).filter(|(number, _)| *number > 0).chain(ends) {
             if let Some(why) = self.disk.could_lose(&format!("{segment:010}.seg"), end) {
-                self.run.violated(format!("at {name}: acknowledged durable up to {segment}/{end}, and {why}"), "order of writes");
+                self.run.violated(
+                    format!("at {name}: acknowledged durable up to {segment}/{end}, and {why}"),
+                    "order of writes",
+                );
             }
         }
     }
@@ -229,10 +240,9 @@ impl Watcher {
     fn fault(&self, call: Call<'_>) -> io::Result<()> {
         let mut inner = self.inner();
         for fault in &mut inner.faults {
-            let concerns = match (fault.kind, call) {
-                (FaultKind::Full, Call::Create(_) | Call::Reserve(_)) => true,
-                (FaultKind::NoFiles, Call::Create(_) | Call::Open(_)) => true,
-                _ => false,
+            let concerns = match fault.kind {
+                FaultKind::Full => matches!(call, Call::Create(_) | Call::Reserve(_)),
+                FaultKind::NoFiles => matches!(call, Call::Create(_) | Call::Open(_)),
             };
             if !concerns || fault.times == 0 {
                 continue;

@@ -4,8 +4,9 @@
 //! 1. The history knows of a frame before the log does, and of an answer only once it came.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use esker::{Commit, Ending, Error, ErrorKind, Log, Offset, Place, Record, Ticket};
+use esker::{Commit, Ending, Error, ErrorKind, Log, Offset, Record, Ticket};
 
 use super::fate::ByDice;
 use super::judge::{read, turn_off};
@@ -51,16 +52,21 @@ struct Content {
 impl Content {
     fn frame(&self) -> Frame {
         let records = self.records.iter().map(|(payload, key)| fingerprint_of_parts(key.as_deref(), payload)).collect();
-        let state = self.state.iter().map(|(key, value)| (key.clone(), value.as_ref().map(|value| fingerprint(&[value]))));
+        let state =
+            self.state.iter().map(|(key, value)| (key.clone(), value.as_ref().map(|value| fingerprint(&[value]))));
         let cursor = self.cursor.iter().map(|(name, offset)| (cursor_key(name), Some(*offset)));
         Frame { records, changes: state.chain(cursor).collect() }
     }
 
     fn give<'l>(&self, log: &'l Log) -> esker::Result<Ticket<'l>> {
-        let records: Vec<Record<'_>> = self.records.iter().map(|(payload, key)| match key {
-            Some(key) => Record::new(payload).key(key),
-            None => Record::new(payload),
-        }).collect();
+        let records: Vec<Record<'_>> = self
+            .records
+            .iter()
+            .map(|(payload, key)| match key {
+                Some(key) => Record::new(payload).key(key),
+                None => Record::new(payload),
+            })
+            .collect();
         if self.state.is_none() && self.cursor.is_none() {
             return match &records[..] {
                 [one] => log.append(*one),
@@ -84,16 +90,10 @@ impl World {
     /// An empty disk, and a log on it; what is known of it.
     pub(super) fn begin(run: &Arc<Run>, mut dice: Dice, attention: Attention) -> Result<Self, String> {
         let disk = MemoryDisk::new(dice.word());
+        disk.set_honesty(run.conditions.honesty);
         let watched = Self::watch(disk, run, Arc::default(), dice.fork());
-        let mut world = Self {
-            run: Arc::clone(run),
-            disk: watched,
-            log: None,
-            dice,
-            numbers: 0,
-            poisoned: false,
-            attention,
-        };
+        let mut world =
+            Self { run: Arc::clone(run), disk: watched, log: None, dice, numbers: 0, poisoned: false, attention };
         world.pay(attention);
         world.open(Death::Process)?;
         Ok(world)
@@ -115,7 +115,7 @@ impl World {
     }
 
     fn is_exhaustive(&self) -> bool {
-        matches!(self.run.tempo, Tempo::Exhaustive { .. })
+        matches!(self.run.conditions.tempo, Tempo::Exhaustive { .. })
     }
 
     fn open(&mut self, death: Death) -> Result<(), String> {
@@ -129,7 +129,9 @@ impl World {
         history.judge_epoch(report.epoch, raised)?;
         drop(history);
         self.disk.note(|history| history.settle(found, report.end.place, report.epoch));
-        if self.run.settings.sync != esker::Sync::EveryCommit && self.run.settings.unproven_segments == 8 && !self.is_exhaustive()
+        if self.run.settings.sync != esker::Sync::EveryCommit
+            && self.run.settings.unproven_segments == 8
+            && !self.is_exhaustive()
         {
             self.disk.set_log(Some(log.clone()));
         }
@@ -146,43 +148,60 @@ impl World {
     pub(super) fn carry_out(&mut self, operation: Operation) -> Result<(), String> {
         let calls = self.disk.events();
         // What the process leaves when it dies while it stores the frame.
-        let before = (!self.is_exhaustive() && !self.poisoned && self.dice.one_in(8)).then(|| self.disk.disk.snapshot());
-        let submitted = self.disk.history();
-        match operation {
-            Operation::Append { bytes } => {
-                let records = vec![self.record(bytes)];
-                self.append(Content { records, ..Content::default() })?;
+        let before =
+            (!self.is_exhaustive() && !self.poisoned && self.dice.one_in(8)).then(|| self.disk.disk.snapshot());
+        let history = self.disk.history();
+        match self.content(operation)? {
+            Some(content) => {
+                self.append(&content)?;
+                if let Some(before) = before.filter(|_| self.disk.events() == calls && !self.poisoned) {
+                    self.die_while_storing(&before, history, operation);
+                }
             }
+            None => self.carry_out_other(operation)?,
+        }
+        if let Some(log) = &self.log {
+            // What the log says is durable is held against it, too.
+            let durable = log.stats().durable.place;
+            self.disk.note(|history| history.durable(durable));
+        }
+        self.disk.event(&format!("after {operation}"));
+        Ok(())
+    }
+
+    /// The frame that an operation appends, if it does.
+    fn content(&mut self, operation: Operation) -> Result<Option<Content>, String> {
+        let end = self.log()?.visible().get();
+        let cursor_at_end = |cursor: u8| Some((CURSORS[usize::from(cursor)], end));
+        let content = match operation {
+            Operation::Append { bytes } => Content { records: vec![self.record(bytes)], ..Content::default() },
             Operation::Batch { records, bytes } => {
-                let records = (0..records).map(|_| self.record(bytes)).collect();
-                self.append(Content { records, ..Content::default() })?;
+                Content { records: (0..records).map(|_| self.record(bytes)).collect(), ..Content::default() }
             }
             Operation::State { key, bytes } => {
-                let value = self.record(bytes).0;
-                self.append(Content { state: Some((vec![b'k', key], Some(value))), ..Content::default() })?;
+                Content { state: Some((vec![b'k', key], Some(self.record(bytes).0))), ..Content::default() }
             }
-            Operation::RemoveState { key } => {
-                self.append(Content { state: Some((vec![b'k', key], None)), ..Content::default() })?;
-            }
+            Operation::RemoveState { key } => Content { state: Some((vec![b'k', key], None)), ..Content::default() },
             Operation::Commit { key, cursor, bytes } => {
                 let records = vec![self.record(bytes)];
                 let value = self.numbers.to_le_bytes().to_vec();
-                let cursor = Some((CURSORS[usize::from(cursor)], self.log()?.visible().get()));
-                self.append(Content { records, state: Some((vec![b'k', key], Some(value))), cursor })?;
+                Content { records, state: Some((vec![b'k', key], Some(value))), cursor: cursor_at_end(cursor) }
             }
-            Operation::Cursor { cursor } => {
-                let cursor = Some((CURSORS[usize::from(cursor)], self.log()?.visible().get()));
-                self.append(Content { cursor, ..Content::default() })?;
-            }
+            Operation::Cursor { cursor } => Content { cursor: cursor_at_end(cursor), ..Content::default() },
+            _ => return Ok(None),
+        };
+        Ok(Some(content))
+    }
+
+    fn carry_out_other(&mut self, operation: Operation) -> Result<(), String> {
+        let disk = &self.disk.disk;
+        match operation {
             Operation::Sync => self.sync()?,
             Operation::Background => self.log()?.background_step(),
-            Operation::Advance { milliseconds } => {
-                self.disk.disk.advance(std::time::Duration::from_millis(milliseconds.into()));
-            }
+            Operation::Advance { milliseconds } => disk.advance(Duration::from_millis(milliseconds.into())),
             Operation::WriteBack { sectors } => {
                 for _ in 0..sectors {
-                    let dice = &mut self.dice;
-                    self.disk.disk.write_back(|of| dice.index(of));
+                    disk.write_back(|of| self.dice.index(of));
                 }
             }
             Operation::FailSync { after, leaving } => {
@@ -190,20 +209,16 @@ impl World {
                     // What was visible goes with the pages.
                     self.disk.set_death(Death::Machine);
                 }
-                self.disk.disk.fail_sync_leaving(after.into(), leaving);
+                disk.fail_sync_leaving(after.into(), leaving);
             }
-            Operation::FailDirectory { after } => self.disk.disk.fail_directory_sync(after.into()),
+            Operation::FailDirectory { after } => disk.fail_directory_sync(after.into()),
             Operation::Full { after, times } => self.arm(FaultKind::Full, after, times),
             Operation::NoFiles { after, times } => self.arm(FaultKind::NoFiles, after, times),
             Operation::Reopen => self.reopen()?,
             Operation::Kill => self.crash(Death::Process)?,
             Operation::Power => self.crash(Death::Machine)?,
+            _ => {}
         }
-        if let Some(before) = before.filter(|_| self.disk.events() == calls && self.stores(operation)) {
-            self.die_while_storing(before, submitted, operation);
-        }
-        self.note_durable()?;
-        self.disk.event(&format!("after {operation}"));
         Ok(())
     }
 
@@ -216,7 +231,7 @@ impl World {
         (payload, key)
     }
 
-    fn append(&mut self, content: Content) -> Result<(), String> {
+    fn append(&mut self, content: &Content) -> Result<(), String> {
         if self.poisoned {
             return Ok(());
         }
@@ -235,7 +250,9 @@ impl World {
             Err(error) => match error.kind() {
                 // Under EveryCommit it may have been stored; the outcome is unknown.
                 ErrorKind::Poisoned => self.poisoned = true,
-                ErrorKind::OutOfSpace | ErrorKind::Limit | ErrorKind::Io => self.disk.note(|history| history.refused(OWNER)),
+                ErrorKind::OutOfSpace | ErrorKind::Limit | ErrorKind::Io => {
+                    self.disk.note(|history| history.refused(OWNER));
+                }
                 _ => return Err(format!("append: {error}")),
             },
         }
@@ -258,31 +275,13 @@ impl World {
         Ok(())
     }
 
-    /// What the log says is durable is held against it, too.
-    fn note_durable(&self) -> Result<(), String> {
-        let Some(log) = &self.log else { return Ok(()) };
-        let Place { segment, position, .. } = log.stats().durable.place;
-        self.disk.note(|history| history.durable(Place { segment, position }));
-        Ok(())
-    }
-
     fn arm(&self, kind: FaultKind, after: u8, times: u8) {
         let times = if times == u8::MAX { u64::MAX } else { times.into() };
         self.disk.arm(Fault { kind, after: after.into(), times });
     }
 
-    /// Whether it stores one frame and nothing else.
-    fn stores(&self, operation: Operation) -> bool {
-        use Operation::{Append, Batch, Commit, Cursor, RemoveState, State};
-        let frames = matches!(
-            operation,
-            Append { .. } | Batch { .. } | State { .. } | RemoveState { .. } | Commit { .. } | Cursor { .. }
-        );
-        frames && !self.poisoned
-    }
-
     /// A process that dies in the middle of a store leaves any part of the frame but its first word, which comes last.
-    fn die_while_storing(&mut self, before: MemoryDisk, history: Arc<History>, operation: Operation) {
+    fn die_while_storing(&mut self, before: &MemoryDisk, history: Arc<History>, operation: Operation) {
         for name in before.names() {
             let (Some(old), Some(new)) = (before.read_file(&name), self.disk.disk.read_file(&name)) else { continue };
             let words = old.chunks(8).zip(new.chunks(8)).enumerate().filter(|(_, (old, new))| old != new);
@@ -296,7 +295,7 @@ impl World {
         }
         super::judge::recover(super::judge::Case {
             run: Arc::clone(&self.run),
-            image: before,
+            image: before.clone(),
             history,
             death: self.disk.death(),
             depth: 1,

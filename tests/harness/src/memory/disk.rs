@@ -11,7 +11,7 @@ use esker::platform::{Access, Disk, File, Holder, Identity, Lock, LockGuard, Reg
 
 use super::inode::{BLOCK_BYTES, Inode};
 use super::names::Change;
-use super::{LockState, MemoryDisk, Mount, OPERATIONS_MAX, PROCESS_ID, QUARANTINE, State};
+use super::{Honesty, LockState, MemoryDisk, Mount, OPERATIONS_MAX, PROCESS_ID, QUARANTINE, State};
 
 /// The device of every file.
 const DEVICE: u64 = 1;
@@ -128,8 +128,10 @@ impl MemoryDisk {
         state.syncs += 1;
         let outcome = state.sync_fault.step();
         if outcome.is_ok() {
-            inode.sync(range);
-            state.names.file_synced(inode);
+            if state.honesty == Honesty::Honest {
+                inode.sync(range);
+                state.names.file_synced(inode);
+            }
         } else {
             let (after, mut word) = (state.after_failure, mix(state.syncs ^ state.random));
             inode.fail_sync(range, after, || {
@@ -188,7 +190,7 @@ impl Disk for MemoryDisk {
     fn sync_directory(&self) -> io::Result<()> {
         let mut state = self.state();
         let outcome = state.directory_fault.step();
-        if outcome.is_ok() {
+        if outcome.is_ok() && state.honesty == Honesty::Honest {
             state.names.sync();
         }
         state.note("sync directory", "", outcome)

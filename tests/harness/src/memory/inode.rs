@@ -17,6 +17,7 @@ use esker::platform::Region;
 
 use super::medium::{AfterFailure, Medium};
 use super::pool;
+use crate::numbers::{index, length as length_of};
 
 /// Space is counted in these.
 pub(super) const BLOCK_BYTES: u64 = 4096;
@@ -50,7 +51,7 @@ impl Drop for Inode {
 
 impl Inode {
     pub(super) fn new(name: &str, number: u64, length: u64) -> io::Result<Self> {
-        Self::with_medium(name, number, length, Medium::new(usize_of(length)))
+        Self::with_medium(name, number, length, Medium::new(index(length)))
     }
 
     fn with_medium(name: &str, number: u64, capacity: u64, medium: Medium) -> io::Result<Self> {
@@ -79,9 +80,9 @@ impl Inode {
     /// What comes back of a file of which the medium holds this, and nothing else.
     pub(super) fn after_power_loss(of: &Self, medium: &Medium, length: u64) -> io::Result<Self> {
         let mut bytes = medium.bytes().to_vec();
-        bytes[usize_of(length)..].fill(0);
+        bytes[index(length)..].fill(0);
         let image = Self::with_medium(&of.name, of.number, of.capacity, Medium::holding(Vec::new(), length))?;
-        image.memory.copy_in(0, &bytes[..usize_of(length)]);
+        image.memory.copy_in(0, &bytes[..index(length)]);
         *image.medium() = Medium::holding(bytes, length);
         let holes = of.extent().holes.clone();
         *image.extent() = Extent { length, holes };
@@ -114,15 +115,15 @@ impl Inode {
     /// Makes a range durable.
     pub(super) fn sync(&self, range: Range<u64>) {
         let shown = self.bytes();
-        self.medium().sync(&shown, usize_of(range.start)..usize_of(range.end.min(self.length())));
+        self.medium().sync(&shown, index(range.start)..index(range.end.min(self.length())));
     }
 
     /// Fails to; what `written` names was written all the same.
     pub(super) fn fail_sync(&self, range: Range<u64>, after: AfterFailure, written: impl FnMut() -> bool) {
         let shown = self.bytes();
-        let range = usize_of(range.start)..usize_of(range.end.min(self.length()));
+        let range = index(range.start)..index(range.end.min(self.length()));
         for (start, bytes) in self.medium().fail(&shown, range, after, written) {
-            self.memory.copy_in(u64::try_from(start).expect("fits"), &bytes);
+            self.memory.copy_in(length_of(start), &bytes);
         }
     }
 
@@ -135,7 +136,7 @@ impl Inode {
     }
 
     pub(super) fn bytes(&self) -> Vec<u8> {
-        let mut bytes = vec![0; usize_of(self.length())];
+        let mut bytes = vec![0; index(self.length())];
         self.memory.copy_out(0, &mut bytes);
         bytes
     }
@@ -149,7 +150,7 @@ impl Inode {
         let changed = before.iter().zip(after).enumerate().filter(|(_, (old, new))| **old != *new);
         let changed: Vec<(usize, u8)> = changed.map(|(position, (_, new))| (position, new)).collect();
         for (position, new) in &changed {
-            self.memory.copy_in(u64::try_from(*position).expect("fits"), &[*new]);
+            self.memory.copy_in(length_of(*position), &[*new]);
         }
         changed
     }
@@ -162,7 +163,7 @@ impl Inode {
     }
 
     pub(super) fn read_at(&self, buffer: &mut [u8], position: u64) -> usize {
-        let left = usize_of(self.length().saturating_sub(position));
+        let left = index(self.length().saturating_sub(position));
         let bytes = buffer.len().min(left);
         self.memory.copy_out(position, &mut buffer[..bytes]);
         bytes
@@ -174,7 +175,7 @@ impl Inode {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "stored past the end of a file of fixed length"));
         }
         self.memory.copy_in(position, bytes);
-        let start = usize_of(position);
+        let start = index(position);
         self.medium().stored(start..start + bytes.len());
         Ok(())
     }
@@ -220,7 +221,7 @@ impl Inode {
     }
 
     fn zero(&self, range: Range<u64>) {
-        let bytes = usize_of(range.end.saturating_sub(range.start));
+        let bytes = index(range.end.saturating_sub(range.start));
         self.memory.copy_in(range.start, &vec![0; bytes]);
     }
 }
@@ -236,8 +237,4 @@ impl Extent {
         let holes = self.holes.range(length.div_ceil(BLOCK_BYTES)..).copied().collect();
         Self { length: self.length.max(length), holes }
     }
-}
-
-fn usize_of(bytes: u64) -> usize {
-    usize::try_from(bytes).expect("tests run where memory can hold a segment")
 }

@@ -8,6 +8,8 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use crate::numbers::{index, length};
+
 /// What reaches the medium in one piece, or torn at words of 8 bytes.
 pub const SECTOR_BYTES: usize = 512;
 const WORD_BYTES: usize = 8;
@@ -90,7 +92,7 @@ impl Medium {
                 self.given_up.remove(&sector);
             }
         }
-        self.length = u64::try_from(shown.len()).expect("fits");
+        self.length = length(shown.len());
     }
 
     /// A sync of a range that fails: what `written` names got there before. Returns what the system shows from now on.
@@ -131,8 +133,7 @@ impl Medium {
     /// The file is shorter now.
     pub(super) fn truncate(&mut self, length: u64) {
         self.length = self.length.min(length);
-        let length = usize::try_from(length).expect("fits");
-        self.bytes[length..].fill(0);
+        self.bytes[index(length)..].fill(0);
     }
 
     /// One sector reaches the medium.

@@ -14,6 +14,7 @@ use super::inode::Inode;
 use super::medium::{SECTOR_BYTES, Survival};
 use super::names::{Change, Names, NamesModel};
 use super::{LockState, MemoryDisk};
+use crate::numbers::{index, length as length_of};
 use crate::oracle::fingerprint;
 
 /// How much of a length that was not synced survived.
@@ -71,7 +72,7 @@ impl MemoryDisk {
     pub fn moment(&self) -> u64 {
         let state = self.state();
         let names = &state.names;
-        let mut word = u64::try_from(names.changes.len() + names.journaled).expect("small");
+        let mut word = length_of(names.changes.len() + names.journaled);
         for (name, inode) in names.shown.iter().chain(&names.durable) {
             let number = [inode.number, inode.length(), inode.medium().length].map(u64::to_le_bytes).concat();
             word ^= fingerprint(&[name.as_bytes(), &number, &inode.bytes(), inode.medium().bytes()]);
@@ -134,7 +135,7 @@ impl MemoryDisk {
         if inode.medium().length < end {
             return Some(format!("the length of {name} was not synced"));
         }
-        let end = usize::try_from(end).expect("fits");
+        let end = index(end);
         let shown = inode.bytes();
         let (shown, medium) = (&shown[..end.min(shown.len())], inode.medium());
         let first = shown.iter().zip(medium.bytes()).position(|(shown, medium)| shown != medium);
@@ -182,7 +183,7 @@ fn settle(names: &BTreeMap<String, Arc<Inode>>, fate: &mut dyn Fate) -> BTreeMap
         } else {
             match fate.length() {
                 Reached::None => medium.length,
-                Reached::Half => (medium.length + now) / 2,
+                Reached::Half => u64::midpoint(medium.length, now),
                 Reached::All => now,
             }
         };
@@ -190,7 +191,7 @@ fn settle(names: &BTreeMap<String, Arc<Inode>>, fate: &mut dyn Fate) -> BTreeMap
             medium.dirty(&shown).into_iter().filter(|one| !medium.is_given_up(&shown, *one)).collect();
         found.push((inode, shown, medium, length, dirty));
     }
-    let reachable = |sector: usize, length: u64| u64::try_from(sector * SECTOR_BYTES).is_ok_and(|start| start < length);
+    let reachable = |sector: usize, length: u64| length_of(sector * SECTOR_BYTES) < length;
     let of = found.iter().map(|(.., length, dirty)| dirty.iter().filter(|one| reachable(**one, *length)).count()).sum();
     let mut index = 0;
     let mut after = BTreeMap::new();

@@ -1,3 +1,5 @@
+mod power;
+
 use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;

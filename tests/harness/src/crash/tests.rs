@@ -1,0 +1,60 @@
+//! Short crash runs; the long ones are commands of the package `esker-crash`.
+
+use super::{Conditions, Tempo, Totals, exhaust, replay, shrink, workload, workloads};
+use crate::memory::Honesty;
+
+const OFTEN: Conditions = Conditions { tempo: Tempo::OneIn(2), honesty: Honesty::Honest };
+
+#[test]
+fn two_runs_of_a_seed_have_the_same_trace() {
+    let run = |seed| replay(seed, None, OFTEN).1;
+    assert_eq!(run(3), run(3));
+    assert_ne!(run(3).trace, run(4).trace);
+}
+
+#[test]
+fn whatever_dies_whenever_nothing_durable_is_lost() {
+    let mut totals = Totals::default();
+    for seed in 1..=24 {
+        let outcome = replay(seed, None, OFTEN).1;
+        totals.add(&outcome.totals);
+        assert!(outcome.violation.is_none(), "{}", shrink(seed, OFTEN).expect("fails again"));
+    }
+    println!("{totals}");
+    let Totals { images, inside, process_deaths, behind, torn, faults, depths, .. } = totals;
+    assert!(images > 2000 && inside > images / 10 && depths[3] > 20, "{totals}");
+    assert!(process_deaths > 50 && behind > 500 && torn > 50 && faults > 20, "{totals}");
+}
+
+#[test]
+fn every_outcome_of_every_workload_of_one_operation_loses_nothing() {
+    let mut totals = Totals::default();
+    for number in 0..workloads(1) {
+        let outcome = exhaust(number, 8, 16);
+        totals.add(&outcome.totals);
+        assert_eq!(outcome.violation, None, "{}", workload(number));
+    }
+    assert!(totals.events_all > 40 && totals.images > 500, "{totals}");
+}
+
+#[test]
+fn workloads_are_numbered_without_a_gap_or_a_repetition() {
+    let mut seen: Vec<String> = (0..workloads(2)).map(|number| workload(number).to_string()).collect();
+    seen.sort_unstable();
+    assert_eq!(seen.len(), 2 * (1 + 12 + 144));
+    seen.dedup();
+    assert_eq!(seen.len(), 2 * (1 + 12 + 144));
+}
+
+/// The alarms work: on a disk that writes nothing the run fails, and comes down to what is needed to fail.
+#[test]
+fn a_disk_that_lies_is_found_out_by_a_short_plan_that_fails_again() {
+    let conditions = Conditions { honesty: Honesty::Lying, ..OFTEN };
+    let failure = shrink(1, conditions).expect("nothing is durable");
+    assert!(failure.only.len() < 3, "{failure}");
+    let (_, again) = replay(failure.seed, Some(&failure.only), conditions);
+    assert_eq!(again.violation.as_ref(), Some(&failure.violation));
+    let line = failure.to_string();
+    assert!(line.contains("replay: power --seed 1 --only "), "{line}");
+    assert_eq!(shrink(1, OFTEN).map(|failure| failure.to_string()), None);
+}
