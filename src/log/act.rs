@@ -3,8 +3,9 @@
 //! Guarantees:
 //! 1. What is kept is durable before anything goes on: from the durable line to the end the same bytes are stored again
 //!    and synced, oldest segment first. No other byte of a recovered segment is stored.
-//! 2. The new segment's header is durable, in its directory too, before anything in it is visible. That is the act: a
-//!    crash before it leaves the log as it was found, a crash after it finds the new segment.
+//! 2. The new segment's length is durable before its header is stored, and its header, in its directory too, before
+//!    anything in it is visible. That is the act: a crash before it leaves the log as it was found, a crash after it finds
+//!    the new segment.
 //! 3. Files off the chain go last. One that cannot be removed or set aside stays, and is reported: the log has been settled
 //!    by then, and its numbers are not used again.
 //! 4. After a clean end the segment is continued, and the close frame is made void by a durable session frame first.
