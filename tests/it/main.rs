@@ -13,6 +13,7 @@ mod inspect;
 #[cfg(unix)]
 mod kill;
 mod limits;
+mod power;
 mod property;
 #[cfg(target_os = "linux")]
 mod real_disk;

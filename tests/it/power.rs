@@ -1,0 +1,133 @@
+//! Power loss, where one moment and one outcome matter; `esker-crash` tries them all.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use esker::Ending;
+use harness::memory::{Fate, NamesModel, Reached, Survival};
+use harness::{Call, MemoryDisk, Watch, WatchedDisk};
+
+use crate::support;
+
+/// Everything survives but half of a length.
+struct HalfLength;
+
+impl Fate for HalfLength {
+    fn names(&mut self) -> NamesModel {
+        NamesModel::Adversarial
+    }
+
+    fn change(&mut self, _index: usize, _of: usize) -> bool {
+        true
+    }
+
+    fn length(&mut self) -> Reached {
+        Reached::Half
+    }
+
+    fn sector(&mut self, _index: usize, _of: usize) -> Survival {
+        Survival::New
+    }
+}
+
+/// Only what was synced survives.
+struct Nothing;
+
+impl Fate for Nothing {
+    fn names(&mut self) -> NamesModel {
+        NamesModel::Adversarial
+    }
+
+    fn change(&mut self, _index: usize, _of: usize) -> bool {
+        false
+    }
+
+    fn length(&mut self) -> Reached {
+        Reached::None
+    }
+
+    fn sector(&mut self, _index: usize, _of: usize) -> Survival {
+        Survival::Old
+    }
+}
+
+/// Loses power before each call.
+struct Images {
+    disk: MemoryDisk,
+    images: Mutex<Vec<(String, MemoryDisk)>>,
+}
+
+impl Watch for Images {
+    fn before(&self, call: Call<'_>) -> io::Result<()> {
+        let image = self.disk.lose_power(&mut HalfLength);
+        self.images.lock().expect("no panic").push((call.to_string(), image));
+        Ok(())
+    }
+}
+
+/// A header in a file that is too short looks like a file that somebody cut: the length comes first.
+#[test]
+fn an_open_that_dies_leaves_no_header_in_a_short_file() {
+    let disk = MemoryDisk::new(1);
+    let log = support::open(&disk).expect("opens");
+    support::append_numbered(&log, 0..20);
+    log.sync().expect("syncs");
+    let left = disk.snapshot();
+    let watch = Images { disk: left.clone(), images: Mutex::default() };
+    let watched = WatchedDisk::new(left, watch);
+    let recovered = support::options().open_on(Arc::new(watched.clone())).expect("recovers");
+    let images = std::mem::take(&mut *watched.images.lock().expect("no panic"));
+    let calls: Vec<&str> = images.iter().map(|(call, _)| call.as_str()).collect();
+    let created = calls.iter().find_map(|call| call.strip_prefix("create ").filter(|name| name.contains(".seg")));
+    let syncs = calls.iter().filter(|call| call.strip_prefix("sync ") == created).count();
+    assert_eq!(syncs, 2, "the length, then the header: {calls:?}");
+    for (call, image) in images {
+        let log = support::open(&image).unwrap_or_else(|error| panic!("power failed before {call}: {error}"));
+        assert!(support::payloads(&log) == support::expected(0..20), "power failed before {call}");
+    }
+    drop(recovered);
+}
+
+/// Whatever sync of a close fails: if the close says that it went well, the next open finds it so.
+#[test]
+fn a_close_that_went_well_is_found_clean_though_the_anchor_could_not_be_synced() {
+    let mut went_well = 0;
+    // What of the pages reaches the medium before the sync fails is another coin in each.
+    for (nth, seed) in (1..9).flat_map(|nth| (0..6).map(move |seed| (nth, seed))) {
+        let disk = MemoryDisk::new(seed);
+        let log = support::open(&disk).expect("opens");
+        support::append_numbered(&log, 0..100);
+        assert!(log.stats().rolls > 0);
+        disk.fail_sync_leaving(nth, harness::memory::AfterFailure::Reverted);
+        // The checkpoint of the close, which would say it too.
+        disk.fail_create(1);
+        let closed = log.close();
+        disk.fail_sync(0);
+        disk.fail_create(0);
+        let again = support::open(&disk).expect("opens again");
+        if closed.is_ok() {
+            went_well += 1;
+            assert_eq!(again.recovery().ending, Ending::Clean, "sync {nth} failed");
+            assert!(support::payloads(&again) == support::expected(0..100));
+        }
+    }
+    assert!(went_well > 20, "only syncs of the log itself matter: {went_well}");
+}
+
+/// The close frame stood in the page cache alone when the process died: the log went on behind it, and only then power failed.
+#[test]
+fn what_is_appended_behind_a_close_that_was_never_synced_is_not_lost() {
+    let disk = MemoryDisk::new(1);
+    let log = support::open(&disk).expect("opens");
+    support::append_numbered(&log, 0..5);
+    log.sync().expect("syncs");
+    disk.fail_sync(1);
+    log.close().expect_err("the close frame could not be synced");
+    let left = disk.snapshot();
+    let log = support::open(&left).expect("opens");
+    assert_eq!(log.recovery().ending, Ending::Clean, "the close frame is there: {}", log.recovery());
+    support::append_numbered(&log, 5..7);
+    log.sync().expect("syncs");
+    let log = support::open(&left.lose_power(&mut Nothing)).expect("opens after power loss");
+    assert!(support::payloads(&log) == support::expected(0..7));
+}
