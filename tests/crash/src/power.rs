@@ -6,8 +6,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use harness::crash::{self, Conditions, Tempo};
-use harness::memory::Honesty;
+use harness::crash::{self, Conditions, Conduct, Tempo};
 
 use crate::drive::{Range, drive};
 
@@ -29,17 +28,42 @@ pub(crate) struct Arguments {
     /// Take an image at one event in so many
     #[arg(long, default_value_t = 2)]
     every: u64,
-    /// On a disk that acknowledges syncs and writes nothing: to see that violations are found
-    #[arg(long)]
-    lying: bool,
+    /// How the disk keeps its promises
+    #[arg(long, value_enum, default_value_t = Disk::Honest)]
+    disk: Disk,
     /// Run only this seed, and of its plan only these operations; prints them
-    #[arg(long, value_delimiter = ',')]
+    #[arg(long, value_delimiter = ',', num_args = 0..)]
     only: Option<Vec<usize>>,
 }
 
+/// How a disk keeps its promises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Disk {
+    /// All of them
+    Honest,
+    /// Syncs write nothing: to see that violations are found
+    Lying,
+    /// A torn sector damages what stands beside it: nothing wrong may be handed out
+    Careless,
+}
+
+impl Disk {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Honest => "honest",
+            Self::Lying => "lying",
+            Self::Careless => "careless",
+        }
+    }
+}
+
 pub(crate) fn run(arguments: &Arguments) -> ExitCode {
-    let honesty = if arguments.lying { Honesty::Lying } else { Honesty::Honest };
-    let conditions = Conditions { tempo: Tempo::OneIn(arguments.every), honesty };
+    let conduct = match arguments.disk {
+        Disk::Honest => Conduct::Honest,
+        Disk::Lying => Conduct::Lying,
+        Disk::Careless => Conduct::Careless,
+    };
+    let conditions = Conditions { tempo: Tempo::OneIn(arguments.every), conduct };
     if let Some(only) = &arguments.only {
         return replay(arguments.seed, only, conditions);
     }
@@ -52,7 +76,7 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
     drive(range, &|seed| {
         let (_, outcome) = crash::replay(seed, None, conditions);
         let failure = outcome.violation.map(|violation| match crash::shrink(seed, conditions) {
-            Some(failure) => format!("{failure} --every {}", arguments.every),
+            Some(failure) => format!("{failure} --every {} --disk {}", arguments.every, arguments.disk.name()),
             None => format!("seed {seed} failed once, and not again: {violation}"),
         });
         (outcome.totals, failure)

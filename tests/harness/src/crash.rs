@@ -20,11 +20,10 @@ use std::sync::Arc;
 pub use exhaustive::{exhaust, workload, workloads};
 pub use fate::{ByDice, Odometer};
 pub use plan::{OPERATIONS_MAX, Plan};
-pub use run::{Conditions, DEPTH_MAX, Outcome, Tempo, Totals, Violation};
+pub use run::{Conditions, Conduct, DEPTH_MAX, Outcome, Tempo, Totals, Violation};
 pub use shrink::{Failure, replay, shrink};
 
 use crate::dice::Dice;
-use crate::memory::Honesty;
 use plan::Operation;
 use run::Run;
 use world::{Attention, World};
@@ -62,7 +61,7 @@ fn live(mut world: World, operations: &[Operation], run: &Run, at: &mut String) 
 pub fn recover_after_crash(input: &[u8]) {
     let mut dice = Dice::from_bytes(input);
     let plan = Plan::of(&mut dice.fork());
-    let conditions = Conditions { tempo: Tempo::OneIn(3), honesty: Honesty::Honest };
+    let conditions = Conditions { tempo: Tempo::OneIn(3), conduct: Conduct::Honest };
     let outcome = carry_out(&plan, dice, conditions);
     if let Some(violation) = outcome.violation {
         panic!("{violation}\n{plan}");

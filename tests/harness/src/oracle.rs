@@ -161,6 +161,18 @@ impl History {
         self.durable
     }
 
+    /// Whether this record was appended, or submitted, to stand at this offset.
+    #[must_use]
+    pub fn knows(&self, offset: u64, record: u64) -> bool {
+        if let Some(settled) = self.settled.records.get(index(offset)) {
+            return *settled == record;
+        }
+        let of_frame =
+            |frame: &Visible| Some(*frame.frame.records.get(index(offset.checked_sub(frame.first)?))? == record);
+        let visible = self.visible.iter().find_map(of_frame);
+        visible.unwrap_or_else(|| self.open.values().any(|frame| frame.records.contains(&record)))
+    }
+
     /// How many frames were submitted since it was settled.
     #[must_use]
     pub fn submitted(&self) -> usize {

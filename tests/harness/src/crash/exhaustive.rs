@@ -9,10 +9,10 @@ use std::sync::Arc;
 use esker::Sync;
 
 use super::plan::{Operation, Plan, Settings};
-use super::run::{Conditions, Outcome, Run, Tempo};
+use super::run::{Conditions, Conduct, Outcome, Run, Tempo};
 use super::world::{Attention, World};
 use crate::dice::Dice;
-use crate::memory::{AfterFailure, Honesty};
+use crate::memory::AfterFailure;
 use crate::numbers::{index, length};
 
 /// Small enough that what one or two of them leave unsynced is tried in full.
@@ -77,7 +77,7 @@ pub fn workload(number: u64) -> Plan {
 pub fn exhaust(number: u64, sectors_max: usize, sample: u64) -> Outcome {
     let plan = workload(number);
     let tempo = Tempo::Exhaustive { sectors_max, sample };
-    let run = Arc::new(Run::new(SETTINGS, Conditions { tempo, honesty: Honesty::Honest }));
+    let run = Arc::new(Run::new(SETTINGS, Conditions { tempo, conduct: Conduct::Honest }));
     let first = if plan.operations.is_empty() { Attention::Close } else { Attention::Away };
     let mut at = "the first open".to_owned();
     let lived = World::begin(&run, Dice::new(number), first).and_then(|mut world| {

@@ -5,6 +5,7 @@
 //! 1. [`ByDice`] can come to every outcome that the disk allows.
 //! 2. [`Odometer`] comes to each combination of whole sectors, lengths and names once, and then ends.
 
+use super::run::Conduct;
 use crate::dice::Dice;
 use crate::memory::{Fate, NamesModel, Reached, Survival};
 
@@ -29,6 +30,7 @@ pub struct ByDice {
     model: NamesModel,
     /// One sector in so many is torn.
     torn: u64,
+    conduct: Conduct,
 }
 
 impl ByDice {
@@ -38,7 +40,13 @@ impl ByDice {
         let model = if dice.one_in(2) { NamesModel::Journaled } else { NamesModel::Adversarial };
         let (sectors, names) = (Shape::thrown(&mut dice), Shape::thrown(&mut dice));
         let torn = [u64::MAX, 16, 4, 2][dice.index(4)];
-        Self { dice, sectors, names, model, torn }
+        Self { dice, sectors, names, model, torn, conduct: Conduct::Honest }
+    }
+
+    /// As a disk of this conduct loses power.
+    #[must_use]
+    pub fn of(dice: Dice, conduct: Conduct) -> Self {
+        Self { conduct, ..Self::new(dice) }
     }
 }
 
@@ -83,7 +91,8 @@ impl Fate for ByDice {
 
     fn sector(&mut self, index: usize, of: usize) -> Survival {
         if self.torn < u64::MAX && self.dice.one_in(self.torn) {
-            return Survival::Torn(self.dice.word());
+            let words = self.dice.word();
+            return if self.conduct == Conduct::Careless { Survival::Damaged(words) } else { Survival::Torn(words) };
         }
         if self.sectors.takes(index, of, &mut self.dice) { Survival::New } else { Survival::Old }
     }

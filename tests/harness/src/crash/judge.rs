@@ -13,7 +13,7 @@ use esker::{Attached, Ending, ErrorKind, Log, Reader, RecoveryReport};
 
 use super::fate::ByDice;
 use super::frames;
-use super::run::{DEPTH_MAX, Run, Tempo};
+use super::run::{Conduct, DEPTH_MAX, Run, Tempo};
 use super::watch::{Fault, FaultKind, Mode, Watcher};
 use super::world::append_one;
 use crate::dice::Dice;
@@ -59,14 +59,15 @@ pub(super) fn recover(case: Case) {
         totals.process_deaths += u64::from(case.death == Death::Process);
     });
     let place = case.place.clone();
-    if let Err(what) = case.judge() {
+    let judged = if run.conditions.conduct == Conduct::Careless { case.judge_damaged() } else { case.judge() };
+    if let Err(what) = judged {
         run.violated(what, &place);
     }
 }
 
 impl Case {
     fn judge(mut self) -> Result<(), String> {
-        let mut looked = if self.dice.one_in(4) { Some(self.look()?) } else { None };
+        let mut looked = if self.dice.one_in(4) { Some(look(&self.image)?) } else { None };
         let nests = matches!(self.run.conditions.tempo, Tempo::OneIn(_)) && self.depth < DEPTH_MAX;
         let dies_at = (nests && self.dice.one_in(3)).then(|| 1 + self.dice.below(20));
         let mode = Mode::Recovering { dies_at, depth: self.depth };
@@ -87,29 +88,38 @@ impl Case {
         self.follow(&watched, log, &found, &report)
     }
 
-    /// Guarantee 1.
-    fn look(&self) -> Result<Found, String> {
-        let before = self.image.take_operations();
-        drop(before);
-        let attached = match Attached::open_on(Arc::new(self.image.clone())) {
-            Ok(attached) => attached,
-            // There is no log yet; that nothing is lost is what the open shows.
-            Err(error) if error.kind() == ErrorKind::Invalid => return Ok(Found::default()),
-            Err(error) => return Err(format!("attach: {error}")),
+    /// An image with damage below the durable line: it may be refused, and records may be missing, none may be wrong.
+    fn judge_damaged(self) -> Result<(), String> {
+        let refused = |error: esker::Error| {
+            if !matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Incompatible) {
+                return Err(format!("of damage an open or a reader says: {error}"));
+            }
+            self.run.count(|totals| totals.refused += 1);
+            Ok(())
         };
-        if let Some(error) = attached.refusal() {
-            return Err(format!("attach: {error}"));
-        }
-        let records = read_records(attached.reader())?;
-        let view = attached.state().map_err(|error| format!("look at the state: {error}"))?;
-        let states =
-            view.with_prefix(b"").into_iter().map(|(key, value)| (key.into_vec(), fingerprint(&[value.value()])));
-        let cursors = view.cursors().into_iter().map(|cursor| (cursor_key(&cursor.name), cursor.offset.get()));
-        let changed = self.image.take_operations();
-        if !changed.is_empty() {
-            return Err(format!("who only looked did {changed:?}"));
-        }
-        Ok(Found { records, state: states.chain(cursors).collect() })
+        let watched = self.watch(Mode::Quiet, Dice::new(0));
+        let log = match self.run.settings.options().open_on(Arc::new(watched.clone())) {
+            Ok(log) => log,
+            Err(error) => return refused(error),
+        };
+        let mut reader = log.reader();
+        let judged = loop {
+            match reader.poll() {
+                Ok(Some(batch)) => {
+                    let wrong =
+                        batch.iter().find(|record| !self.history.knows(record.offset().get(), fingerprint_of(record)));
+                    if let Some(record) = wrong {
+                        break Err(format!("nobody appended what is read at offset {}", record.offset()));
+                    }
+                    self.run.count(|totals| totals.records += length(batch.len()));
+                }
+                Ok(None) => break Ok(()),
+                Err(error) => break refused(error),
+            }
+        };
+        drop(reader);
+        turn_off(log, &watched);
+        judged
     }
 
     /// Opens the image; a recovery that a call was made to fail in is tried again.
@@ -272,6 +282,30 @@ impl Case {
     fn open_quietly(&self, image: &MemoryDisk, what: &str) -> Result<Log, String> {
         self.run.settings.options().open_on(Arc::new(image.clone())).map_err(|error| format!("{what}: {error}"))
     }
+}
+
+/// What somebody sees who only looks. Guarantee 1.
+pub(super) fn look(disk: &MemoryDisk) -> Result<Found, String> {
+    let before = disk.take_operations();
+    drop(before);
+    let attached = match Attached::open_on(Arc::new(disk.clone())) {
+        Ok(attached) => attached,
+        // There is no log yet; that nothing is lost is what the open shows.
+        Err(error) if error.kind() == ErrorKind::Invalid => return Ok(Found::default()),
+        Err(error) => return Err(format!("attach: {error}")),
+    };
+    if let Some(error) = attached.refusal() {
+        return Err(format!("attach: {error}"));
+    }
+    let records = read_records(attached.reader())?;
+    let view = attached.state().map_err(|error| format!("look at the state: {error}"))?;
+    let states = view.with_prefix(b"").into_iter().map(|(key, value)| (key.into_vec(), fingerprint(&[value.value()])));
+    let cursors = view.cursors().into_iter().map(|cursor| (cursor_key(&cursor.name), cursor.offset.get()));
+    let changed = disk.take_operations();
+    if !changed.is_empty() {
+        return Err(format!("who only looked did {changed:?}"));
+    }
+    Ok(Found { records, state: states.chain(cursors).collect() })
 }
 
 /// Drops a log without letting it write: its disk answers no more.

@@ -33,6 +33,8 @@ pub(super) enum Operation {
     Sync,
     /// What the threads would do.
     Background,
+    /// Somebody else looks.
+    Look,
     /// Time goes by.
     Advance { milliseconds: u16 },
     /// The system writes sectors back on its own.
@@ -124,7 +126,8 @@ impl Operation {
             27 => Self::RemoveState { key },
             28..=32 => Self::Commit { key, cursor: key % 2, bytes: size(dice) },
             33..=35 => Self::Cursor { cursor: key % 2 },
-            36..=43 => Self::Sync,
+            36..=42 => Self::Sync,
+            43 => Self::Look,
             44..=48 => Self::Background,
             49..=50 => Self::Advance { milliseconds: 20 * u16::from(small) },
             51..=53 => Self::WriteBack { sectors: small },

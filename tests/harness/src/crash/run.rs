@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::plan::Settings;
 use crate::dice::Dice;
-use crate::memory::{Honesty, mix};
+use crate::memory::mix;
 
 /// The most that recoveries are crashed inside each other.
 pub const DEPTH_MAX: u32 = 3;
@@ -29,8 +29,20 @@ pub enum Tempo {
 pub struct Conditions {
     /// How many images are taken.
     pub tempo: Tempo,
-    /// On a disk that lies the run must find something.
-    pub honesty: Honesty,
+    /// What the disk does of what it promises.
+    pub conduct: Conduct,
+}
+
+/// How a disk keeps its promises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Conduct {
+    /// All of them.
+    Honest,
+    /// Syncs write nothing: a run must find a violation.
+    Lying,
+    /// A torn sector takes what stands beside it along: then durable records may be lost, and nothing else. Whatever is
+    /// handed out must still be what was appended there.
+    Careless,
 }
 
 impl Tempo {
@@ -61,6 +73,8 @@ pub struct Totals {
     pub torn: u64,
     /// Recoveries during which a call failed.
     pub faults: u64,
+    /// Opens or reads that were refused, on a careless disk.
+    pub refused: u64,
     /// Records compared.
     pub records: u64,
     /// Moments at which every outcome was tried, and those at which only a sample was.
@@ -80,6 +94,7 @@ impl Totals {
         self.behind += other.behind;
         self.torn += other.torn;
         self.faults += other.faults;
+        self.refused += other.refused;
         self.records += other.records;
         self.events_all += other.events_all;
         self.events_sampled += other.events_sampled;
@@ -102,6 +117,9 @@ impl fmt::Display for Totals {
             self.faults,
             self.records
         )?;
+        if self.refused > 0 {
+            write!(f, "; {} refused, what was durable is damaged", self.refused)?;
+        }
         if self.events_all + self.events_sampled > 0 {
             write!(f, "; {} moments in full, {} by sample", self.events_all, self.events_sampled)?;
         }

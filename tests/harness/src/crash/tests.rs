@@ -1,9 +1,8 @@
 //! Short crash runs; the long ones are commands of the package `esker-crash`.
 
-use super::{Conditions, Tempo, Totals, exhaust, replay, shrink, workload, workloads};
-use crate::memory::Honesty;
+use super::{Conditions, Conduct, Tempo, Totals, exhaust, replay, shrink, workload, workloads};
 
-const OFTEN: Conditions = Conditions { tempo: Tempo::OneIn(2), honesty: Honesty::Honest };
+const OFTEN: Conditions = Conditions { tempo: Tempo::OneIn(2), conduct: Conduct::Honest };
 
 #[test]
 fn two_runs_of_a_seed_have_the_same_trace() {
@@ -49,7 +48,7 @@ fn workloads_are_numbered_without_a_gap_or_a_repetition() {
 /// The alarms work: on a disk that writes nothing the run fails, and comes down to what is needed to fail.
 #[test]
 fn a_disk_that_lies_is_found_out_by_a_short_plan_that_fails_again() {
-    let conditions = Conditions { honesty: Honesty::Lying, ..OFTEN };
+    let conditions = Conditions { conduct: Conduct::Lying, ..OFTEN };
     let failure = shrink(1, conditions).expect("nothing is durable");
     assert!(failure.only.len() < 3, "{failure}");
     let (_, again) = replay(failure.seed, Some(&failure.only), conditions);
@@ -57,4 +56,17 @@ fn a_disk_that_lies_is_found_out_by_a_short_plan_that_fails_again() {
     let line = failure.to_string();
     assert!(line.contains("replay: power --seed 1 --only "), "{line}");
     assert_eq!(shrink(1, OFTEN).map(|failure| failure.to_string()), None);
+}
+
+/// Outside of what is promised, and still never a wrong byte: a store that takes durable bytes beside it along.
+#[test]
+fn what_a_careless_disk_damaged_is_refused_or_missing_and_never_wrong() {
+    let conditions = Conditions { conduct: Conduct::Careless, ..OFTEN };
+    let mut totals = Totals::default();
+    for seed in 1..=40 {
+        let outcome = replay(seed, None, conditions).1;
+        totals.add(&outcome.totals);
+        assert_eq!(outcome.violation, None, "seed {seed}");
+    }
+    assert!(totals.refused > 20 && totals.images > 1000 && totals.records > 1000, "{totals}");
 }

@@ -162,7 +162,8 @@ impl Watcher {
                     if dice.one_in(8) {
                         recover(case(self.disk.snapshot(), death, 1, dice.fork(), format!("{place}, process dies")));
                     } else {
-                        let image = self.disk.lose_power(&mut ByDice::new(dice.fork()));
+                        let mut fate = ByDice::of(dice.fork(), self.run.conditions.conduct);
+                        let image = self.disk.lose_power(&mut fate);
                         recover(case(image, Death::Machine, 1, dice.fork(), format!("{place}, power fails")));
                     }
                 }

@@ -9,12 +9,12 @@ use std::time::Duration;
 use esker::{Commit, Ending, Error, ErrorKind, Log, Offset, Record, Ticket};
 
 use super::fate::ByDice;
-use super::judge::{read, turn_off};
+use super::judge::{look, read, turn_off};
 use super::plan::Operation;
-use super::run::{Run, Tempo};
+use super::run::{Conduct, Run, Tempo};
 use super::watch::{Fault, FaultKind, Mode, Watcher};
 use crate::dice::Dice;
-use crate::memory::{AfterFailure, MemoryDisk};
+use crate::memory::{AfterFailure, Honesty, MemoryDisk};
 use crate::oracle::{Death, Frame, History, Raised, cursor_key, fingerprint};
 use crate::watched::WatchedDisk;
 
@@ -90,7 +90,9 @@ impl World {
     /// An empty disk, and a log on it; what is known of it.
     pub(super) fn begin(run: &Arc<Run>, mut dice: Dice, attention: Attention) -> Result<Self, String> {
         let disk = MemoryDisk::new(dice.word());
-        disk.set_honesty(run.conditions.honesty);
+        if run.conditions.conduct == Conduct::Lying {
+            disk.set_honesty(Honesty::Lying);
+        }
         let watched = Self::watch(disk, run, Arc::default(), dice.fork());
         let mut world =
             Self { run: Arc::clone(run), disk: watched, log: None, dice, numbers: 0, poisoned: false, attention };
@@ -214,6 +216,12 @@ impl World {
             Operation::FailDirectory { after } => disk.fail_directory_sync(after.into()),
             Operation::Full { after, times } => self.arm(FaultKind::Full, after, times),
             Operation::NoFiles { after, times } => self.arm(FaultKind::NoFiles, after, times),
+            Operation::Look => {
+                self.disk
+                    .history()
+                    .judge(self.disk.death(), &look(disk)?)
+                    .map_err(|what| format!("who looks: {what}"))?;
+            }
             Operation::Reopen => self.reopen()?,
             Operation::Kill => self.crash(Death::Process)?,
             Operation::Power => self.crash(Death::Machine)?,

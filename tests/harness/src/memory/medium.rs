@@ -13,6 +13,7 @@ use crate::numbers::{index, length};
 /// What reaches the medium in one piece, or torn at words of 8 bytes.
 pub const SECTOR_BYTES: usize = 512;
 const WORD_BYTES: usize = 8;
+const DAMAGE: u8 = 0xa5;
 /// Compared first, since most of a file is not dirty.
 const STRETCH_BYTES: usize = 16 * SECTOR_BYTES;
 
@@ -25,6 +26,9 @@ pub enum Survival {
     New,
     /// Of each word of 8 bytes, lowest first: as the system showed it where the bit is set, else as before.
     Torn(u64),
+    /// As torn, and the words whose bit is not set hold what was never stored: the disk breaks its promise that what stands
+    /// beside a store stays.
+    Damaged(u64),
 }
 
 /// What a failed sync leaves of the pages that it did not write.
@@ -142,11 +146,13 @@ impl Medium {
         match survival {
             Survival::Old => {}
             Survival::New => self.bytes[at.clone()].copy_from_slice(&shown[at]),
-            Survival::Torn(words) => {
+            Survival::Torn(words) | Survival::Damaged(words) => {
                 for (index, start) in at.clone().step_by(WORD_BYTES).enumerate() {
+                    let word = start..(start + WORD_BYTES).min(at.end);
                     if words >> index & 1 == 1 {
-                        let word = start..(start + WORD_BYTES).min(at.end);
                         self.bytes[word.clone()].copy_from_slice(&shown[word]);
+                    } else if let Survival::Damaged(_) = survival {
+                        self.bytes[word].iter_mut().for_each(|byte| *byte ^= DAMAGE);
                     }
                 }
             }
