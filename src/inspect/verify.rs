@@ -15,7 +15,7 @@ use super::progress::{Progress, Told};
 use super::{Finding, FindingClass, Verification};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{FRAMES_START, Fault, align};
-use crate::log::{Scan, Scanned, Store, decide, open_segment, survey};
+use crate::log::{Scan, Scanned, Store, decide, open_segment, refuse_lost_log, survey};
 use crate::platform::Disk;
 use crate::segment::walk::Frames;
 use crate::types::{Line, Offset, Place};
@@ -175,8 +175,11 @@ impl Check<'_, '_> {
         if self.found.damaged || self.found.writer.is_some() {
             return;
         }
-        let refusal = survey(self.disk).and_then(|survey| decide(self.disk, &survey)).err();
-        if let Some(error) = refusal.filter(|error| error.kind() == ErrorKind::Corrupt) {
+        let opened = survey(self.disk).and_then(|survey| match decide(self.disk, &survey)? {
+            Some(_) => Ok(()),
+            None => refuse_lost_log(self.disk, &survey),
+        });
+        if let Some(error) = opened.err().filter(|error| error.kind() == ErrorKind::Corrupt) {
             let cause = format!("an open refuses: {error}");
             self.report(FindingClass::BrokenChain, error.place(), error.offset(), cause);
         }

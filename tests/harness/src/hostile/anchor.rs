@@ -60,21 +60,27 @@ fn bases() -> &'static [Base; 3] {
     BASES.get_or_init(|| {
         let mut disk = MemoryDisk::new(21);
         for life in 0..2 {
-            fill(&open(&disk), life, 0..18);
-            disk = disk.snapshot();
+            disk = killed_after(&disk, life, 0..18);
         }
-        let killed = disk.snapshot();
-        let log = open(&disk);
+        let closed = disk.snapshot();
+        let log = open(&closed);
         fill(&log, 2, 0..4);
         log.close().expect("closes");
-        let closed = disk.snapshot();
-        fill(&open(&disk), 3, 0..4);
-        [killed, closed, disk.snapshot()].map(Base::of)
+        let again = killed_after(&closed.snapshot(), 3, 0..4);
+        [disk, closed, again].map(Base::of)
     })
 }
 
 fn open(disk: &MemoryDisk) -> Log {
     options().open_on(Arc::new(disk.clone())).expect("opens")
+}
+
+/// What the death of a process leaves that filled the log.
+fn killed_after(disk: &MemoryDisk, life: u8, numbers: std::ops::Range<u8>) -> MemoryDisk {
+    let log = open(disk);
+    fill(&log, life, numbers);
+    // While the log is open: to drop it is to close it.
+    disk.snapshot()
 }
 
 /// Records and state; the last ones are not made durable.

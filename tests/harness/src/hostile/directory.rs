@@ -36,25 +36,14 @@ struct Pool {
 fn pool() -> &'static Pool {
     static POOL: OnceLock<Pool> = OnceLock::new();
     POOL.get_or_init(|| {
-        let mut disk = MemoryDisk::new(31);
-        fill(&disk, "one", 0..5);
-        let mut disks = vec![disk.snapshot()];
-        disk = disk.snapshot();
-        fill(&disk, "one", 5..30);
-        disks.push(disk.snapshot());
-        let apart = disk.snapshot();
-        fill(&apart, "apart", 30..50);
-        disk = disk.snapshot();
-        fill(&disk, "one", 30..45);
-        disks.push(disk.snapshot());
-        let log = open(&disk);
-        disk = disk.snapshot();
-        drop(log);
-        open(&disk).close().expect("closes");
-        disks.extend([disk.snapshot(), apart.snapshot()]);
-        let other = MemoryDisk::new(32);
-        fill(&other, "other", 0..20);
-        disks.push(other.snapshot());
+        let young = killed_after(&MemoryDisk::new(31), "one", 0..5);
+        let killed = killed_after(&young.snapshot(), "one", 5..30);
+        let apart = killed_after(&killed.snapshot(), "apart", 30..50);
+        let again = killed_after(&killed.snapshot(), "one", 30..45);
+        let closed = again.snapshot();
+        open(&closed).close().expect("closes");
+        let other = killed_after(&MemoryDisk::new(32), "other", 0..20);
+        let disks = vec![young, killed, again, closed, apart, other];
         let logs = [2, 4, 5].map(|disk: usize| payloads(&drain(open(&disks[disk].snapshot()).reader())));
         let named = |disk: &MemoryDisk| {
             let names = disk.names().into_iter();
@@ -68,8 +57,9 @@ fn open(disk: &MemoryDisk) -> Log {
     options().open_on(Arc::new(disk.clone())).expect("opens")
 }
 
-/// Records, state, checkpoints and an anchor; the last records are not made durable.
-fn fill(disk: &MemoryDisk, who: &str, numbers: std::ops::Range<usize>) {
+/// What the death of a process leaves that stored records, state, checkpoints and an anchor; the last records were not
+/// made durable.
+fn killed_after(disk: &MemoryDisk, who: &str, numbers: std::ops::Range<usize>) -> MemoryDisk {
     let log = open(disk);
     let last = numbers.end - 2;
     for number in numbers {
@@ -82,6 +72,8 @@ fn fill(disk: &MemoryDisk, who: &str, numbers: std::ops::Range<usize>) {
             log.background_step();
         }
     }
+    // While the log is open: to drop it is to close it.
+    disk.snapshot()
 }
 
 fn payloads(drained: &Drained) -> Vec<Vec<u8>> {
