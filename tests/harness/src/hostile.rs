@@ -83,6 +83,14 @@ fn open_named(name: &str, bytes: &[u8]) {
     drop(ways::open_all_ways(&disk, ways::Checkpoints::True));
 }
 
+/// Makes header and frames of a segment, or the header of a checkpoint, check again after they were edited.
+pub fn mend(bytes: &mut [u8]) {
+    if bytes.starts_with(b"eskerseg") {
+        mend_frames(bytes);
+    }
+    mend_opening(bytes, SEGMENT_HEADER_BYTES);
+}
+
 /// Puts a file on a disk.
 fn put(disk: &MemoryDisk, name: &str, bytes: &[u8]) {
     let length = u64::try_from(bytes.len()).expect("small");
