@@ -15,7 +15,7 @@ use super::progress::{Progress, Told};
 use super::{Finding, FindingClass, Verification};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{FRAMES_START, Fault, align};
-use crate::log::{Scan, Scanned, Store, decide, open_segment, refuse_lost_log, survey};
+use crate::log::{Scan, Scanned, Store, begins_late, decide, open_segment, refuse_lost_log, survey};
 use crate::platform::Disk;
 use crate::segment::walk::Frames;
 use crate::types::{Line, Offset, Place};
@@ -163,6 +163,13 @@ impl Check<'_, '_> {
         let rest = if self.found.damaged { Rest::Damaged } else { Rest::Whole };
         let checked = super::checkpoints::check(self.disk, chain, rest)?;
         self.found.checkpoints = checked.good;
+        if checked.good == 0
+            && !self.found.damaged
+            && let Some(first) = chain.pieces.first().filter(|piece| begins_late(&piece.header))
+        {
+            let cause = format!("segments before {} are gone, and no checkpoint holds the state of then", first.number());
+            self.report(FindingClass::MissingSegment, Some(Place::new(first.number(), 0)), None, cause);
+        }
         for finding in checked.findings {
             self.found.report(finding);
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use esker::{Offset, Timestamp};
 use harness::MemoryDisk;
 
-use crate::support::{drain, open, payloads};
+use crate::support::{open, payloads};
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_nanoseconds((1_767_225_600 + seconds) * 1_000_000_000)
@@ -40,17 +40,17 @@ fn a_clock_that_goes_back_changes_no_order_and_no_search() {
 }
 
 #[test]
-fn a_clock_that_stands_still_or_leaps_stops_nothing() {
+fn a_clock_at_either_end_of_time_stops_nothing() {
     let disk = MemoryDisk::new(2);
     let log = open(&disk).expect("opens");
-    for seconds in [i64::MIN / 1_000_000_000 + 1_767_225_600, 0, i64::MAX / 1_000_000_000 - 1_767_225_601] {
-        disk.set_now(at(seconds - if seconds < 0 { 1_767_225_600 * 2 - 1 } else { 0 }.min(0)));
+    for now in [i64::MIN, 0, i64::MAX] {
+        disk.set_now(Timestamp::from_nanoseconds(now));
         disk.advance(Duration::from_secs(1));
         let _ = log.append(b"r").expect("appends");
         log.sync().expect("syncs");
         log.background_step();
     }
-    assert_eq!(drain(&mut log.reader()).expect("reads").len(), 3);
+    assert_eq!(payloads(&log).len(), 3);
     log.close().expect("closes");
     assert_eq!(payloads(&open(&disk).expect("opens")).len(), 3);
 }
