@@ -167,7 +167,8 @@ impl Check<'_, '_> {
             && !self.found.damaged
             && let Some(first) = chain.pieces.first().filter(|piece| begins_late(&piece.header))
         {
-            let cause = format!("segments before {} are gone, and no checkpoint holds the state of then", first.number());
+            let cause =
+                format!("segments before {} are gone, and no checkpoint holds the state of then", first.number());
             self.report(FindingClass::MissingSegment, Some(Place::new(first.number(), 0)), None, cause);
         }
         for finding in checked.findings {

@@ -207,7 +207,10 @@ impl Core {
             return Ok(());
         }
         file.sync_range(segment.region(), range).map_err(|error| {
-            poisoned(&*self.disk, io_error(&*self.disk, "sync the segment", &segment_name(segment.header().number), error))
+            poisoned(
+                &*self.disk,
+                io_error(&*self.disk, "sync the segment", &segment_name(segment.header().number), error),
+            )
         })
     }
 

@@ -122,7 +122,9 @@ pub fn open_anchor(input: &[u8]) {
         for slot in SLOTS {
             // One that was never written stays so.
             let slot = bytes.get_mut(slot..slot + SLOT_BYTES).filter(|slot| slot.iter().any(|byte| *byte != 0));
-            slot.into_iter().for_each(|slot| mend_opening(slot, SLOT_BYTES));
+            if let Some(slot) = slot {
+                mend_opening(slot, SLOT_BYTES);
+            }
         }
     }
     let disk = base.disk.snapshot();

@@ -103,8 +103,7 @@ pub fn open_directory(input: &[u8]) {
     let pool = pool();
     let mut input = Input(input);
     let base = &pool.disks[usize::from(input.byte()) % pool.disks.len()];
-    let mut scene =
-        Scene { disk: base.snapshot(), flips: 0, forged: Checkpoints::True, held: Holding::Nobody };
+    let mut scene = Scene { disk: base.snapshot(), flips: 0, forged: Checkpoints::True, held: Holding::Nobody };
     for _ in 0..STEPS_MAX {
         if input.is_empty() || scene.disk.names().len() > FILES_MAX {
             break;

@@ -31,8 +31,8 @@ pub(super) fn carry_out(bytes: &mut Vec<u8>, edits: &[u8], form: &Form<'_>) {
             3 => store(bytes, inside, &extreme(with).to_le_bytes()[..4]),
             4 => store(bytes, inside, &extreme(with).to_le_bytes()),
             5 => {
-                let (place, width) = form.fields[with % form.fields.len()];
-                store(bytes, place, &extreme(at).to_le_bytes()[..width]);
+                let (place, field_bytes) = form.fields[with % form.fields.len()];
+                store(bytes, place, &extreme(at).to_le_bytes()[..field_bytes]);
             }
             6 => bytes.truncate(inside),
             7 => bytes.resize((bytes.len() + with * 16).min(form.bytes_max), low),

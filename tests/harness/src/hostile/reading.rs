@@ -38,6 +38,9 @@ pub(super) struct Reading {
     pub(super) durable_anywhere: Place,
 }
 
+/// A change of the state: space, key, and the value; without one, removed.
+type Change = (u8, Vec<u8>, Option<Vec<u8>>);
+
 /// Why a frame is not valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fault {
@@ -58,8 +61,8 @@ struct Frame<'a> {
 
 struct Body {
     records: Vec<OwnRecord>,
-    /// In their order; without a value, removed.
-    entries: Vec<(u8, Vec<u8>, Option<Vec<u8>>)>,
+    /// In their order.
+    entries: Vec<Change>,
 }
 
 pub(super) fn read(bytes: &[u8], number: u64) -> Reading {
@@ -192,7 +195,7 @@ fn headers(section: &mut Input<'_>) -> Result<Vec<(String, Vec<u8>)>, Fault> {
     Ok(headers)
 }
 
-fn entry(rest: &mut Input<'_>) -> Result<(u8, Vec<u8>, Option<Vec<u8>>), Fault> {
+fn entry(rest: &mut Input<'_>) -> Result<Change, Fault> {
     let head = exactly(rest, 8)?;
     let (space, flags) = (head[0], head[1]);
     if space > 15 || flags > 1 {

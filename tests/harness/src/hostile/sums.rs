@@ -74,7 +74,7 @@ impl Seed {
     }
 
     /// The checksum of the frame header that begins with these bytes and stands at this position.
-    pub(super) fn header_sum(&self, header: &[u8], position: usize) -> u32 {
+    pub(super) fn header_sum(self, header: &[u8], position: usize) -> u32 {
         let low = u32::try_from(position & 0xffff_ffff).unwrap_or_default();
         crc32_on(self.start ^ low, &header[..32.min(header.len())])
     }

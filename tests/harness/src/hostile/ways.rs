@@ -200,8 +200,10 @@ fn back(log: Result<Log, Error>, now: &Held, what: &str) {
     assert_eq!(&held(&log), now, "{what}");
 }
 
-/// Records and values, without the versions.
-fn values(held: &Held) -> (&Drained, Vec<(&[u8], &[u8])>, &[CursorInfo]) {
+/// Records, values and cursors, without the versions.
+type Values<'a> = (&'a Drained, Vec<(&'a [u8], &'a [u8])>, &'a [CursorInfo]);
+
+fn values(held: &Held) -> Values<'_> {
     let entries = held.entries.iter().map(|(key, value)| (&**key, value.value())).collect();
     (&held.drained, entries, &held.cursors)
 }
