@@ -91,6 +91,11 @@ pub fn mend(bytes: &mut [u8]) {
     mend_opening(bytes, SEGMENT_HEADER_BYTES);
 }
 
+/// Makes a slot of the anchor check again after it was edited.
+pub fn mend_slot(slot: &mut [u8]) {
+    mend_opening(slot, slot.len());
+}
+
 /// Puts a file on a disk.
 fn put(disk: &MemoryDisk, name: &str, bytes: &[u8]) {
     let length = u64::try_from(bytes.len()).expect("small");

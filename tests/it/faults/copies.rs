@@ -100,3 +100,32 @@ fn a_copy_with_one_file_of_another_moment_is_a_beginning_of_the_log_or_refused()
     }
     assert!(opened > 100 && refused > 100, "{opened} opened, {refused} refused");
 }
+
+#[test]
+fn an_anchor_slot_of_another_store_hides_none_of_the_own() {
+    let disk = MemoryDisk::new(2);
+    for _ in 0..2 {
+        let log = options().open_on(Arc::new(disk.clone())).expect("opens");
+        let _ = log.append(b"r").expect("appends");
+        log.close().expect("closes");
+    }
+    let (store, sequence) = (24, 16);
+    let slot_sequence = |bytes: &[u8], slot: usize| bytes[slot + sequence];
+    let anchor = disk.read_file("anchor").expect("is there");
+    let (own, older) = if slot_sequence(&anchor, 0) > slot_sequence(&anchor, 512) { (0, 512) } else { (512, 0) };
+    disk.edit_file("anchor", |bytes| {
+        let slot = &mut bytes[older..older + 128];
+        slot[store] ^= 1;
+        slot[sequence] = 200;
+        harness::hostile::mend_slot(slot);
+    });
+    // Only the anchor knows of a segment that is gone.
+    disk.edit_file("anchor", |bytes| {
+        let slot = &mut bytes[own..own + 128];
+        slot[40] = 9;
+        harness::hostile::mend_slot(slot);
+    });
+    let error = options().open_on(Arc::new(disk)).expect_err("segment 9 is missing");
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+    assert!(error.to_string().contains("segment 9 is missing"), "{error}");
+}

@@ -137,18 +137,22 @@ pub fn open_anchor(input: &[u8]) {
         Ok(held) => assert_eq!(held, base.held, "what is kept is what is kept without it"),
         Err(error) => {
             assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
-            let counts = counting(&bytes);
-            assert!(counts.is_some() && counts != counting(&base.anchor), "{error}, and the anchor says nothing new");
+            let counts = counting(&bytes, &base.anchor);
+            assert!(
+                counts.is_some() && counts != counting(&base.anchor, &base.anchor),
+                "{error}, and the anchor says nothing new"
+            );
         }
     }
 }
 
-/// The slot that counts: of those that are valid the one with the highest sequence.
-fn counting(bytes: &[u8]) -> Option<&[u8]> {
+/// The slot that counts: of those that are valid and of the log's store the one with the highest sequence.
+fn counting<'a>(bytes: &'a [u8], good: &[u8]) -> Option<&'a [u8]> {
     let slots = SLOTS.iter().filter_map(|slot| bytes.get(*slot..*slot + SLOT_BYTES));
     let valid = slots.filter(|slot| {
         slot.starts_with(b"eskeranc")
             && slot[8..10] == [0; 2]
+            && slot[24..40] == good[24..40]
             && half(slot, OPENING_SUM) == opening_sum(slot, SLOT_BYTES)
     });
     valid.max_by_key(|slot| word(slot, 16))
