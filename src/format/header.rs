@@ -17,7 +17,7 @@ const OPENING: Opening = Opening {
 };
 
 /// No segment begins above this: the offsets that one segment can hold never overflow.
-const FIRST_OFFSET_MAX: Offset = Offset::new(1 << 63);
+pub(crate) const FIRST_OFFSET_MAX: Offset = Offset::new(1 << 63);
 
 /// The header of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

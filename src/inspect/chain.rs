@@ -148,7 +148,7 @@ impl Chain {
         let unnoticed = "a lost last file would not be noticed";
         let mut findings: Vec<Finding> =
             self.survey.anchor_faults.iter().map(|fault| finding(format!("a slot does not check: {fault}"))).collect();
-        match (&self.survey.anchor, self.survey.own_anchor()) {
+        match (self.survey.anchors.first(), self.survey.own_anchor()) {
             (Some(anchor), None) => {
                 findings.push(finding(format!("belongs to store {}: ignored, {unnoticed}", anchor.store_id)));
             }

@@ -5,7 +5,8 @@
 //!    or close frame carries, also one behind damage.
 //! 2. What does not check below D is damage, and the check goes on behind it. The first place at or above D at which no
 //!    valid frame begins is the end of the log; what follows is counted as a torn tail.
-//! 3. Nothing is called damage before it was read twice: a writer may be storing it.
+//! 3. What an open refuses as corrupt is damage, if no writer is at work.
+//! 4. Nothing is called damage before it was read twice: a writer may be storing it.
 
 use super::chain::{Chain, Gap, Piece, Source, was_durable};
 use super::checkpoints::Rest;
@@ -14,7 +15,7 @@ use super::progress::{Progress, Told};
 use super::{Finding, FindingClass, Verification};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{FRAMES_START, Fault, align};
-use crate::log::{Scan, Scanned, Store, open_segment};
+use crate::log::{Scan, Scanned, Store, begins_late, decide, open_segment, refuse_lost_log, survey};
 use crate::platform::Disk;
 use crate::segment::walk::Frames;
 use crate::types::{Line, Offset, Place};
@@ -157,15 +158,39 @@ impl Check<'_, '_> {
             let cause = format!("the log was durable up to {}, and ends at {}", self.durable.place, self.end.place);
             self.report(FindingClass::BrokenChain, Some(self.end.place), Some(self.end.offset), cause);
         }
+        self.refused_by_an_open();
         // Only if nothing else is wrong can they be held against the log.
         let rest = if self.found.damaged { Rest::Damaged } else { Rest::Whole };
         let checked = super::checkpoints::check(self.disk, chain, rest)?;
         self.found.checkpoints = checked.good;
+        if checked.good == 0
+            && !self.found.damaged
+            && let Some(first) = chain.pieces.first().filter(|piece| begins_late(&piece.header))
+        {
+            let cause =
+                format!("segments before {} are gone, and no checkpoint holds the state of then", first.number());
+            self.report(FindingClass::MissingSegment, Some(Place::new(first.number(), 0)), None, cause);
+        }
         for finding in checked.findings {
             self.found.report(finding);
         }
         self.told.end();
         Ok(())
+    }
+
+    /// What an open refuses is damage here too, whatever the reason: a note may say of the end what no frame says.
+    fn refused_by_an_open(&mut self) {
+        if self.found.damaged || self.found.writer.is_some() {
+            return;
+        }
+        let opened = survey(self.disk).and_then(|survey| match decide(self.disk, &survey)? {
+            Some(_) => Ok(()),
+            None => refuse_lost_log(self.disk, &survey),
+        });
+        if let Some(error) = opened.err().filter(|error| error.kind() == ErrorKind::Corrupt) {
+            let cause = format!("an open refuses: {error}");
+            self.report(FindingClass::BrokenChain, error.place(), error.offset(), cause);
+        }
     }
 
     /// Goes over a link that does not hold: damage below D, the end of the log above.

@@ -24,7 +24,7 @@ use super::state::State;
 use super::survey::{SegmentFile, Survey, corrupt, holds_bytes, io_error, open_segment};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::control::SessionBody;
-use crate::format::header::{Link, SegmentHeader};
+use crate::format::header::{FIRST_OFFSET_MAX, Link, SegmentHeader};
 use crate::format::{FRAMES_START, Kind, align, segment_name};
 use crate::platform::{Access, Disk, File, Identity};
 use crate::segment::{Blank, Body, SegmentWriter};
@@ -130,7 +130,8 @@ fn settle(disk: &dyn Disk, options: &Options, survey: &Survey, decision: &Decisi
     succeed(disk, options, survey, decision)
 }
 
-fn create(disk: &dyn Disk, options: &Options, survey: &Survey) -> Result<Begun> {
+/// Refuses to begin a log where files are that may have been one.
+pub(crate) fn refuse_lost_log(disk: &dyn Disk, survey: &Survey) -> Result<()> {
     for file in &survey.files {
         if !is_torn_creation(disk, file)? {
             let cause = file.header.as_ref().err().map_or("no header".to_owned(), ToString::to_string);
@@ -138,6 +139,11 @@ fn create(disk: &dyn Disk, options: &Options, survey: &Survey) -> Result<Begun> 
             return Err(corrupt(text).at_path(disk.directory().join(&file.name)));
         }
     }
+    Ok(())
+}
+
+fn create(disk: &dyn Disk, options: &Options, survey: &Survey) -> Result<Begun> {
+    refuse_lost_log(disk, survey)?;
     let random = || disk.random().map_err(|error| io_error(disk, "draw the store's identity", "", error));
     let (upper, lower) = (random()?.to_le_bytes(), random()?.to_le_bytes());
     let mut store_id = StoreId::default();
@@ -192,6 +198,9 @@ fn go_on(disk: &dyn Disk, survey: &Survey, decision: &Decision) -> Result<Begun>
 fn succeed(disk: &dyn Disk, options: &Options, survey: &Survey, decision: &Decision) -> Result<Begun> {
     let last = decision.chain.last().ok_or_else(|| corrupt("no segment"))?;
     store_again(disk, decision)?;
+    if decision.end.offset > FIRST_OFFSET_MAX {
+        return Err(Error::new(ErrorKind::Limit, "offsets are exhausted").at_offset(decision.end.offset));
+    }
     let random = disk.random().map_err(|error| io_error(disk, "draw the epoch", "", error))?;
     let old = last.header.epoch;
     let counter = old.counter.checked_add(1).ok_or_else(|| Error::new(ErrorKind::Limit, "epochs are exhausted"))?;

@@ -257,16 +257,16 @@ impl Core {
     /// The latest change of each key between two lines, and an upper bound for what they take in a checkpoint.
     fn changes_between(&self, from: Line, to: Line) -> Result<(Changes, u64)> {
         let mut changes = Changes::new();
-        let mut next = from.place.segment;
+        let mut next = Some(from.place.segment);
         let pieces = std::iter::from_fn(|| {
-            let number = next;
+            let number = next?;
             let find = move |catalog: &super::catalog::Catalog| {
                 let found = if number == 0 { catalog.entries().first() } else { catalog.get(number) };
                 found.or_else(|| catalog.after(number)).filter(|entry| entry.number() <= to.place.segment).cloned()
             };
             let entry = self.entry(&find).transpose()?;
             Some(entry.and_then(|entry| {
-                next = entry.number().saturating_add(1);
+                next = entry.number().checked_add(1);
                 let limit = if entry.number() == to.place.segment { Some(to.place.position) } else { entry.end };
                 let limit = limit.unwrap_or_default();
                 let store = self.view(&entry, ReadMode::Map)?.store;

@@ -142,7 +142,11 @@ impl<'a> Judge<'a> {
     }
 
     fn decide(mut self) -> Result<Decision> {
+        let noted = self.durable;
         let stop = self.scan_valid()?;
+        if stop.line == noted && noted != Line::default() {
+            self.check_frames_end_at(noted, stop.member)?;
+        }
         let clean_so_far = self.last_kind == Some(Kind::Close) && stop.member + 1 == self.chain.len();
         let (frames, records) = self.scan_behind(&stop)?;
         if stop.line.place < self.durable.place {
@@ -198,6 +202,25 @@ impl<'a> Judge<'a> {
             return Err(corrupt(text).at_path(self.disk.directory().join(&found.name)));
         }
         Ok((member, place.position, self.durable.offset))
+    }
+
+    /// Refuses a durable line inside a frame, or with an offset that is not the next: what begins there is no tear, and whoever
+    /// wrote the line down saw another log. Only headers are looked at, and damage before it is left to who reads it.
+    fn check_frames_end_at(&self, line: Line, member: usize) -> Result<()> {
+        let mut scan = self.scan_of(member, FRAMES_START, self.chain[member].header.first_offset)?;
+        while scan.position < line.place.position {
+            match scan.skim().map_err(|error| self.read_error(member, error))? {
+                Scanned::Frame(_) => {}
+                Scanned::Zero | Scanned::Bad { .. } | Scanned::End => return Ok(()),
+            }
+        }
+        if (scan.position, scan.offset) == (line.place.position, line.offset) {
+            return Ok(());
+        }
+        Err(corrupt("the log was durable up to here, and no frame ends here with that offset")
+            .at_path(self.disk.directory().join(&self.chain[member].name))
+            .at_place(line.place)
+            .at_offset(line.offset))
     }
 
     fn scan_of(&self, member: usize, position: u64, offset: Offset) -> Result<Scan> {

@@ -8,7 +8,8 @@
 //! 3. The first failed sync poisons the log: whoever waits gets the error, appends are refused, readers stop at the line.
 //!    No sync is tried again.
 //! 4. Segments are synced oldest first, through the map and file that were open before the first store.
-//! 5. A mark written with a sync says how far the log was durable before it. A last mark follows once appends rest.
+//! 5. A segment that was left is durable only if its name still leads to the file that was stored into; so is a close.
+//! 6. A mark written with a sync says how far the log was durable before it. A last mark follows once appends rest.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -17,13 +18,14 @@ use std::time::Instant;
 use super::act::give_back_tail;
 use super::anchor::Clean;
 use super::appender::Appender;
+use super::catalog::{Entry, Handle};
 use super::core::{Core, closed, forked};
 use super::stats::SyncStats;
 use super::survey::io_error;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::frame::FrameMark;
 use crate::format::{Kind, segment_name};
-use crate::platform::File;
+use crate::platform::{Access, Disk, File};
 use crate::segment::Segment;
 use crate::sync::{MutexGuard, Ordering};
 use crate::types::{Line, Place};
@@ -174,6 +176,28 @@ impl Core {
             let start = if number == from.segment { from.position } else { 0 };
             let end = if number == to.segment { to.position } else { segment.published() };
             self.sync_range(&segment, &*file, start..end)?;
+            // What is durable under no name is lost at the next open. Once a segment, as asking costs two system calls.
+            if number < to.segment {
+                self.check_in_place(number, &*file).map_err(|cause| poisoned(&*self.disk, cause))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses a segment whose name leads to another file now, or to none.
+    fn check_in_place(&self, number: u64, file: &dyn File) -> Result<()> {
+        let name = segment_name(number);
+        let found = match self.disk.open(&name, Access::Read).and_then(|file| file.identity()) {
+            Ok(found) => Some(found),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            // Whether it is there cannot be told now: for lack of descriptors, say.
+            Err(_) => return Ok(()),
+        };
+        if file.identity().is_ok_and(|own| found != Some(own)) {
+            let text = if found.is_some() { "another file took its place" } else { "the file was removed" };
+            return Err(Error::new(ErrorKind::Corrupt, format!("{text} while it was written"))
+                .at_path(self.disk.directory().join(name))
+                .next_step("put the file back before the log is opened again, and see who changes the directory"));
         }
         Ok(())
     }
@@ -183,11 +207,10 @@ impl Core {
             return Ok(());
         }
         file.sync_range(segment.region(), range).map_err(|error| {
-            let cause = io_error(&*self.disk, "sync the segment", &segment_name(segment.header().number), error);
-            Error::new(ErrorKind::Poisoned, "a sync failed; whether what was not yet durable survives is unknown")
-                .at_path(self.disk.directory())
-                .caused_by(cause)
-                .next_step("close the log and open it again, which settles it")
+            poisoned(
+                &*self.disk,
+                io_error(&*self.disk, "sync the segment", &segment_name(segment.header().number), error),
+            )
         })
     }
 
@@ -324,6 +347,10 @@ impl Core {
     }
 
     fn append_close(&self) -> Result<()> {
+        let active = self.catalog.read().entries().last().cloned();
+        if let Some(Entry { header, handle: Handle::Open { file, .. }, .. }) = active {
+            self.check_in_place(header.number, &*file)?;
+        }
         let closed_at = {
             let mut appender = self.appender.lock();
             let durable = self.durability.lock().durable;
@@ -363,4 +390,12 @@ impl Core {
         let durability = self.durability.lock();
         durability.poison().cloned().or_else(|| durability.closed.then(closed))
     }
+}
+
+/// Why nothing more is acknowledged.
+fn poisoned(disk: &dyn Disk, cause: Error) -> Error {
+    Error::new(ErrorKind::Poisoned, "a sync failed; whether what was not yet durable survives is unknown")
+        .at_path(disk.directory())
+        .caused_by(cause)
+        .next_step("close the log and open it again, which settles it")
 }

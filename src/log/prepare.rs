@@ -12,8 +12,9 @@ use std::time::Duration;
 use super::act::{draw_incarnation, identity, session};
 use super::core::Core;
 use super::survey::io_error;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::control::SESSION_BYTES;
+use crate::format::header::{FIRST_OFFSET_MAX, SegmentHeader};
 use crate::format::segment_name;
 use crate::platform::{Access, File};
 use crate::segment::Blank;
@@ -69,7 +70,7 @@ impl Core {
                 // It failed, and nobody needs it now.
                 return false;
             }
-            let number = appender.writer.segment().header().number.max(self.highest_found).saturating_add(1);
+            let number = next_number(appender.writer.segment().header(), self.highest_found);
             (number, self.spare_capacity(&appender), appender.spare.take())
         };
         let discarded = too_small.map_or(Ok(()), |spare| {
@@ -78,7 +79,7 @@ impl Core {
                 .unlink(&name)
                 .map_err(|error| io_error(&*self.disk, "remove a spare that is too small", &name, error))
         });
-        let prepared = discarded.and_then(|()| self.prepare(number, capacity, populate));
+        let prepared = discarded.and(number).and_then(|number| self.prepare(number, capacity, populate));
         self.catalog.write().reserve();
         let mut appender = self.appender.lock();
         appender.attempts = appender.attempts.saturating_add(1);
@@ -165,4 +166,13 @@ impl Core {
             appender.populate_at = tail.saturating_add(step);
         }
     }
+}
+
+/// The number of the segment behind this one, if there can be one: numbers and offsets have an end.
+fn next_number(header: &SegmentHeader, highest: u64) -> Result<u64> {
+    let exhausted = |what| Error::new(ErrorKind::Limit, what).at_offset(header.first_offset);
+    if header.first_offset.after(u32::MAX.into()) > FIRST_OFFSET_MAX {
+        return Err(exhausted("offsets are exhausted"));
+    }
+    header.number.max(highest).checked_add(1).ok_or_else(|| exhausted("segment numbers are exhausted"))
 }

@@ -49,7 +49,8 @@ pub(crate) struct Survey {
     pub(crate) checkpoints: Vec<CheckpointFile>,
     /// Names of checkpoints that were being written.
     pub(crate) drafts: Vec<String>,
-    pub(crate) anchor: Option<Anchor>,
+    /// Slots of the anchor that are valid, of whatever store.
+    pub(crate) anchors: Vec<Anchor>,
     /// Slots of the anchor that do not decode; they are ignored, and reported.
     pub(crate) anchor_faults: Vec<Fault>,
 }
@@ -118,7 +119,7 @@ fn look(disk: &dyn Disk) -> Result<Survey> {
         files: Vec::new(),
         checkpoints: Vec::new(),
         drafts: Vec::new(),
-        anchor: None,
+        anchors: Vec::new(),
         anchor_faults: Vec::new(),
     };
     // Before the list: what a running writer notes later speaks of segments that this list does not have.
@@ -191,10 +192,8 @@ fn read_anchor(disk: &dyn Disk, survey: &mut Survey) -> Result<()> {
     }
     for slot in Anchor::decode(&bytes) {
         match slot {
-            Ok(Some(slot)) if survey.anchor.is_none_or(|anchor| anchor.sequence < slot.sequence) => {
-                survey.anchor = Some(slot);
-            }
-            Ok(_) => {}
+            Ok(Some(slot)) => survey.anchors.push(slot),
+            Ok(None) => {}
             Err(fault) => survey.anchor_faults.push(fault),
         }
     }
@@ -267,10 +266,10 @@ impl Survey {
         headers.filter(|checkpoint| self.valid().all(|(_, header)| header.store_id == checkpoint.store_id))
     }
 
-    /// The anchor, if it is of the same store as the segments.
+    /// The newest slot of the anchor that is of the same store as the segments; one of another does not count.
     pub(crate) fn own_anchor(&self) -> Option<&Anchor> {
-        let anchor = self.anchor.as_ref()?;
-        self.valid().all(|(_, header)| header.store_id == anchor.store_id).then_some(anchor)
+        let is_own = |anchor: &&Anchor| self.valid().all(|(_, header)| header.store_id == anchor.store_id);
+        self.anchors.iter().filter(is_own).max_by_key(|anchor| anchor.sequence)
     }
 
     /// The segments that form the log, and what a broken link dropped.

@@ -2,6 +2,7 @@
 
 mod allocation;
 mod checkpoint;
+mod corpus;
 
 use proptest::prelude::*;
 

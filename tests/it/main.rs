@@ -4,6 +4,7 @@ mod basic;
 mod checkpoints;
 mod cursors;
 mod durability;
+mod faults;
 #[cfg(target_os = "linux")]
 mod flight_board;
 #[cfg(all(target_os = "linux", not(esker_portable)))]

@@ -8,6 +8,7 @@ use std::fs;
 use std::path::Path;
 
 mod lexer;
+mod reliability;
 
 use lexer::{Token, tokens};
 

@@ -8,9 +8,12 @@
 
 use std::sync::{Arc, OnceLock};
 
-use esker::platform::Disk as _;
 use esker::{Attached, Background, Commit, CursorInfo, Error, ErrorKind, Log, Offset, Options, StateValue};
 
+use super::bytes::{store, word};
+use super::edits::{Form, carry_out};
+use super::put;
+use super::sums::{crc32, mend_opening, opening_sum};
 use crate::MemoryDisk;
 
 const HEADER_BYTES: usize = 256;
@@ -195,42 +198,10 @@ fn goes_on(log: &Log, disk: &MemoryDisk) {
     same(disk, "closed");
 }
 
-fn put(disk: &MemoryDisk, name: &str, bytes: &[u8]) {
-    let length = u64::try_from(bytes.len()).expect("small");
-    disk.create(name, length).expect("has room").write_at(bytes, 0).expect("writes");
-}
-
-/// Carries out the edits, four bytes each: what, where (two), and with what.
+/// Carries out the edits, and makes right what the flags say.
 fn edited(good: &[u8], flags: u8, edits: &[u8]) -> Vec<u8> {
     let mut bytes = good.to_vec();
-    for edit in edits.chunks_exact(4) {
-        let &[what, low, high, with] = edit else { continue };
-        let (at, with) = (usize::from(u16::from_le_bytes([low, high])), usize::from(with));
-        let inside = at % (bytes.len() + 1);
-        match what % 10 {
-            0 => store(&mut bytes, inside, &[edit[3]]),
-            1 => {
-                let byte = bytes.get(inside).copied().unwrap_or_default();
-                store(&mut bytes, inside, &[byte ^ 1 << (with % 8)]);
-            }
-            2 => store(&mut bytes, inside, &extreme(with, good.len()).to_le_bytes()[..2]),
-            3 => store(&mut bytes, inside, &extreme(with, good.len()).to_le_bytes()[..4]),
-            4 => store(&mut bytes, inside, &extreme(with, good.len()).to_le_bytes()),
-            5 => {
-                let (place, bytes_of_it) = FIELDS[with % FIELDS.len()];
-                store(&mut bytes, place, &extreme(at, good.len()).to_le_bytes()[..bytes_of_it]);
-            }
-            6 => bytes.truncate(inside),
-            7 => bytes.resize((bytes.len() + with * 16).min(BYTES_MAX), edit[1]),
-            8 => drop(bytes.drain(inside..(inside + with).min(good.len()).clamp(inside, bytes.len()))),
-            _ => {
-                let twice = bytes[inside..(inside + with).min(bytes.len())].to_vec();
-                if bytes.len() + twice.len() <= BYTES_MAX {
-                    bytes.splice(inside..inside, twice);
-                }
-            }
-        }
-    }
+    carry_out(&mut bytes, edits, &Form { fields: &FIELDS, header_bytes: HEADER_BYTES, bytes_max: BYTES_MAX });
     let body = bytes.len().saturating_sub(HEADER_BYTES);
     if flags & FIX_BODY_BYTES != 0 {
         store(&mut bytes, BODY_BYTES, &u64::try_from(body).expect("small").to_le_bytes());
@@ -241,26 +212,9 @@ fn edited(good: &[u8], flags: u8, edits: &[u8]) -> Vec<u8> {
         store(&mut bytes, BODY_SUM, &sum.to_le_bytes());
     }
     if flags & FIX_SUM != 0 && bytes.len() >= HEADER_BYTES {
-        let sum = header_sum(&bytes);
-        store(&mut bytes, SUM, &sum.to_le_bytes());
+        mend_opening(&mut bytes, HEADER_BYTES);
     }
     bytes
-}
-
-fn store(bytes: &mut [u8], at: usize, with: &[u8]) {
-    let room = bytes.get_mut(at..).unwrap_or_default();
-    let count = with.len().min(room.len());
-    room[..count].copy_from_slice(&with[..count]);
-}
-
-/// Numbers at which arithmetic and limits break.
-fn extreme(which: usize, length: usize) -> u64 {
-    let length = u64::try_from(length).expect("small");
-    let all = [0, 1, 2, 15, 16, 24, 4096, 65535, 65536, 1 << 31, u64::from(u32::MAX), 1 << 32, 1 << 63, u64::MAX];
-    let header = u64::try_from(HEADER_BYTES).expect("small");
-    let body = length - header;
-    let near = [length, body, body + 1, body - 1, u64::MAX - header + 1, u64::MAX - header];
-    all.iter().chain(&near).copied().nth(which % (all.len() + near.len())).expect("one of them")
 }
 
 /// What the bytes are; `good` says whose store and which sequence it has to be.
@@ -271,7 +225,7 @@ fn found(bytes: &[u8], good: &[u8]) -> Found {
     if bytes[8..10] != [0, 0] {
         return Found::Later;
     }
-    if u32::try_from(word(bytes, SUM) & 0xffff_ffff).expect("masked") != header_sum(bytes) {
+    if u32::try_from(word(bytes, SUM) & 0xffff_ffff).expect("masked") != opening_sum(bytes, HEADER_BYTES) {
         return Found::Nothing;
     }
     if bytes[16..20] != [0; 4] {
@@ -314,26 +268,4 @@ fn body_is_whole(bytes: &[u8]) -> Option<()> {
 
 fn epochs(bytes: &[u8]) -> usize {
     usize::try_from(word(bytes, 104) & 0xffff_ffff).expect("masked")
-}
-
-/// Eight bytes of the header as a number.
-fn word(bytes: &[u8], at: usize) -> u64 {
-    let mut word = [0; 8];
-    let from = bytes.get(at..).unwrap_or_default();
-    let count = from.len().min(8);
-    word[..count].copy_from_slice(&from[..count]);
-    u64::from_le_bytes(word)
-}
-
-fn header_sum(bytes: &[u8]) -> u32 {
-    let mut header = bytes[..HEADER_BYTES].to_vec();
-    header[SUM..SUM + 4].fill(0);
-    crc32(&header)
-}
-
-/// CRC-32 of zlib, bit by bit.
-fn crc32(bytes: &[u8]) -> u32 {
-    !bytes.iter().fold(u32::MAX, |sum, byte| {
-        (0..8).fold(sum ^ u32::from(*byte), |sum, _| (sum >> 1) ^ (0xedb8_8320 & 0_u32.wrapping_sub(sum & 1)))
-    })
 }

@@ -1,0 +1,225 @@
+//! A reader of one segment, written after `src/format.md`, to compare the engine with.
+//!
+//! Guarantees:
+//! 1. It takes the rules one by one, as the page numbers them, and knows nothing of the engine.
+//!
+//! Left to others: the header of the segment, which has to be valid, with first offset 0; and checkpoints.
+
+use std::collections::BTreeMap;
+
+use super::bytes::{Input, align, half, short, word};
+use super::sums::{FRAME_HEADER_BYTES, FRAMES_START, Seed, crc32};
+use super::ways::OwnRecord;
+
+const KEY: u8 = 1;
+const EVENT_TIME: u8 = 2;
+const HEADERS: u8 = 4;
+const TOMBSTONE: u8 = 8;
+const TOPIC_MIXED: u32 = u32::MAX;
+const VALUE_BYTES_MAX: usize = 16 << 20;
+const CURSOR_BYTES: usize = 32;
+
+/// A place: segment and position.
+type Place = (u64, u64);
+
+/// What the bytes of a segment say.
+#[derive(Debug, Default)]
+pub(super) struct Reading {
+    pub(super) records: Vec<OwnRecord>,
+    /// By space and key.
+    pub(super) state: BTreeMap<(u8, Vec<u8>), Vec<u8>>,
+    /// Where the first frame begins that is not valid.
+    pub(super) end: Place,
+    /// Whether what stands there is a later program's.
+    pub(super) later: bool,
+    /// The highest durable line that a valid frame carries before the end.
+    pub(super) durable: Place,
+    /// ... or behind it.
+    pub(super) durable_anywhere: Place,
+}
+
+/// A change of the state: space, key, and the value; without one, removed.
+type Change = (u8, Vec<u8>, Option<Vec<u8>>);
+
+/// Why a frame is not valid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    Nothing,
+    Bad,
+    Later,
+}
+
+struct Frame<'a> {
+    header: &'a [u8],
+    body: &'a [u8],
+    kind: u8,
+    records: u16,
+    states: u16,
+    topic: u32,
+    delta: u32,
+}
+
+struct Body {
+    records: Vec<OwnRecord>,
+    /// In their order.
+    entries: Vec<Change>,
+}
+
+pub(super) fn read(bytes: &[u8], number: u64) -> Reading {
+    let seed = Seed::of_segment(bytes);
+    let mut reading = Reading::default();
+    let (mut at, mut offset) = (FRAMES_START, 0);
+    let fault = loop {
+        let frame = frame_at(bytes, seed, at);
+        match frame.and_then(|frame| Ok((body_of(&frame, offset)?, frame))) {
+            Ok((body, frame)) => {
+                reading.durable = reading.durable.max(line_of(&frame));
+                at = align(at + FRAME_HEADER_BYTES + frame.body.len());
+                offset += u64::from(frame.records);
+                reading.records.extend(body.records);
+                for (space, key, value) in body.entries {
+                    match value {
+                        Some(value) => drop(reading.state.insert((space, key), value)),
+                        None => drop(reading.state.remove(&(space, key))),
+                    }
+                }
+            }
+            Err(fault) => break fault,
+        }
+    };
+    reading.end = (number, u64::try_from(at).expect("small"));
+    reading.later = fault == Fault::Later;
+    let behind = (at..bytes.len()).step_by(8).filter_map(|at| frame_at(bytes, seed, at).ok());
+    let carried = behind.filter(|frame| body_sum_is_right(frame)).map(|frame| line_of(&frame)).max();
+    reading.durable_anywhere = reading.durable.max(carried.unwrap_or_default());
+    reading
+}
+
+/// Rules 2 to 7.
+fn frame_at(bytes: &[u8], seed: Seed, at: usize) -> Result<Frame<'_>, Fault> {
+    let rest = bytes.get(at..).unwrap_or_default();
+    if rest.get(..8).is_none_or(|word| word == [0; 8]) {
+        return Err(Fault::Nothing);
+    }
+    let header = rest.get(..FRAME_HEADER_BYTES).ok_or(Fault::Bad)?;
+    if short(header, 6) != seed.tag || half(header, 32) != seed.header_sum(header, at) {
+        return Err(Fault::Bad);
+    }
+    let frame_bytes = usize::try_from(half(header, 0)).map_err(|_| Fault::Bad)?;
+    let body = rest.get(FRAME_HEADER_BYTES..frame_bytes).ok_or(Fault::Bad)?;
+    let (kind, flags) = (header[4], header[5]);
+    if !(1..=8).contains(&kind) || flags != 0 {
+        return Err(Fault::Later);
+    }
+    let (records, states) = (short(header, 28), short(header, 30));
+    if (kind == 1) != (records > 0 || states > 0) {
+        return Err(Fault::Bad);
+    }
+    Ok(Frame { header, body, kind, records, states, topic: half(header, 12), delta: half(header, 24) })
+}
+
+fn body_sum_is_right(frame: &Frame<'_>) -> bool {
+    half(frame.header, 8) == crc32(frame.body)
+}
+
+/// Rules 8 to 10.
+fn body_of(frame: &Frame<'_>, offset: u64) -> Result<Body, Fault> {
+    if u64::from(frame.delta) != offset || !body_sum_is_right(frame) {
+        return Err(Fault::Bad);
+    }
+    let mut body = Body { records: Vec::new(), entries: Vec::new() };
+    let length = match frame.kind {
+        1 => {
+            let mut rest = Input(frame.body);
+            for number in 0..u64::from(frame.records) {
+                body.records.push(record(&mut rest, frame, offset + number)?);
+            }
+            for _ in 0..frame.states {
+                body.entries.push(entry(&mut rest)?);
+            }
+            frame.body.len() - rest.0.len()
+        }
+        2 | 3 | 6 => 32,
+        4 => 40,
+        5 => 16,
+        7 => 8,
+        _ => frame.body.len(),
+    };
+    if length == frame.body.len() { Ok(body) } else { Err(Fault::Bad) }
+}
+
+/// Exactly so many bytes.
+fn exactly<'a>(rest: &mut Input<'a>, count: usize) -> Result<&'a [u8], Fault> {
+    let taken = rest.take(count);
+    if taken.len() == count { Ok(taken) } else { Err(Fault::Bad) }
+}
+
+fn record(rest: &mut Input<'_>, frame: &Frame<'_>, offset: u64) -> Result<OwnRecord, Fault> {
+    let head = exactly(rest, 5)?;
+    let flags = head[4];
+    if flags > 15 {
+        return Err(Fault::Later);
+    }
+    let topic = if frame.topic == TOPIC_MIXED { half(exactly(rest, 4)?, 0) } else { frame.topic };
+    if topic == TOPIC_MIXED {
+        return Err(Fault::Bad);
+    }
+    let has = |flag: u8| flags & flag != 0;
+    let key_bytes = if has(KEY) { Some(short(exactly(rest, 2)?, 0)) } else { None };
+    let event_time = if has(EVENT_TIME) { Some(word(exactly(rest, 8)?, 0).cast_signed()) } else { None };
+    let headers_bytes = if has(HEADERS) { short(exactly(rest, 2)?, 0) } else { 0 };
+    let key = key_bytes.map(|count| exactly(rest, count.into())).transpose()?;
+    let mut section = Input(exactly(rest, headers_bytes.into())?);
+    let payload = exactly(rest, usize::try_from(half(head, 0)).map_err(|_| Fault::Bad)?)?;
+    Ok(OwnRecord {
+        offset,
+        time: word(frame.header, 16).cast_signed(),
+        topic,
+        event_time,
+        tombstone: has(TOMBSTONE),
+        key: key.map(<[u8]>::to_vec),
+        headers: headers(&mut section)?,
+        payload: payload.to_vec(),
+    })
+}
+
+fn headers(section: &mut Input<'_>) -> Result<Vec<(String, Vec<u8>)>, Fault> {
+    let mut headers = Vec::new();
+    while !section.is_empty() {
+        let head = exactly(section, 3)?;
+        let name = exactly(section, head[0].into())?;
+        let value = exactly(section, short(head, 1).into())?;
+        let name = String::from_utf8(name.to_vec()).ok().filter(|name| !name.is_empty()).ok_or(Fault::Bad)?;
+        headers.push((name, value.to_vec()));
+    }
+    Ok(headers)
+}
+
+fn entry(rest: &mut Input<'_>) -> Result<Change, Fault> {
+    let head = exactly(rest, 8)?;
+    let (space, flags) = (head[0], head[1]);
+    if space > 15 || flags > 1 {
+        return Err(Fault::Later);
+    }
+    let key = exactly(rest, short(head, 2).into())?.to_vec();
+    let value = exactly(rest, usize::try_from(half(head, 4)).map_err(|_| Fault::Bad)?)?;
+    if flags == 1 {
+        return if value.is_empty() { Ok((space, key, None)) } else { Err(Fault::Bad) };
+    }
+    if value.len() > VALUE_BYTES_MAX {
+        return Err(Fault::Bad);
+    }
+    if space == 1 && value.len() != CURSOR_BYTES {
+        return Err(if value.len() > CURSOR_BYTES { Fault::Later } else { Fault::Bad });
+    }
+    if space == 1 && half(value, 24) != 0 {
+        return Err(Fault::Later);
+    }
+    Ok((space, key, Some(value.to_vec())))
+}
+
+/// The durable line that a frame carries, if it is of a kind that does.
+fn line_of(frame: &Frame<'_>) -> Place {
+    let carries = matches!(frame.kind, 2 | 3 | 6) && frame.body.len() == 32;
+    if carries { (word(frame.body, 0), word(frame.body, 8)) } else { Place::default() }
+}

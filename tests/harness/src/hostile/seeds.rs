@@ -1,0 +1,147 @@
+//! Inputs that reach far: good logs, and what is next to them.
+//!
+//! Guarantees:
+//! 1. The same inputs each time, each under a name that says what it is.
+
+use std::sync::Arc;
+
+use esker::{Commit, Header, Record, Timestamp, Topic};
+
+use super::SEGMENT;
+use super::bytes::{align, half, short};
+use super::sums::{FRAME_HEADER_BYTES, FRAMES_START, SEGMENT_HEADER_BYTES};
+use super::ways::options;
+use crate::MemoryDisk;
+
+/// An input of a target, and what it is.
+#[derive(Debug, Clone)]
+pub struct Seed {
+    /// Of the target.
+    pub target: &'static str,
+    /// What it is.
+    pub name: String,
+    /// The input.
+    pub input: Vec<u8>,
+}
+
+/// Inputs to begin with, for all targets but the one that recovers after a crash.
+///
+/// # Panics
+/// If the engine does not make the logs that they are taken from.
+#[must_use]
+pub fn seeds() -> Vec<Seed> {
+    let mut seeds = Vec::new();
+    let mut add = |target, name: String, input| seeds.push(Seed { target, name, input });
+    let segment = segment();
+    add("hostile_segment", "whole".to_owned(), packed(4, &segment));
+    add("hostile_segment", "sums_made_right".to_owned(), packed(7, &segment));
+    add("hostile_segment", "without_its_zeros".to_owned(), packed(3, &segment));
+    add("hostile_segment", "named_by_its_number".to_owned(), packed(15, &segment));
+    let frames = frames_of(&segment);
+    for (number, frame) in frames.iter().enumerate() {
+        add("decode_frame", format!("frame_{number}"), frame.clone());
+    }
+    add("decode_frame", "all".to_owned(), frames.concat());
+    for bit in 0..8 {
+        // The second one is wrong in one way, the others stand around it.
+        let mut wrong = frames.clone();
+        wrong[1][0] |= 1 << bit;
+        wrong[1][4] = 8;
+        add("decode_frame", format!("wrong_{bit}"), wrong.concat());
+    }
+    for (name, input) in states() {
+        add("decode_state", name.to_owned(), input);
+    }
+    for base in 0..6_u8 {
+        add("hostile_directory", format!("base_{base}"), vec![base]);
+    }
+    for step in 0..14_u8 {
+        for file in 0..8_u8 {
+            let input = vec![file % 6, step, file, step.wrapping_mul(5) ^ file, step, 3, 1, 2, 3, 4, 5, 6, 7];
+            add("hostile_directory", format!("step_{step}_{file}"), input);
+        }
+    }
+    for base in 0..3_u8 {
+        add("hostile_anchor", format!("base_{base}"), vec![base, 0]);
+        add("hostile_anchor", format!("log_alone_{base}"), vec![base, 2]);
+        for field in 0..22_u8 {
+            let edit = [base, 0, 5, base.wrapping_add(field) % 20, 0, field];
+            add("hostile_anchor", format!("field_{base}_{field}"), edit.to_vec());
+        }
+    }
+    for flags in 0..16_u8 {
+        add("hostile_checkpoint", format!("flags_{flags}"), vec![flags]);
+        add("hostile_checkpoint", format!("field_{flags}"), vec![flags, 5, flags, 0, flags.wrapping_mul(7)]);
+    }
+    seeds
+}
+
+/// A segment with a frame of every kind that a writer stores into one, records of every form, and state.
+fn segment() -> Vec<u8> {
+    let disk = MemoryDisk::new(41);
+    let log = options().open_on(Arc::new(disk.clone())).expect("opens");
+    let headers = [Header { name: "trace", value: b"1" }, Header { name: "é", value: b"" }];
+    let _ = log.append(b"plain").expect("appends");
+    let all = Record::new(b"all").key("k").headers(&headers).event_time(Timestamp::from_nanoseconds(-5));
+    let _ = log.append_batch([all, Record::tombstone("k"), Record::new(b"")]).expect("appends");
+    let topics = [Record::new(b"a").topic(Topic::new(3).expect("a topic")), Record::new(b"b")];
+    let _ = log.append_batch(topics).expect("appends");
+    log.sync().expect("syncs");
+    let _ = log.commit(Commit::new().record(b"r").state("a", "1").state("b", "2")).expect("commits");
+    let _ = log.commit(Commit::new().remove_state("a")).expect("commits");
+    let mut cursor = log.cursor("billing").expect("made");
+    let _ = cursor.commit(esker::Offset::new(2)).expect("commits");
+    log.close().expect("closes");
+    disk.read_file(SEGMENT).expect("is there")
+}
+
+/// A segment as the target takes it: up to the end of its frames, without the zeros behind its header.
+fn packed(fix: u8, segment: &[u8]) -> Vec<u8> {
+    let end = segment.iter().rposition(|byte| *byte != 0).map_or(0, |last| align(last + 1));
+    [&[fix][..], &segment[..SEGMENT_HEADER_BYTES], &segment[FRAMES_START..end]].concat()
+}
+
+/// The frames of a segment as the target takes them.
+fn frames_of(segment: &[u8]) -> Vec<Vec<u8>> {
+    let mut frames = Vec::new();
+    let mut at = FRAMES_START;
+    loop {
+        let header = &segment[at..at + FRAME_HEADER_BYTES];
+        let bytes = usize::try_from(half(header, 0)).expect("small");
+        if bytes == 0 {
+            return frames;
+        }
+        let count = |place| u8::try_from(short(header, place)).expect("few");
+        let how = if half(header, 12) == u32::MAX { 16 } else { 0 };
+        let [low, high] = u16::try_from(bytes - FRAME_HEADER_BYTES).expect("small").to_le_bytes();
+        let said = [how, header[4], count(28), count(30), 0, low, high];
+        frames.push([&said, &segment[at + FRAME_HEADER_BYTES..at + bytes]].concat());
+        at += align(bytes);
+    }
+}
+
+/// Frames of state: each entry as space, flags, what is wrong with its length, key, and value.
+fn states() -> [(&'static str, Vec<u8>); 6] {
+    let entry = |space: u8, flags: u8, wrong: u8, key: &[u8], value: &[u8]| {
+        let [low, high] = u16::try_from(value.len()).expect("small").to_le_bytes();
+        let said: &[u8] = if space == 1 { &[] } else { &[low, high] };
+        let key_bytes = u8::try_from(key.len()).expect("small");
+        [&[space, flags, wrong, key_bytes], key, said, value].concat()
+    };
+    let frame = |records: u8, entries: &[Vec<u8>]| {
+        [vec![u8::try_from(entries.len()).expect("few"), records], entries.concat()].concat()
+    };
+    let mut place = [0; 32];
+    (place[0], place[16]) = (1, 2);
+    let set = |value: &[u8]| frame(1, &[entry(0, 0, 0, b"a", value), entry(0, 0, 0, b"b", b"2")]);
+    let removed = frame(0, &[entry(0, 1, 0, b"a", b"")]);
+    let cursors = frame(1, &[entry(1, 0, 0, b"billing", &place), entry(1, 0, 0, b"audit", &place)]);
+    [
+        ("set_twice_and_removed", [set(b"1"), set(&[7; 700]), removed.clone()].concat()),
+        ("cursors", [cursors.clone(), frame(0, &[entry(1, 1, 0, b"audit", b"")])].concat()),
+        ("later_space", [set(b"1"), frame(1, &[entry(16, 0, 0, b"a", b"1")]), removed].concat()),
+        ("later_cursor", [cursors, frame(1, &[entry(1, 0, 8, b"audit", &[0; 40])])].concat()),
+        ("of_all_spaces", frame(1, &(0..15).map(|space| entry(space, 0, 0, b"k", &place)).collect::<Vec<_>>())),
+        ("too_short", [set(b"1"), frame(1, &[entry(0, 0, 9, b"a", b"123")])].concat()),
+    ]
+}
