@@ -3,6 +3,7 @@
 mod basic;
 mod checkpoints;
 mod cursors;
+mod damage;
 mod durability;
 #[cfg(target_os = "linux")]
 mod flight_board;
