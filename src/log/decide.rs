@@ -47,9 +47,12 @@ impl Decision {
 
 /// Decides. `None`: there is no log yet.
 pub(crate) fn decide(disk: &dyn Disk, survey: &Survey) -> Result<Option<Decision>> {
-    let chain = survey.chain(disk)?;
+    let mut chain = survey.chain(disk)?;
     let Some(newest) = chain.members.last() else { return Ok(None) };
     check_lengths(disk, &chain)?;
+    if chain.dropped.is_none() {
+        chain.dropped = survey.headless_above(disk, newest.header.number)?;
+    }
     if chain.dropped.is_none()
         && let Some((end, time_max)) = closed_at(disk, survey, newest, chain.durable)?
     {

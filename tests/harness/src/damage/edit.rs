@@ -26,6 +26,8 @@ pub(super) enum Nature {
     Accident,
     /// The truth of one of several histories, or an error.
     Apart,
+    /// The same of records alone, which may be of both histories: the two have the same shape throughout.
+    Twin,
     /// Survival: what was put there may have been written by the engine.
     Forgery,
 }
@@ -69,16 +71,16 @@ impl Damage {
         hits
     }
 
-    /// Whether a file is shorter than it was, or not there.
-    pub(super) fn cuts(&self, reference: &Reference, number: usize) -> bool {
-        self.edits.iter().any(|edit| match edit {
-            Edit::Store { .. } => false,
-            Edit::Cut { file, .. } | Edit::Remove { file } => *file == number,
-            Edit::Put { name, bytes } => {
-                let stored = &reference.files[number];
-                stored.name == *name && bytes.len() < stored.bytes.len()
-            }
-        })
+    /// To which length a file is cut, if it is shorter than it was or not there.
+    pub(super) fn cuts(&self, reference: &Reference, number: usize) -> Option<usize> {
+        let stored = &reference.files[number];
+        let length = self.edits.iter().find_map(|edit| match edit {
+            Edit::Cut { file, length } if *file == number => Some(*length),
+            Edit::Remove { file } if *file == number => Some(0),
+            Edit::Put { name, bytes } if stored.name == *name => Some(bytes.len()),
+            _ => None,
+        });
+        length.filter(|length| *length < stored.bytes.len())
     }
 
     /// Whether it can be taken back byte by byte.

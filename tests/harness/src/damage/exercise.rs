@@ -16,7 +16,7 @@ use esker::{
 
 use super::edit::Nature;
 use super::history::{Entries, cursors_of};
-use super::judge::{Case, Verdict};
+use super::judge::{Case, Verdict, is_empty_behind};
 use super::proof::Proof;
 use super::reference::{End, options};
 use crate::MemoryDisk;
@@ -62,8 +62,8 @@ impl Case<'_> {
         self.salvage(disk)?;
         let stored = disk.take_operations();
         ensure(stored.is_empty(), || format!("looking stored something: {stored:?}"))?;
-        let torn = self.write(&disk.snapshot(), Recovery::TornTail)?;
-        let strict = self.write(&disk.snapshot(), Recovery::Strict)?;
+        let torn = self.write(disk, Recovery::TornTail)?;
+        let strict = self.write(disk, Recovery::Strict)?;
         if self.damage.nature == Nature::Forgery {
             return Ok(Verdict::Harmless(Proof::Forged));
         }
@@ -74,13 +74,23 @@ impl Case<'_> {
         let unreported = self.unreported(&verified);
         let complete = matches!(&torn, Opened::Open { complete: true, .. });
         let same = verified.as_ref().is_ok_and(|verified| *verified == self.reference.verification);
-        if self.damage.nature == Nature::Apart {
-            let noticed = !same && verified.as_ref().map_or(true, |verified| !verified.findings.is_empty());
-            return Ok(if noticed || !complete { Verdict::Reported } else { Verdict::Harmless(Proof::OneHistory) });
+        if matches!(self.damage.nature, Nature::Apart | Nature::Twin) {
+            if verified.as_ref().map_or(true, |verified| !verified.findings.is_empty()) {
+                return Ok(Verdict::Reported);
+            }
+            if self.damage.nature == Nature::Twin {
+                return Ok(Verdict::LimitSilent);
+            }
+            ensure(complete, || format!("neither reported nor one history: {torn:?}"))?;
+            return Ok(Verdict::Harmless(Proof::OneHistory));
         }
+        let lost = matches!(&torn, Opened::Open { lost: true, .. });
         if self.is_judged() && unreported.is_empty() {
-            let lost = matches!(&torn, Opened::Open { lost: true, .. });
-            return Ok(if lost { Verdict::Limit } else { Verdict::Reported });
+            return Ok(if lost { Verdict::LimitCut } else { Verdict::Reported });
+        }
+        let segments = self.of_segments(&unreported);
+        if !segments.is_empty() && self.vanished(&segments, disk) {
+            return Ok(Verdict::LimitSilent);
         }
         let Some(proof) = self.class(&unreported) else {
             return Err(format!("not reported: {}; {verified:?}", self.show(&unreported)));
@@ -123,7 +133,8 @@ impl Case<'_> {
                 ensure(record.payload() == MORE && Some(offset) == end, || format!("offset {offset} is not what was appended"))?;
                 continue;
             }
-            read.mask &= self.fitting(&record);
+            let fitting = self.fitting(&record);
+            read.mask = if self.damage.nature == Nature::Twin { fitting } else { read.mask & fitting };
             ensure(read.mask > 0, || format!("offset {offset} was never told so: {record:?}"))?;
         }
         Ok(())
@@ -218,6 +229,8 @@ impl Case<'_> {
                     let Some(skipped) = skipped else { continue };
                     ensure(skipped.to > skipped.from, || format!("salvage stands still: {skipped:?}"))?;
                     read.next = read.next.after(skipped.records);
+                    // What lies behind may be of another history; whoever salvages was told where.
+                    read.mask = Mask::MAX;
                 }
                 Ok(other) => return Err(format!("salvage: {other:?}")),
                 Err(error) => return self.typed(&error, "salvage"),
@@ -228,14 +241,14 @@ impl Case<'_> {
 
     fn state_of_some_place(&self, entries: &Entries, cursors: &[CursorInfo]) -> Result<(), Violation> {
         let cursors = cursors_of(cursors);
-        let known = self.histories.is_empty()
+        let known = matches!(self.damage.nature, Nature::Forgery | Nature::Twin)
             || self.histories.iter().any(|history| history.held(entries, &cursors));
         ensure(known, || format!("a state that never was: {entries:?}, {cursors:?}"))
     }
 
-    /// Opens for writing, and if that goes well appends and opens again: behind a close, or as after a kill.
-    fn write(&self, disk: &MemoryDisk, recovery: Recovery) -> Result<Opened, Violation> {
-        let _earlier = disk.take_operations();
+    /// Opens a copy for writing, and if that goes well appends and opens again: behind a close, or as after a kill.
+    fn write(&self, damaged: &MemoryDisk, recovery: Recovery) -> Result<Opened, Violation> {
+        let disk = &damaged.snapshot();
         let log = match options(recovery).open_on(Arc::new(disk.clone())) {
             Ok(log) => log,
             Err(error) => {
@@ -257,7 +270,7 @@ impl Case<'_> {
             return Ok(Opened::Open { ending, end, entries, complete: false, lost: false });
         }
         let end = log.recovery().end;
-        let whole = self.check_read(&log, &read)?;
+        let whole = self.check_read(damaged, &log, &read)?;
         ensure(!whole || first == Offset::ZERO, || format!("backward only to {first}"))?;
         let cursors = cursors_of(&cursors);
         let told = self.histories.iter().enumerate().filter(|(bit, _)| read.mask >> bit & 1 == 1);
@@ -265,7 +278,8 @@ impl Case<'_> {
             let (entries_told, cursors_told) = history.state_at(end.place);
             (entries_told, cursors_told) == (&entries[..], &cursors[..])
         });
-        ensure(known, || format!("not the state at {}: {entries:?}, {cursors:?}", end.place))?;
+        let mixed = self.damage.nature == Nature::Twin;
+        ensure(known || mixed, || format!("not the state at {}: {entries:?}, {cursors:?}", end.place))?;
         let mut ends = told.map(|(_, history)| u64::try_from(history.records.len()).unwrap_or_default());
         let complete = whole && ends.any(|records| records == end.offset.get());
         let lost = end.place < self.reference.acknowledged;
@@ -275,18 +289,19 @@ impl Case<'_> {
     }
 
     /// What was read of a log that opened; whether it is all that the log says it holds.
-    fn check_read(&self, log: &Log, read: &Read) -> Result<bool, Violation> {
+    fn check_read(&self, damaged: &MemoryDisk, log: &Log, read: &Read) -> Result<bool, Violation> {
         let report = log.recovery();
         let end = report.end.place;
         if self.damage.nature == Nature::Accident {
             ensure(end >= self.durable, || format!("durable up to {}, and cut at {end}: {report}", self.durable))?;
             let cut = report.cut.as_ref();
-            ensure(cut.is_some() || end == self.reference.ends, || format!("cut at {end} in silence: {report}"))?;
+            let silent = cut.is_none() && end != self.reference.ends;
+            ensure(!silent || is_empty_behind(self.reference, damaged, end), || format!("cut at {end} in silence: {report}"))?;
             ensure(cut.is_none_or(|cut| cut.place == end), || format!("cut elsewhere than at {end}: {report}"))?;
         }
         if let Some(error) = &read.error {
             let place = error.place();
-            let known = self.damage.nature == Nature::Apart || place.is_some_and(|place| self.is_hit(place));
+            let known = self.damage.nature != Nature::Accident || place.is_some_and(|place| self.is_hit(place));
             ensure(known, || format!("an error where nothing was damaged: {error:?}"))?;
             return Ok(false);
         }

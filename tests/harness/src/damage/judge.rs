@@ -15,14 +15,17 @@ use super::history::History;
 use super::layout::{FileKind, What};
 use super::proof::Proof;
 use super::reference::Reference;
+use crate::MemoryDisk;
 
 /// What came of a case; `Err` elsewhere is a violation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// With its place.
     Reported,
-    /// Reported as a torn tail, and what was cut had been acknowledged: the limit that `format.md` names.
-    Limit,
+    /// Reported as a torn tail, and what was cut had been acknowledged.
+    LimitCut,
+    /// Not reported: what was acknowledged is gone without a trace, or replaced by what has the same shape.
+    LimitSilent,
     Harmless(Proof),
 }
 
@@ -50,7 +53,7 @@ impl<'a> Case<'a> {
         let hits = damage.hits(reference);
         let histories = match damage.nature {
             Nature::Accident => vec![&reference.history],
-            Nature::Apart => {
+            Nature::Apart | Nature::Twin => {
                 std::iter::once(&reference.history).chain(reference.apart.iter().map(|(_, history)| history)).collect()
             }
             Nature::Forgery => Vec::new(),
@@ -96,10 +99,10 @@ impl<'a> Case<'a> {
             last = Some(hit);
         }
         for run in &mut runs {
-            let stored = &self.reference.files[run.file];
-            if self.damage.cuts(self.reference, run.file) {
-                // What is not judged behind it is gone too.
-                run.end = stored.bytes.len();
+            if let Some(length) = self.damage.cuts(self.reference, run.file) {
+                // What is not judged before and behind it is gone too.
+                run.start = run.start.min(length);
+                run.end = self.reference.files[run.file].bytes.len();
             }
         }
         runs
@@ -184,12 +187,39 @@ impl<'a> Case<'a> {
         (no_segment && unreported.iter().all(gone)).then_some(Proof::OtherCheckpoint)
     }
 
+    pub(super) fn of_segments(&self, runs: &[Run]) -> Vec<Run> {
+        runs.iter().filter(|run| self.reference.files[run.file].number().is_some()).cloned().collect()
+    }
+
+    /// Whether all of these are above the durable line, and nothing at all is stored there and behind: a log that ended there
+    /// would look the same. `format.md` names it among the limits.
+    pub(super) fn vanished(&self, runs: &[Run], disk: &MemoryDisk) -> bool {
+        runs.iter().all(|run| {
+            let number = self.reference.files[run.file].number();
+            let position = u64::try_from(run.start).unwrap_or(u64::MAX);
+            number.is_some_and(|segment| {
+                let place = Place { segment, position };
+                self.durable <= place && is_empty_behind(self.reference, disk, place)
+            })
+        })
+    }
+
     pub(super) fn show(&self, runs: &[Run]) -> String {
         let shown = runs.iter().take(4).map(|run| {
             format!("{} {}..{}", self.reference.files[run.file].name, run.start, run.end)
         });
         shown.collect::<Vec<_>>().join(", ")
     }
+}
+
+/// Whether nothing but zeros is stored at a place and behind it.
+pub(super) fn is_empty_behind(reference: &Reference, disk: &MemoryDisk, place: Place) -> bool {
+    reference.files.iter().filter(|file| file.number() >= Some(place.segment)).all(|file| {
+        let bytes = disk.read_file(&file.name).unwrap_or_default();
+        let own = file.number() == Some(place.segment);
+        let start = if own { usize::try_from(place.position).unwrap_or(usize::MAX) } else { 0 };
+        bytes.iter().skip(start).all(|byte| *byte == 0)
+    })
 }
 
 /// The highest line that a whole unit carries.

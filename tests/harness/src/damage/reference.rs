@@ -21,6 +21,12 @@ use crate::MemoryDisk;
 /// All files of a directory.
 pub(super) type Files = BTreeMap<String, Vec<u8>>;
 
+/// What the payloads of the reference are made of; the tag modulo 5 says how long its headers are.
+const TAG: u8 = 0xa5;
+const TAG_APART: u8 = 0x3d;
+const TAG_LATER: u8 = 0x6b;
+const TAG_TWIN: u8 = 0x3c;
+
 /// How the reference ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
@@ -46,7 +52,7 @@ pub(super) struct Reference {
     pub(super) older: Vec<Files>,
     /// The directory of another store that did the same.
     pub(super) other: Files,
-    /// Directories of copies that went on apart, and what they hold.
+    /// Directories of copies that went on apart, and what they hold; the last one in frames of the same lengths.
     pub(super) apart: Vec<(Files, History)>,
 }
 
@@ -112,11 +118,11 @@ impl Life {
 
 /// What both ends have in the past.
 fn past(seed: u64) -> (Life, Life, Vec<Files>) {
-    let mut life = Life { disk: MemoryDisk::new(seed), history: History::default(), number: 0, tag: 0xa5 };
+    let mut life = Life { disk: MemoryDisk::new(seed), history: History::default(), number: 0, tag: TAG };
     let log = open(&life.disk);
     life.fill(&log, 1, 9000);
     log.close().expect("closes");
-    let fork = life.fork(0x3c);
+    let fork = life.fork(TAG_APART);
     let mut older = vec![files(&life.disk)];
     life.second();
     older.push(files(&life.disk));
@@ -157,12 +163,15 @@ impl Reference {
     pub(super) fn new(end: End) -> Self {
         let (life, mut fork, older, acknowledged) = grown(7, end);
         let (other, ..) = grown(8, end);
-        fork.second();
-        let log = open(&fork.disk);
-        fork.history.cut_to(&log);
-        fork.fill(&log, 4, 5000);
-        log.close().expect("closes");
-        let mut later = life.fork(0x69);
+        let mut twin = fork.fork(TAG_TWIN);
+        for copy in [&mut fork, &mut twin] {
+            copy.second();
+            let log = open(&copy.disk);
+            copy.history.cut_to(&log);
+            copy.fill(&log, 4, 5000);
+            log.close().expect("closes");
+        }
+        let mut later = life.fork(TAG_LATER);
         let log = open(&later.disk);
         later.history.cut_to(&log);
         later.fill(&log, if end == End::Closed { 4 } else { 5 }, 10_500);
@@ -183,7 +192,7 @@ impl Reference {
             ending,
             older,
             other: files(&other.disk),
-            apart: [fork, later].into_iter().map(|life| (files(&life.disk), life.history)).collect(),
+            apart: [fork, later, twin].into_iter().map(|life| (files(&life.disk), life.history)).collect(),
         };
         drop(log);
         reference

@@ -33,13 +33,15 @@ pub enum Row {
     FileOfOtherStore,
     /// Each file from a copy that went on apart.
     FileApart,
+    /// Each file from a copy that went on apart in frames of the very same lengths.
+    FileOfTwin,
     /// Each pair of files.
     FilesExchanged,
 }
 
 impl Row {
     /// All rows, in the order of the table.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::BitFlipped,
         Self::SectorZeroed,
         Self::SectorsSwapped,
@@ -52,6 +54,7 @@ impl Row {
         Self::FileOlder,
         Self::FileOfOtherStore,
         Self::FileApart,
+        Self::FileOfTwin,
         Self::FilesExchanged,
     ];
 
@@ -71,6 +74,7 @@ impl Row {
             Self::FileOlder => "file from earlier",
             Self::FileOfOtherStore => "file of other store",
             Self::FileApart => "file of copy apart",
+            Self::FileOfTwin => "file of twin",
             Self::FilesExchanged => "files exchanged",
         }
     }
@@ -85,6 +89,7 @@ pub(super) struct Cases<'a> {
     older: Vec<(String, Vec<u8>)>,
     other: Vec<(String, Vec<u8>)>,
     apart: Vec<(String, Vec<u8>)>,
+    twin: Vec<(String, Vec<u8>)>,
 }
 
 impl<'a> Cases<'a> {
@@ -100,12 +105,14 @@ impl<'a> Cases<'a> {
             files.dedup();
             files
         };
+        let (twin, apart) = reference.apart.split_last().expect("there are some");
         Self {
             sectors: sectors.collect(),
             extremes: extremes(reference),
             older: changed(reference.older.iter().cloned().flatten().collect()),
             other: changed(reference.other.clone().into_iter().collect()),
-            apart: changed(reference.apart.iter().flat_map(|(files, _)| files.clone()).collect()),
+            apart: changed(apart.iter().flat_map(|(files, _)| files.clone()).collect()),
+            twin: changed(twin.0.clone().into_iter().collect()),
             reference,
         }
     }
@@ -127,6 +134,7 @@ impl<'a> Cases<'a> {
             Row::FileOlder => self.older.len(),
             Row::FileOfOtherStore => self.other.len(),
             Row::FileApart => self.apart.len(),
+            Row::FileOfTwin => self.twin.len(),
             Row::FilesExchanged => files.len() * (files.len() - 1) / 2,
         }
     }
@@ -165,6 +173,7 @@ impl<'a> Cases<'a> {
             Row::FileOlder => put(&self.older[case], Nature::Accident),
             Row::FileOfOtherStore => put(&self.other[case], Nature::Accident),
             Row::FileApart => put(&self.apart[case], Nature::Apart),
+            Row::FileOfTwin => put(&self.twin[case], Nature::Twin),
             Row::FilesExchanged => {
                 let (one, other) = pair(case);
                 let put = |from: usize, to: usize| {

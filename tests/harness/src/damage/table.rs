@@ -24,7 +24,9 @@ pub struct Tally {
     /// Reported with their place.
     pub reported: u64,
     /// Of these: a torn tail whose cut took what had been acknowledged, as `format.md` says it may.
-    pub limits: u64,
+    pub limits_cut: u64,
+    /// Not reported: what had been acknowledged is gone without a trace, or replaced by its twin, as `format.md` says.
+    pub limits_silent: u64,
     /// Neither reported nor harmless.
     pub violated: u64,
     /// Harmless, by the classes of [`Proof::ALL`].
@@ -56,7 +58,8 @@ impl Tally {
             cases: 0,
             of,
             reported: 0,
-            limits: 0,
+            limits_cut: 0,
+            limits_silent: 0,
             violated: 0,
             harmless: [0; Proof::ALL.len()],
             largest: 0,
@@ -68,10 +71,11 @@ impl Tally {
     pub(super) fn count(&mut self, verdict: Verdict) {
         match verdict {
             Verdict::Reported => self.reported += 1,
-            Verdict::Limit => {
+            Verdict::LimitCut => {
                 self.reported += 1;
-                self.limits += 1;
+                self.limits_cut += 1;
             }
+            Verdict::LimitSilent => self.limits_silent += 1,
             Verdict::Harmless(proof) => self.harmless[proof.index()] += 1,
         }
     }
@@ -79,7 +83,8 @@ impl Tally {
     pub(super) fn add(&mut self, other: &Self) {
         self.cases += other.cases;
         self.reported += other.reported;
-        self.limits += other.limits;
+        self.limits_cut += other.limits_cut;
+        self.limits_silent += other.limits_silent;
         self.harmless.iter_mut().zip(other.harmless).for_each(|(sum, more)| *sum += more);
         self.largest = self.largest.max(other.largest);
         self.longest = self.longest.max(other.longest);
@@ -104,10 +109,12 @@ impl Table {
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{:<20} {:<6} {:>8} {:>8} {:>6} {:>7}  harmless", "damage", "log", "cases", "reported", "limit", "seconds")?;
+        let titles = ["damage", "log", "cases", "reported", "(cut)", "silent", "seconds"];
+        let [damage, log, cases, reported, cut, silent, seconds] = titles;
+        writeln!(f, "{damage:<20} {log:<6} {cases:>8} {reported:>8} {cut:>6} {silent:>6} {seconds:>7}  harmless")?;
         for tally in &self.tallies {
-            write!(f, "{:<20} {:<6} {:>8} {:>8} {:>6}", tally.row.name(), tally.log, tally.cases, tally.reported, tally.limits)?;
-            write!(f, " {:>7.1} ", tally.took.as_secs_f64())?;
+            write!(f, "{:<20} {:<6} {:>8} {:>8}", tally.row.name(), tally.log, tally.cases, tally.reported)?;
+            write!(f, " {:>6} {:>6} {:>7.1} ", tally.limits_cut, tally.limits_silent, tally.took.as_secs_f64())?;
             for (proof, count) in Proof::ALL.iter().zip(tally.harmless).filter(|(_, count)| *count > 0) {
                 write!(f, " {count} {},", proof.name())?;
             }
