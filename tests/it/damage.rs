@@ -71,3 +71,48 @@ fn frames_without_a_header_before_them_are_a_torn_tail_that_is_told_of() {
     assert!(cut.cause.contains("no header"), "{}", cut.cause);
     assert_eq!(log.recovery().quarantined, [last]);
 }
+
+/// The last frame of a segment ends in the middle of a word; the file has to hold the rest of it too.
+#[test]
+fn a_segment_cut_in_its_last_padding_is_refused_and_found() {
+    let disk = MemoryDisk::new(10);
+    let log = open(&disk).expect("opens");
+    append_numbered(&log, 0..140);
+    let left = disk.snapshot();
+    drop(log);
+    for name in segments(&left).iter().rev().skip(1) {
+        let successor = left.read_file(&format!("{:010}.seg", name[..10].parse::<u64>().expect("a number") + 1));
+        let end = u64::from_le_bytes(successor.expect("follows")[104..112].try_into().expect("8 bytes"));
+        let cut = left.snapshot();
+        cut.truncate(name, end - 1);
+        let verification = verify_on(&cut, &mut |_| ()).expect("a log");
+        let found = verification.findings.iter().find(|finding| finding.class == FindingClass::LostBytes);
+        assert!(found.is_some_and(|found| found.file.ends_with(name)), "{name}: {:?}", verification.findings);
+        let refused = open(&cut).expect_err("shorter than it was");
+        assert_eq!(refused.kind(), ErrorKind::Corrupt, "{name}: {refused}");
+        assert!(refused.to_string().contains("was cut here"), "{name}: {refused}");
+    }
+}
+
+/// An anchor of a copy that went on by itself may say that the log was closed where it was not.
+#[test]
+fn a_note_of_a_close_where_none_is_does_not_pass_verify() {
+    let disk = MemoryDisk::new(11);
+    let log = open(&disk).expect("opens");
+    append_numbered(&log, 0..20);
+    log.close().expect("closes");
+    let copy = disk.snapshot();
+    let log = open(&copy).expect("opens");
+    append_numbered(&log, 20..23);
+    log.close().expect("closes");
+    let log = open(&disk).expect("opens");
+    append_numbered(&log, 20..40);
+    log.sync().expect("syncs");
+    let left = disk.snapshot();
+    drop(log);
+    let strange = copy.read_file("anchor").expect("was written");
+    left.edit_file("anchor", |bytes| bytes.copy_from_slice(&strange));
+    let refused = open(&left).expect_err("no close is there");
+    let verification = verify_on(&left, &mut |_| ()).expect("a log");
+    assert!(verification.is_damaged(), "refused ({refused}), but {:?}", verification.findings);
+}

@@ -156,9 +156,14 @@ fn beyond(reference: &Reference, file: usize, length: usize, hits: &mut BTreeSet
     let units = &reference.files[file].units;
     let gone = units.iter().enumerate().filter(|(_, unit)| unit.range.end > length && unit.what != What::CheckpointZeros);
     hits.extend(gone.map(|(unit, _)| (file, unit)));
-    if units.last().is_some_and(|unit| unit.range.end > length && unit.what == What::Free(Proof::ZeroTail)) {
-        // The last segment has its whole length from its first day on.
-        let last = units.len() - 2;
-        hits.insert((file, last));
+    // The last segment has its whole length from its first day on, and any other at least up to its named end.
+    let whole = match units.last() {
+        Some(last) if last.what == What::Free(Proof::Dead) => last.range.start,
+        Some(last) => last.range.end,
+        None => 0,
+    };
+    if reference.files[file].number().is_some() && length < whole {
+        let judged = units.iter().rposition(|unit| unit.what.is_judged());
+        hits.extend(judged.map(|judged| (file, judged)));
     }
 }

@@ -83,6 +83,14 @@ impl<'a> Case<'a> {
         })
     }
 
+    /// Whether what was damaged at a place is not judged.
+    pub(super) fn is_free(&self, place: Place) -> bool {
+        self.is_hit(place) && self.reference.files.iter().filter(|file| file.number() == Some(place.segment)).all(|file| {
+            let at = usize::try_from(place.position).unwrap_or(usize::MAX);
+            file.units.get(file.unit_at(at)).is_some_and(|unit| unit.what == What::Free(Proof::ZeroTail))
+        })
+    }
+
     pub(super) fn runs(&self) -> Vec<Run> {
         let mut runs: Vec<Run> = Vec::new();
         let mut last: Option<Hit> = None;

@@ -13,7 +13,8 @@ pub enum Proof {
     HeaderPage,
     /// At or past the end that a successor names.
     Dead,
-    /// Behind the first word behind the end of the log, where nothing is stored yet.
+    /// Behind the first word behind the end of the log, where nothing is stored yet. Should the log come to end right before
+    /// it, the next open tells of a torn tail there, and cuts nothing.
     ZeroTail,
     /// In the anchor, outside of its slots.
     BetweenSlots,
