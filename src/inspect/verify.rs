@@ -403,7 +403,8 @@ impl Check<'_, '_> {
             let line = self.noted.lines.swap_remove(at);
             self.misfit(piece, line.place.position, found.offset, "it lies within a frame");
         } else if self.noted.closed == Some(end) && found.header.kind != Kind::Close {
-            let cause = format!("a note says that the log was closed here, behind a {} frame", found.header.kind.name());
+            let cause =
+                format!("a note says that the log was closed here, behind a {} frame", found.header.kind.name());
             self.report_at(FindingClass::BrokenChain, piece, found.position, found.offset, cause);
         }
     }

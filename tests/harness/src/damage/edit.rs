@@ -12,11 +12,23 @@ use crate::MemoryDisk;
 /// One change of a file.
 #[derive(Clone)]
 pub(super) enum Edit {
-    Store { file: usize, at: usize, bytes: Vec<u8> },
-    Cut { file: usize, length: usize },
-    Remove { file: usize },
+    Store {
+        file: usize,
+        at: usize,
+        bytes: Vec<u8>,
+    },
+    Cut {
+        file: usize,
+        length: usize,
+    },
+    Remove {
+        file: usize,
+    },
     /// A file in the place of another, or one more.
-    Put { name: String, bytes: Vec<u8> },
+    Put {
+        name: String,
+        bytes: Vec<u8>,
+    },
 }
 
 /// What may be asked of the log afterwards.
@@ -154,7 +166,8 @@ fn differing(reference: &Reference, file: usize, at: usize, bytes: &[u8], hits: 
 
 fn beyond(reference: &Reference, file: usize, length: usize, hits: &mut BTreeSet<Hit>) {
     let units = &reference.files[file].units;
-    let gone = units.iter().enumerate().filter(|(_, unit)| unit.range.end > length && unit.what != What::CheckpointZeros);
+    let gone =
+        units.iter().enumerate().filter(|(_, unit)| unit.range.end > length && unit.what != What::CheckpointZeros);
     hits.extend(gone.map(|(unit, _)| (file, unit)));
     // The last segment has its whole length from its first day on, and any other at least up to its named end.
     let whole = match units.last() {

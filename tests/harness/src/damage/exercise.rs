@@ -8,10 +8,9 @@
 
 use std::sync::Arc;
 
-use esker::inspect::verify_on;
+use esker::inspect::{Verification, verify_on};
 use esker::{
-    Attached, Batch, CursorInfo, Ending, Error, ErrorKind, Log, Offset, ReadMode, Reader, Recovery, Salvage,
-    Salvaged,
+    Attached, Batch, CursorInfo, Ending, Error, ErrorKind, Log, Offset, ReadMode, Reader, Recovery, Salvage, Salvaged,
 };
 
 use super::edit::Nature;
@@ -50,7 +49,13 @@ struct Looked {
 enum Opened {
     Refused(Error),
     /// Where it ended, the state there, and whether all that there ever was is there.
-    Open { ending: Ending, end: Offset, entries: Entries, complete: bool, lost: bool },
+    Open {
+        ending: Ending,
+        end: Offset,
+        entries: Entries,
+        complete: bool,
+        lost: bool,
+    },
 }
 
 impl Case<'_> {
@@ -92,13 +97,13 @@ impl Case<'_> {
         if !segments.is_empty() && self.vanished(&segments, disk) {
             return Ok(Verdict::LimitSilent);
         }
-        let Some(proof) = self.class(&unreported) else {
+        let Some(proof) = self.class(&unreported, disk) else {
             return Err(format!("not reported: {}; {verified:?}", self.show(&unreported)));
         };
         if unreported.len() < self.runs().len() {
             return Ok(Verdict::Reported);
         }
-        let damaged = verified.as_ref().map_or(true, |verified| verified.is_damaged());
+        let damaged = verified.as_ref().map_or(true, Verification::is_damaged);
         ensure(complete && !damaged, || format!("not harmless, though {}: {torn:?}; {verified:?}", proof.name()))?;
         ensure(same || self.is_judged() || proof == Proof::OtherCheckpoint, || {
             format!("judged, though {}: {verified:?}", proof.name())
@@ -130,7 +135,9 @@ impl Case<'_> {
             })?;
             read.next = offset.after(1);
             if end.is_some_and(|end| offset >= end) {
-                ensure(record.payload() == MORE && Some(offset) == end, || format!("offset {offset} is not what was appended"))?;
+                ensure(record.payload() == MORE && Some(offset) == end, || {
+                    format!("offset {offset} is not what was appended")
+                })?;
                 continue;
             }
             let fitting = self.fitting(&record);
@@ -274,10 +281,7 @@ impl Case<'_> {
         ensure(!whole || first == Offset::ZERO, || format!("backward only to {first}"))?;
         let cursors = cursors_of(&cursors);
         let told = self.histories.iter().enumerate().filter(|(bit, _)| read.mask >> bit & 1 == 1);
-        let known = self.histories.iter().any(|history| {
-            let (entries_told, cursors_told) = history.state_at(end.place);
-            (entries_told, cursors_told) == (&entries[..], &cursors[..])
-        });
+        let known = self.histories.iter().any(|history| history.holds_at(end.place, &entries, &cursors));
         let mixed = self.damage.nature == Nature::Twin;
         ensure(known || mixed, || format!("not the state at {}: {entries:?}, {cursors:?}", end.place))?;
         let mut ends = told.map(|(_, history)| u64::try_from(history.records.len()).unwrap_or_default());
@@ -296,7 +300,9 @@ impl Case<'_> {
             ensure(end >= self.durable, || format!("durable up to {}, and cut at {end}: {report}", self.durable))?;
             let cut = report.cut.as_ref();
             let silent = cut.is_none() && end != self.reference.ends;
-            ensure(!silent || is_empty_behind(self.reference, damaged, end), || format!("cut at {end} in silence: {report}"))?;
+            ensure(!silent || is_empty_behind(self.reference, damaged, end), || {
+                format!("cut at {end} in silence: {report}")
+            })?;
             ensure(cut.is_none_or(|cut| cut.place == end), || format!("cut elsewhere than at {end}: {report}"))?;
         }
         if let Some(error) = &read.error {
@@ -305,7 +311,9 @@ impl Case<'_> {
             ensure(known, || format!("an error where nothing was damaged: {error:?}"))?;
             return Ok(false);
         }
-        ensure(read.next == log.visible(), || format!("read up to {} of {} without an error", read.next, log.visible()))?;
+        ensure(read.next == log.visible(), || {
+            format!("read up to {} of {} without an error", read.next, log.visible())
+        })?;
         Ok(true)
     }
 
@@ -341,7 +349,8 @@ impl Case<'_> {
         let found = batch.as_ref().ok().and_then(Option::as_ref).and_then(|batch| batch.iter_back().next());
         let found = found.is_some_and(|record| record.payload() == MORE && record.offset() == end);
         // Backward a segment is gone over from its start: damage there may stand in the way.
-        let in_the_way = batch.as_ref().is_err_and(|error| before.error.is_some() && error.kind() == ErrorKind::Corrupt);
+        let in_the_way =
+            batch.as_ref().is_err_and(|error| before.error.is_some() && error.kind() == ErrorKind::Corrupt);
         ensure(found || in_the_way, || format!("what was appended is not there at the next open: {batch:?}"))
     }
 

@@ -42,8 +42,7 @@ const SEGMENT_FIELDS: [(usize, usize); 25] = [
     (184, 8),
     (208, 8),
 ];
-const FRAME_FIELDS: [(usize, usize); 9] =
-    [(0, 4), (4, 1), (5, 1), (6, 2), (12, 4), (16, 8), (24, 4), (28, 2), (30, 2)];
+const FRAME_FIELDS: [(usize, usize); 9] = [(0, 4), (4, 1), (5, 1), (6, 2), (12, 4), (16, 8), (24, 4), (28, 2), (30, 2)];
 const CHECKPOINT_FIELDS: [(usize, usize); 18] = [
     (8, 2),
     (10, 2),

@@ -59,11 +59,12 @@ pub(super) fn cursors_of(cursors: &[esker::CursorInfo]) -> Cursors {
 }
 
 impl History {
-    /// The state behind the last commit that ends at or before `end`.
-    pub(super) fn state_at(&self, end: Place) -> (&[(Box<[u8]>, StateValue)], &[(String, Offset, Epoch)]) {
+    /// Whether this is the state behind the last commit that ends at or before `end`.
+    pub(super) fn holds_at(&self, end: Place, entries: &Entries, cursors: &Cursors) -> bool {
         let known = self.noted.partition_point(|noted| noted.place <= end);
         let last = known.checked_sub(1).and_then(|last| self.noted.get(last));
-        last.map_or((&[], &[]), |noted| (&noted.entries, &noted.cursors))
+        let none = || entries.is_empty() && cursors.is_empty();
+        last.map_or_else(none, |noted| noted.entries == *entries && noted.cursors == *cursors)
     }
 
     /// Whether this was ever the state, or none was.
@@ -84,11 +85,12 @@ impl History {
         let time = esker::platform::Disk::now(disk);
         let told = shapes(number, tag, time);
         let headers: Vec<Vec<Header<'_>>> = told.iter().map(headers_of).collect();
-        let records: Vec<Record<'_>> = told.iter().zip(&headers).map(|(told, headers)| record_of(told, headers)).collect();
+        let records: Vec<Record<'_>> =
+            told.iter().zip(&headers).map(|(told, headers)| record_of(told, headers)).collect();
         let which = u8::try_from(number % 11).expect("small");
         let (key, value) = ([b'k', which], vec![tag ^ which; usize::from(which) * 3]);
         let (next, last) = (Offset::new(log.visible().get() / 2), number.to_le_bytes());
-        let place = if number % 3 == 0 && !records.is_empty() {
+        let place = if number.is_multiple_of(3) && !records.is_empty() {
             log.append_batch(&records).expect("appends").place()
         } else {
             let commit = Commit::new().records(records).state(&key, &value).state("last", &last);
@@ -126,7 +128,7 @@ fn record_of<'a>(told: &'a Told, headers: &'a [Header<'a>]) -> Record<'a> {
 /// The records of a step: none, one or several, of every shape there is.
 fn shapes(number: u64, tag: u8, time: Timestamp) -> Vec<Told> {
     let count = match number % 6 {
-        5 if number % 3 != 0 => 0,
+        5 if !number.is_multiple_of(3) => 0,
         2 => 4,
         _ => 1,
     };
@@ -155,6 +157,10 @@ fn shape(number: u64, tag: u8, time: Timestamp, mixed: bool) -> Told {
         tombstone,
         key,
         headers,
-        payload: if tombstone || number % 19 == 0 { Vec::new() } else { vec![tag ^ number.to_le_bytes()[0]; bytes] },
+        payload: if tombstone || number.is_multiple_of(19) {
+            Vec::new()
+        } else {
+            vec![tag ^ number.to_le_bytes()[0]; bytes]
+        },
     }
 }

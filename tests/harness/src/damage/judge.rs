@@ -12,9 +12,10 @@ use esker::{Error, ErrorKind, Place, Result};
 
 use super::edit::{Damage, Edit, Hit, Nature};
 use super::history::History;
-use super::layout::{FileKind, What};
+use super::layout::{FileKind, SLOT, SLOTS, What};
 use super::proof::Proof;
 use super::reference::Reference;
+use super::valid;
 use crate::MemoryDisk;
 
 /// What came of a case; `Err` elsewhere is a violation.
@@ -85,10 +86,11 @@ impl<'a> Case<'a> {
 
     /// Whether what was damaged at a place is not judged.
     pub(super) fn is_free(&self, place: Place) -> bool {
-        self.is_hit(place) && self.reference.files.iter().filter(|file| file.number() == Some(place.segment)).all(|file| {
-            let at = usize::try_from(place.position).unwrap_or(usize::MAX);
-            file.units.get(file.unit_at(at)).is_some_and(|unit| unit.what == What::Free(Proof::ZeroTail))
-        })
+        self.is_hit(place)
+            && self.reference.files.iter().filter(|file| file.number() == Some(place.segment)).all(|file| {
+                let at = usize::try_from(place.position).unwrap_or(usize::MAX);
+                file.units.get(file.unit_at(at)).is_some_and(|unit| unit.what == What::Free(Proof::ZeroTail))
+            })
     }
 
     pub(super) fn runs(&self) -> Vec<Run> {
@@ -141,9 +143,7 @@ impl<'a> Case<'a> {
         let stored = &self.reference.files[run.file];
         let of_file = |finding: &&Finding| finding.file.file_name().is_some_and(|name| *name == *stored.name);
         match stored.kind {
-            FileKind::Anchor => {
-                findings.iter().filter(of_file).any(|finding| finding.class == FindingClass::BadAnchor)
-            }
+            FileKind::Anchor => findings.iter().filter(of_file).any(|finding| finding.class == FindingClass::BadAnchor),
             FileKind::Checkpoint => findings.iter().filter(of_file).any(|finding| finding.class.is_damage()),
             FileKind::Segment { number, .. } => findings.iter().any(|finding| {
                 let Some(segment) = finding.segment else { return false };
@@ -169,7 +169,7 @@ impl<'a> Case<'a> {
     }
 
     /// Why damage that nobody reports does no harm, if all that is left is of one such class.
-    pub(super) fn class(&self, unreported: &[Run]) -> Option<Proof> {
+    pub(super) fn class(&self, unreported: &[Run], disk: &MemoryDisk) -> Option<Proof> {
         if self.hits.is_empty() {
             return self.damage.edits.first().map(|edit| match edit {
                 Edit::Put { .. } => Proof::OtherCheckpoint,
@@ -185,7 +185,10 @@ impl<'a> Case<'a> {
             });
         }
         if kinds.iter().all(|kind| *kind == FileKind::Anchor) {
-            return Some(Proof::OlderNote);
+            let mut anchor = disk.read_file("anchor").unwrap_or_default();
+            anchor.resize(SLOTS[1] + SLOT, 0);
+            let notes = SLOTS.iter().all(|at| valid::slot(&anchor[*at..at + SLOT]));
+            return notes.then_some(Proof::OlderNote);
         }
         let gone = |run: &Run| {
             let of_file = |edit: &Edit| matches!(edit, Edit::Remove { file } if *file == run.file);
@@ -213,9 +216,10 @@ impl<'a> Case<'a> {
     }
 
     pub(super) fn show(&self, runs: &[Run]) -> String {
-        let shown = runs.iter().take(4).map(|run| {
-            format!("{} {}..{}", self.reference.files[run.file].name, run.start, run.end)
-        });
+        let shown = runs
+            .iter()
+            .take(4)
+            .map(|run| format!("{} {}..{}", self.reference.files[run.file].name, run.start, run.end));
         shown.collect::<Vec<_>>().join(", ")
     }
 }
@@ -235,7 +239,8 @@ fn durable(reference: &Reference, hits: &BTreeSet<Hit>) -> Place {
     let files = reference.files.iter().enumerate();
     let lines = files.flat_map(|(number, file)| {
         let header_whole = file.number().is_none() || !hits.contains(&(number, 0));
-        let units = file.units.iter().enumerate().filter(move |(unit, _)| header_whole && !hits.contains(&(number, *unit)));
+        let units =
+            file.units.iter().enumerate().filter(move |(unit, _)| header_whole && !hits.contains(&(number, *unit)));
         units.filter_map(|(_, unit)| unit.line)
     });
     lines.map(|line| line.place).max().unwrap_or_default()

@@ -20,7 +20,7 @@ pub enum Proof {
     BetweenSlots,
     /// Behind the body of a checkpoint: zeros that are not there any more.
     CutZeros,
-    /// What was put there is what was there.
+    /// What was put there is what was there: the copy is the reference itself, and is not looked at.
     SameBytes,
     /// The anchor knows less: what it still says is true, and frames, headers and checkpoints say the rest.
     OlderNote,

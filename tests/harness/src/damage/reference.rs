@@ -85,10 +85,10 @@ impl Life {
             self.disk.advance(Duration::from_millis(7));
             self.number += 1;
             let place = self.history.step(log, &self.disk, self.number, self.tag);
-            if self.number % 8 == 0 {
+            if self.number.is_multiple_of(8) {
                 log.sync().expect("syncs");
             }
-            if self.number % 24 == 0 {
+            if self.number.is_multiple_of(24) {
                 log.background_step();
             }
             if place >= (Place { segment, position }) {

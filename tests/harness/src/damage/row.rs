@@ -95,7 +95,8 @@ pub(super) struct Cases<'a> {
 impl<'a> Cases<'a> {
     pub(super) fn new(reference: &'a Reference) -> Self {
         let sectors = reference.files.iter().enumerate();
-        let sectors = sectors.flat_map(|(file, stored)| (0..stored.bytes.len()).step_by(SECTOR).map(move |at| (file, at)));
+        let sectors =
+            sectors.flat_map(|(file, stored)| (0..stored.bytes.len()).step_by(SECTOR).map(move |at| (file, at)));
         let changed = |files: Vec<(String, Vec<u8>)>| {
             let same = |name: &str, bytes: &[u8]| {
                 reference.file(name).is_some_and(|file| reference.files[file].bytes == bytes)
@@ -109,7 +110,9 @@ impl<'a> Cases<'a> {
         Self {
             sectors: sectors.collect(),
             extremes: extremes(reference),
-            older: changed(reference.older.iter().cloned().flatten().collect()),
+            older: changed(
+                reference.older.iter().flatten().map(|(name, bytes)| (name.clone(), bytes.clone())).collect(),
+            ),
             other: changed(reference.other.clone().into_iter().collect()),
             apart: changed(apart.iter().flat_map(|(files, _)| files.clone()).collect()),
             twin: changed(twin.0.clone().into_iter().collect()),
@@ -156,7 +159,7 @@ impl<'a> Cases<'a> {
             }
             Row::SectorDuplicated => {
                 let (one, other) = pair(case / 2);
-                let (from, to) = if case % 2 == 0 { (one, other) } else { (other, one) };
+                let (from, to) = if case.is_multiple_of(2) { (one, other) } else { (other, one) };
                 Damage::accident(vec![self.over(from, to)])
             }
             Row::Extreme => self.extremes[case].damage(self.reference, Sums::Stale),
@@ -176,8 +179,9 @@ impl<'a> Cases<'a> {
             Row::FileOfTwin => put(&self.twin[case], Nature::Twin),
             Row::FilesExchanged => {
                 let (one, other) = pair(case);
-                let put = |from: usize, to: usize| {
-                    Edit::Put { name: files[to].name.clone(), bytes: files[from].bytes.clone() }
+                let put = |from: usize, to: usize| Edit::Put {
+                    name: files[to].name.clone(),
+                    bytes: files[from].bytes.clone(),
                 };
                 Damage::accident(vec![put(one, other), put(other, one)])
             }

@@ -14,6 +14,13 @@ pub(super) fn crc32(bytes: &[u8], start: u32) -> u32 {
     })
 }
 
+/// Whether a slot of the anchor was never written, or sums.
+pub(super) fn slot(slot: &[u8]) -> bool {
+    let mut summed = slot.to_vec();
+    sum_header(&mut summed);
+    slot.iter().all(|byte| *byte == 0) || summed == slot
+}
+
 /// Makes the checksum at byte 12 right.
 pub(super) fn sum_header(header: &mut [u8]) {
     header[12..16].fill(0);
@@ -30,8 +37,8 @@ pub(super) fn segment_header(good: &[u8], bytes: &[u8]) -> bool {
         && number == u64_at(good, 40)
         && number > before
         && (4096..=1 << 31).contains(&capacity)
-        && capacity % 8 == 0
-        && u64_at(bytes, 104) % 8 == 0
+        && capacity.is_multiple_of(8)
+        && u64_at(bytes, 104).is_multiple_of(8)
         && u64_at(bytes, 80) <= 1 << 63
 }
 
