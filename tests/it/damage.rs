@@ -36,7 +36,7 @@ fn damage_of_each_kind_is_reported_with_its_place_or_harmless() {
 fn the_complete_matrix() {
     let table = run(Share::Complete, metered, &mut |at| {
         if at.done == at.of {
-            println!("{} of the {} log: {} cases", at.row.name(), at.log, at.of);
+            println!("{}, {} log: {} cases, {} violations so far", at.row.name(), at.log, at.of, at.violated);
         }
     });
     println!("{table}");

@@ -74,6 +74,8 @@ pub struct Progress {
     pub done: usize,
     /// Cases of it that are run.
     pub of: usize,
+    /// Violations so far, of all rows.
+    pub violated: u64,
 }
 
 /// Runs a share of the matrix.
@@ -141,7 +143,7 @@ fn run_row(run: &Run<'_>, table: &mut Table, progress: &mut dyn FnMut(Progress))
                         table.violate(&mut tally, violation);
                     }
                     done += usize::try_from(part.cases).unwrap_or_default();
-                    progress(Progress { row: run.row, log: run.log, done, of: run.count() });
+                    progress(Progress { row: run.row, log: run.log, done, of: run.count(), violated: table.violated });
                 }
                 Err(RecvTimeoutError::Timeout) => at_work.iter().for_each(|at_work| end_if_hung(run, at_work)),
                 Err(RecvTimeoutError::Disconnected) => break,
