@@ -12,7 +12,7 @@ use crate::checksum;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::header::{self, Link, SegmentHeader};
 use crate::format::{FRAMES_START, Fault, SEGMENT_BYTES_MAX, VERSION, segment_header, segment_name};
-use crate::log::{ANCHOR_NAME, SegmentFile, Survey, open_segment};
+use crate::log::{ANCHOR_NAME, SegmentFile, Survey, holds_frames, open_segment};
 use crate::platform::Disk;
 use crate::types::{Line, Place, StoreId};
 
@@ -170,6 +170,9 @@ impl Chain {
             seen = seen.max(file.number);
             let (class, cause) = match &file.header {
                 Ok(None) if in_use => (FindingClass::HeaderRot, "its header is zero, and it was in use".to_owned()),
+                Ok(None) if above && is_headless(disk, file) => {
+                    (FindingClass::TornTail, "frames, and no header before them; not known to be durable".to_owned())
+                }
                 Ok(None) if above => (FindingClass::SpareSegment, "prepared, not in use".to_owned()),
                 Err(fault) if in_use || newest == 0 => (FindingClass::HeaderRot, fault.to_string()),
                 Err(fault) if above => {
@@ -190,6 +193,18 @@ impl Chain {
         }
         findings
     }
+}
+
+/// Whether a segment holds frames behind a header of zeros. A writer that takes a spare stores the header first: whoever
+/// finds frames looks whether there is none even now.
+fn is_headless(disk: &dyn Disk, file: &SegmentFile) -> bool {
+    // What cannot be read is found by who needs it.
+    if !holds_frames(disk, file).is_ok_and(|holds| holds) {
+        return false;
+    }
+    let mut bytes = [0; header::BYTES];
+    let read = open_segment(disk, &file.name).ok().and_then(|opened| opened.read_at(&mut bytes, 0).ok());
+    read.is_some() && bytes == [0; header::BYTES]
 }
 
 /// Finds out whether headers that claim another format are rotten; if one may be good, nothing can be judged.

@@ -14,8 +14,8 @@ use super::origin::Origins;
 use super::progress::{Progress, Told};
 use super::{Finding, FindingClass, Verification};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{FRAMES_START, Fault, align};
-use crate::log::{Scan, Scanned, Store, begins_late, decide, open_segment, refuse_lost_log, survey};
+use crate::format::{FRAMES_START, Fault, Kind, align};
+use crate::log::{FoundFrame, Scan, Scanned, Store, begins_late, decide, open_segment, refuse_lost_log, survey};
 use crate::platform::Disk;
 use crate::segment::walk::Frames;
 use crate::types::{Line, Offset, Place};
@@ -51,7 +51,7 @@ pub fn verify_on(disk: &dyn Disk, progress: &mut dyn FnMut(Progress)) -> Result<
         chain: &chain,
         origins,
         durable,
-        durable_checked: Line::default() == durable,
+        noted: Noted::new(&chain, durable),
         end: Line { place: Place::default(), offset: start },
         found: Verification {
             findings: Vec::new(),
@@ -89,6 +89,10 @@ fn durable_line(disk: &dyn Disk, chain: &Chain) -> Result<Line> {
     Ok(durable)
 }
 
+fn cut_short(expected: u64) -> String {
+    format!("the file was cut here, at least {expected} bytes are expected")
+}
+
 fn scan_of(disk: &dyn Disk, piece: &Piece, first_offset: Offset, position: u64, offset: Offset) -> Result<Scan> {
     let frames = Frames { first_offset, ..Frames::new(&piece.header, piece.limit()) };
     let store = Store::File(open_segment(disk, &piece.name)?);
@@ -104,11 +108,31 @@ struct Check<'a, 'p> {
     chain: &'a Chain,
     origins: Origins,
     durable: Line,
-    /// Whether the scan has come past D, and found its offset right or not.
-    durable_checked: bool,
+    noted: Noted,
     end: Line,
     found: Verification,
     told: Told<'p>,
+}
+
+/// What is written down of places in the log, and has to fit the frames.
+struct Noted {
+    /// The highest durable line, and the one from which recovery begins to read; each until it was come by.
+    lines: Vec<Line>,
+    /// Where somebody says that the log was closed, if recovery goes by it.
+    closed: Option<Place>,
+}
+
+impl Noted {
+    fn new(chain: &Chain, durable: Line) -> Self {
+        let known = chain.survey.durable();
+        let anchor = chain.survey.own_anchor().map(|anchor| (anchor.clean, anchor.durable));
+        let checkpoints = chain.survey.own_checkpoints().map(|checkpoint| (checkpoint.clean, checkpoint.line));
+        let closed = anchor.into_iter().chain(checkpoints).any(|(clean, line)| clean && line == known);
+        let at_end = known.place.segment == chain.newest();
+        let mut lines = vec![known, durable];
+        lines.dedup();
+        Self { lines, closed: (closed && at_end).then_some(known.place) }
+    }
 }
 
 /// Whether the log goes on.
@@ -213,12 +237,13 @@ impl Check<'_, '_> {
         };
         let mut scan = scan_of(self.disk, piece, first_offset, FRAMES_START, first_offset)?;
         let then = loop {
-            self.check_durable(piece, &scan);
+            self.check_offset(piece, &scan);
             let stop = match self.settled(piece, &mut scan)? {
                 Scanned::Frame(found) => {
                     self.found.frames = self.found.frames.saturating_add(1);
                     let records = u64::from(found.header.record_count);
                     self.found.records = self.found.records.saturating_add(records);
+                    self.check_within(piece, &scan, &found);
                     self.told.at(scan.position);
                     continue;
                 }
@@ -255,6 +280,10 @@ impl Check<'_, '_> {
             let fault = Fault::Short { found: piece.length, expected };
             let then = self.stop(index, piece, scan, &Stop { fault: Some(fault), next: None })?;
             return Ok(if then == Then::GoOn { Then::PieceEnds } else { then });
+        }
+        if piece.length < expected {
+            // The frames are there, and the padding behind the last is not: no open takes that.
+            self.report_at(FindingClass::LostBytes, piece, piece.length, scan.offset, cut_short(expected));
         }
         let Some(next) = self.chain.pieces.get(index.saturating_add(1)) else { return Ok(Then::LogEnds) };
         let unknown = next.source == Source::Rebuilt || piece.source == Source::Rebuilt || piece.end.is_none();
@@ -357,8 +386,7 @@ impl Check<'_, '_> {
         let (frames, records) = self.count_behind(index.saturating_add(1))?;
         let (frames, records) = (frames.saturating_add(counted.0), records.saturating_add(counted.1));
         if last && piece.length < piece.header.capacity {
-            let cause = format!("the file was cut here, at least {} bytes are expected", piece.header.capacity);
-            self.report_at(FindingClass::LostBytes, piece, piece.length, offset, cause);
+            self.report_at(FindingClass::LostBytes, piece, piece.length, offset, cut_short(piece.header.capacity));
         } else if fault.is_some() || frames > 0 || !last {
             let cause = self.torn(&fault.unwrap_or(Fault::Missing).to_string(), frames, records);
             self.report_at(FindingClass::TornTail, piece, position, offset, cause);
@@ -381,18 +409,34 @@ impl Check<'_, '_> {
         Ok((frames, records))
     }
 
-    /// D carries an offset too, which must be the one expected at its place.
-    fn check_durable(&mut self, piece: &Piece, scan: &Scan) {
+    /// A durable line carries an offset too, which must be the one expected at its place.
+    fn check_offset(&mut self, piece: &Piece, scan: &Scan) {
         let place = Place::new(piece.number(), scan.position);
-        if self.durable_checked || place < self.durable.place {
-            return;
+        let Some(at) = self.noted.lines.iter().position(|line| line.place == place) else { return };
+        let line = self.noted.lines.swap_remove(at);
+        if line.offset != scan.offset && piece.source == Source::Stored {
+            let fault = Fault::Offset { found: line.offset.get(), expected: scan.offset.get() };
+            self.misfit(piece, scan.position, scan.offset, &fault.to_string());
         }
-        self.durable_checked = true;
-        if place == self.durable.place && scan.offset != self.durable.offset && piece.source == Source::Stored {
-            let fault = Fault::Offset { found: self.durable.offset.get(), expected: scan.offset.get() };
-            let cause = format!("the durable line that is written down does not fit the frames: {fault}");
-            self.report_at(FindingClass::BrokenChain, piece, scan.position, scan.offset, cause);
+    }
+
+    /// No durable line lies within a frame; and where the log is said to have been closed, a close ends.
+    fn check_within(&mut self, piece: &Piece, scan: &Scan, found: &FoundFrame) {
+        let end = Place::new(piece.number(), scan.position);
+        let within = Place::new(piece.number(), found.position.saturating_add(1))..end;
+        if let Some(at) = self.noted.lines.iter().position(|line| within.contains(&line.place)) {
+            let line = self.noted.lines.swap_remove(at);
+            self.misfit(piece, line.place.position, found.offset, "it lies within a frame");
+        } else if self.noted.closed == Some(end) && found.header.kind != Kind::Close {
+            let cause =
+                format!("a note says that the log was closed here, behind a {} frame", found.header.kind.name());
+            self.report_at(FindingClass::BrokenChain, piece, found.position, found.offset, cause);
         }
+    }
+
+    fn misfit(&mut self, piece: &Piece, position: u64, offset: Offset, cause: &str) {
+        let cause = format!("the durable line that is written down does not fit the frames: {cause}");
+        self.report_at(FindingClass::BrokenChain, piece, position, offset, cause);
     }
 
     /// Whether a valid frame has to begin where the scan is. A running writer has stored all up to a settled end.

@@ -21,11 +21,11 @@ use super::epochs::Epochs;
 use super::options::{FIRST_SEGMENT_BYTES, Options, Recovery};
 use super::report::{Ending, RecoveryReport};
 use super::state::State;
-use super::survey::{SegmentFile, Survey, corrupt, holds_bytes, io_error, open_segment};
+use super::survey::{SegmentFile, Survey, corrupt, holds_bytes, holds_frames, io_error, open_segment};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::control::SessionBody;
 use crate::format::header::{FIRST_OFFSET_MAX, Link, SegmentHeader};
-use crate::format::{FRAMES_START, Kind, align, segment_name};
+use crate::format::{Kind, segment_name};
 use crate::platform::{Access, Disk, File, Identity};
 use crate::segment::{Blank, Body, SegmentWriter};
 use crate::types::{Epoch, Line, Offset, Place, StoreId, Timestamp, index};
@@ -33,8 +33,6 @@ use crate::types::{Epoch, Line, Offset, Place, StoreId, Timestamp, index};
 /// Room that control frames need at least for one more session: session, close, seal, some marks.
 pub(crate) const CONTROL_ROOM_MIN: u64 = 512;
 const STORE_AGAIN_BYTES: u64 = 1 << 20;
-/// Behind the header and session frame that a segment begins with.
-const FIRST_FRAMES_END: u64 = FRAMES_START + align(36 + 40);
 
 /// A log that was opened: everything that the running log begins with.
 #[derive(Debug)]
@@ -133,7 +131,8 @@ fn settle(disk: &dyn Disk, options: &Options, survey: &Survey, decision: &Decisi
 /// Refuses to begin a log where files are that may have been one.
 pub(crate) fn refuse_lost_log(disk: &dyn Disk, survey: &Survey) -> Result<()> {
     for file in &survey.files {
-        if !is_torn_creation(disk, file)? {
+        // Of a log whose creation never ended nothing lies there.
+        if holds_frames(disk, file)? {
             let cause = file.header.as_ref().err().map_or("no header".to_owned(), ToString::to_string);
             let text = format!("{cause}, but frames behind it, and no other segment is there");
             return Err(corrupt(text).at_path(disk.directory().join(&file.name)));
@@ -162,14 +161,6 @@ fn create(disk: &dyn Disk, options: &Options, survey: &Survey) -> Result<Begun> 
     let (writer, entry) = begin_segment(disk, &plan)?;
     let report = report(Ending::Created, plan.epoch, cleared);
     Ok(Begun { writer, entries: vec![entry], report })
-}
-
-/// Whether a file without a valid header may be of a log whose creation never ended: nothing lies behind its header and
-/// its first session frame, which are made durable before anything else is stored.
-fn is_torn_creation(disk: &dyn Disk, file: &SegmentFile) -> Result<bool> {
-    let failed = |error| io_error(disk, "read the segment", &file.name, error);
-    let opened = open_segment(disk, &file.name)?;
-    Ok(!holds_bytes(&*opened, FIRST_FRAMES_END, file.length).map_err(failed)?)
 }
 
 /// Continues the last segment after a clean close.

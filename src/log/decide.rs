@@ -47,9 +47,12 @@ impl Decision {
 
 /// Decides. `None`: there is no log yet.
 pub(crate) fn decide(disk: &dyn Disk, survey: &Survey) -> Result<Option<Decision>> {
-    let chain = survey.chain(disk)?;
+    let mut chain = survey.chain(disk)?;
     let Some(newest) = chain.members.last() else { return Ok(None) };
     check_lengths(disk, &chain)?;
+    if chain.dropped.is_none() {
+        chain.dropped = survey.headless_above(disk, newest.header.number)?;
+    }
     if chain.dropped.is_none()
         && let Some((end, time_max)) = closed_at(disk, survey, newest, chain.durable)?
     {
@@ -66,12 +69,16 @@ fn check_lengths(disk: &dyn Disk, chain: &Chain) -> Result<()> {
         let whole = member.end.unwrap_or(member.header.capacity);
         let place = Place::new(member.header.number, member.length);
         if member.length < whole && (member.end.is_none() || place < chain.durable.place) {
-            return Err(corrupt(format!("the file was cut here, at least {whole} bytes are expected"))
-                .at_path(disk.directory().join(&member.name))
-                .at_place(place));
+            return Err(cut_short(disk, member, whole));
         }
     }
     Ok(())
+}
+
+fn cut_short(disk: &dyn Disk, member: &Member, whole: u64) -> Error {
+    corrupt(format!("the file was cut here, at least {whole} bytes are expected"))
+        .at_path(disk.directory().join(&member.name))
+        .at_place(Place::new(member.header.number, member.length))
 }
 
 /// The end of the log, if the anchor or a checkpoint says that it was closed there and nothing follows.
@@ -248,6 +255,10 @@ impl<'a> Judge<'a> {
             self.scanned_bytes = self.scanned_bytes.saturating_add(end.saturating_sub(position));
             let line = Line { place: Place::new(self.chain[member].header.number, end), offset: scan.offset };
             let whole = self.chain[member].end == Some(end);
+            if whole && self.chain[member].length < end {
+                // All frames are there, and the padding behind the last is not: no reader would take the file.
+                return Err(cut_short(self.disk, &self.chain[member], end));
+            }
             let next = self.chain.get(member + 1);
             match (fault, next) {
                 (Some(fault), _) if fault.is_unknown() => return Err(self.unknown(member, line, fault)),

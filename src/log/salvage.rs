@@ -1,11 +1,13 @@
 //! Salvage: read what can be reached from the start of the log, over damage, up to the first segment that is missing.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::attach::Attached;
 use super::batch::Batch;
 use super::reader::{Reader, Skipped};
 use crate::error::{Error, ErrorKind, Result};
+use crate::platform::Disk;
 
 /// Reads a log whatever its state, without changing it: an iterator of batches and damages. It goes over damage inside
 /// segments, and ends at the first segment that is missing or has no valid header.
@@ -50,6 +52,14 @@ impl Salvage {
     /// As for [`Attached::open`].
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         Ok(Self { reader: Attached::open(path)?.reader(), over: false })
+    }
+
+    /// Opens the log on any [`Disk`] for salvage.
+    ///
+    /// # Errors
+    /// As for [`Attached::open`].
+    pub fn open_on(disk: Arc<dyn Disk>) -> Result<Self> {
+        Ok(Self { reader: Attached::open_on(disk)?.reader(), over: false })
     }
 }
 

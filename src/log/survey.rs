@@ -20,6 +20,8 @@ use crate::types::{Line, Offset, Place, index};
 
 pub(crate) const ANCHOR_NAME: &str = "anchor";
 const CACHE_LINE_BYTES: usize = 64;
+/// Behind the header and session frame that a segment begins with.
+const FIRST_FRAMES_END: u64 = FRAMES_START + format::align(36 + 40);
 const OWN_NAMES: [&str; 3] = [ANCHOR_NAME, "lock", "quarantine"];
 
 /// A file with a segment's name.
@@ -320,6 +322,19 @@ impl Survey {
         Some(Dropped { cause: format!("segment {}: {fault}", file.number), ..Dropped::default() })
     }
 
+    /// As [`Survey::unreadable_above`], of a segment that has no header at all, and frames: the header never reached the disk,
+    /// or was lost. Reads what is behind the headers of such files.
+    pub(crate) fn headless_above(&self, disk: &dyn Disk, newest: u64) -> Result<Option<Dropped>> {
+        let headless = |file: &&SegmentFile| matches!(file.header, Ok(None) | Err(Fault::Missing));
+        for file in self.files.iter().filter(|file| file.number > newest).filter(headless) {
+            if holds_frames(disk, file)? {
+                let cause = format!("segment {}: frames, and no header before them", file.number);
+                return Ok(Some(Dropped { cause, ..Dropped::default() }));
+            }
+        }
+        Ok(None)
+    }
+
     fn check_newest(&self, disk: &dyn Disk, newest: u64) -> Result<()> {
         match self.own_anchor() {
             Some(anchor) if anchor.segment_highest > newest => {
@@ -416,6 +431,14 @@ pub(crate) fn corrupt(text: impl Into<String>) -> Error {
 pub(crate) fn io_error(disk: &dyn Disk, attempt: &str, name: &str, error: std::io::Error) -> Error {
     let path = if name.is_empty() { disk.directory().to_owned() } else { disk.directory().join(name) };
     Error::io(attempt, error).at_path(path)
+}
+
+/// Whether a file without a valid header holds more than a segment begins with: all else is stored when the header and the
+/// session frame behind it are there, and visible.
+pub(crate) fn holds_frames(disk: &dyn Disk, file: &SegmentFile) -> Result<bool> {
+    let opened = open_segment(disk, &file.name)?;
+    holds_bytes(&*opened, FIRST_FRAMES_END, file.length)
+        .map_err(|error| io_error(disk, "read the segment", &file.name, error))
 }
 
 /// Whether a file holds anything but zeros from `start` to `length`.

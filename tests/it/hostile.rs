@@ -1,6 +1,6 @@
 //! Hostile bytes on stable: the bodies of the fuzz targets, over mutated good segments.
 
-mod allocation;
+pub(crate) mod allocation;
 mod checkpoint;
 mod corpus;
 

@@ -3,6 +3,7 @@
 mod basic;
 mod checkpoints;
 mod cursors;
+mod damage;
 mod durability;
 mod faults;
 #[cfg(target_os = "linux")]

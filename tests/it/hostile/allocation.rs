@@ -13,7 +13,7 @@ thread_local! {
 }
 
 /// The largest piece of memory in bytes that this thread asked for while `act` ran.
-pub(super) fn largest_during(act: impl FnOnce()) -> usize {
+pub(crate) fn largest_during(act: impl FnOnce()) -> usize {
     LARGEST.set(0);
     act();
     LARGEST.get()

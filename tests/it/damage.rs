@@ -1,0 +1,121 @@
+//! The damage matrix: a share of each row at every run, and all of it on demand.
+
+use std::sync::Arc;
+
+use esker::inspect::{FindingClass, verify_on};
+use esker::{Ending, ErrorKind, Recovery};
+use harness::MemoryDisk;
+use harness::damage::{PIECE_BYTES_MAX, Row, Share, Table, run};
+
+use crate::hostile::allocation::largest_during;
+use crate::support::{append_numbered, open, options, segments};
+
+fn metered(act: &mut dyn FnMut()) -> usize {
+    largest_during(act)
+}
+
+fn hold(table: &Table) {
+    assert_eq!(table.violated, 0, "\n{table}");
+    for tally in &table.tallies {
+        let harmless: u64 = tally.harmless.iter().sum();
+        assert_eq!(tally.reported + tally.limits_silent + harmless, tally.cases, "{:?}", tally.row);
+        assert!(tally.largest > 0 && tally.largest <= PIECE_BYTES_MAX, "{:?}: {} bytes", tally.row, tally.largest);
+    }
+    assert_eq!(table.tallies.len(), 2 * Row::ALL.len(), "each row on both logs");
+}
+
+#[test]
+fn damage_of_each_kind_is_reported_with_its_place_or_harmless() {
+    let table = run(Share::AtMost(40), metered, &mut |_| ());
+    hold(&table);
+}
+
+/// Run by `cargo test --release --test it -- --ignored damage:: --nocapture`.
+#[test]
+#[ignore = "a million cases: some minutes in a release build"]
+fn the_complete_matrix() {
+    let table = run(Share::Complete, metered, &mut |at| {
+        if at.done == at.of {
+            println!("{}, {} log: {} cases, {} violations so far", at.row.name(), at.log, at.of, at.violated);
+        }
+    });
+    println!("{table}");
+    hold(&table);
+    assert!(table.tallies.iter().all(|tally| tally.cases == tally.of), "every case of every row");
+}
+
+/// Power may fail before the header of a new segment is on disk, and after the frames behind it are.
+#[test]
+fn frames_without_a_header_before_them_are_a_torn_tail_that_is_told_of() {
+    let disk = MemoryDisk::new(9);
+    let log = open(&disk).expect("opens");
+    append_numbered(&log, 0..100);
+    log.sync().expect("syncs");
+    log.background_step();
+    let rolled = log.stats().segments;
+    let mut number = 100;
+    while log.stats().segments == rolled {
+        append_numbered(&log, number..number + 1);
+        number += 1;
+    }
+    append_numbered(&log, number..number + 3);
+    let left = disk.snapshot();
+    drop(log);
+    let last = segments(&left).pop().expect("segments");
+    left.edit_file(&last, |bytes| bytes[..512].fill(0));
+    let verification = verify_on(&left, &mut |_| ()).expect("a log");
+    let found = verification.findings.iter().find(|finding| finding.class == FindingClass::TornTail);
+    assert_eq!(found.map(|found| found.file.ends_with(&last)), Some(true), "{:?}", verification.findings);
+    let refused = options().recovery(Recovery::Strict).open_on(Arc::new(left.clone())).expect_err("not clean");
+    assert_eq!(refused.kind(), ErrorKind::Corrupt);
+    let log = open(&left).expect("recovers");
+    assert_eq!(log.recovery().ending, Ending::Torn, "{}", log.recovery());
+    let cut = log.recovery().cut.as_ref().expect("a cut");
+    assert!(cut.cause.contains("no header"), "{}", cut.cause);
+    assert_eq!(log.recovery().quarantined, [last]);
+}
+
+/// The last frame of a segment ends in the middle of a word; the file has to hold the rest of it too.
+#[test]
+fn a_segment_cut_in_its_last_padding_is_refused_and_found() {
+    let disk = MemoryDisk::new(10);
+    let log = open(&disk).expect("opens");
+    append_numbered(&log, 0..140);
+    let left = disk.snapshot();
+    drop(log);
+    for name in segments(&left).iter().rev().skip(1) {
+        let successor = left.read_file(&format!("{:010}.seg", name[..10].parse::<u64>().expect("a number") + 1));
+        let end = u64::from_le_bytes(successor.expect("follows")[104..112].try_into().expect("8 bytes"));
+        let cut = left.snapshot();
+        cut.truncate(name, end - 1);
+        let verification = verify_on(&cut, &mut |_| ()).expect("a log");
+        let found = verification.findings.iter().find(|finding| finding.class == FindingClass::LostBytes);
+        assert!(found.is_some_and(|found| found.file.ends_with(name)), "{name}: {:?}", verification.findings);
+        let refused = open(&cut).expect_err("shorter than it was");
+        assert_eq!(refused.kind(), ErrorKind::Corrupt, "{name}: {refused}");
+        assert!(refused.to_string().contains("was cut here"), "{name}: {refused}");
+    }
+}
+
+/// An anchor of a copy that went on by itself may say that the log was closed where it was not.
+#[test]
+fn a_note_of_a_close_where_none_is_does_not_pass_verify() {
+    let disk = MemoryDisk::new(11);
+    let log = open(&disk).expect("opens");
+    append_numbered(&log, 0..20);
+    log.close().expect("closes");
+    let copy = disk.snapshot();
+    let log = open(&copy).expect("opens");
+    append_numbered(&log, 20..23);
+    log.close().expect("closes");
+    let log = open(&disk).expect("opens");
+    append_numbered(&log, 20..40);
+    log.sync().expect("syncs");
+    let left = disk.snapshot();
+    drop(log);
+    let strange = copy.read_file("anchor").expect("was written");
+    left.edit_file("anchor", |bytes| bytes.copy_from_slice(&strange));
+    let refused = open(&left).expect_err("no close is there");
+    let verification = verify_on(&left, &mut |_| ()).expect("a log");
+    assert!(verification.is_damaged(), "refused ({refused}), but {:?}", verification.findings);
+}
