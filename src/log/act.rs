@@ -3,9 +3,9 @@
 //! Guarantees:
 //! 1. What is kept is durable before anything goes on: from the durable line to the end the same bytes are stored again
 //!    and synced, oldest segment first. No other byte of a recovered segment is stored.
-//! 2. The new segment's length is durable before its header is stored, and its header, in its directory too, before
-//!    anything in it is visible. That is the act: a crash before it leaves the log as it was found, a crash after it finds
-//!    the new segment.
+//! 2. The new segment's length and name, and the names of all it goes on from, are durable before its header is stored; its
+//!    header is durable before anything in it is visible. That is the act: a crash before it leaves the log as it was
+//!    found, a crash after it finds the new segment.
 //! 3. Files off the chain go last. One that cannot be removed or set aside stays, and is reported: the log has been settled
 //!    by then, and its numbers are not used again.
 //! 4. After a clean end the segment is continued, and the close frame is made void by a durable session frame first.
@@ -286,8 +286,10 @@ fn begin_segment(disk: &dyn Disk, plan: &Successor) -> Result<(SegmentWriter, En
         move |error| io_error(disk, attempt, &name, error)
     };
     let file = disk.create(&name, plan.capacity).map_err(failed("create the segment"))?;
-    // The length first: else a header could come back in a file that is too short, which is what a cut looks like.
+    // As with a spare, length and name first: else a header could come back in a file that is too short, which is what a cut
+    // looks like, or without the segment that it goes on from, whose name the process before may not have made durable.
     file.sync().map_err(failed("sync the new segment"))?;
+    disk.sync_directory().map_err(|error| io_error(disk, "sync the directory", "", error))?;
     let header = SegmentHeader {
         store_id: plan.store_id,
         number: plan.number,
@@ -306,7 +308,6 @@ fn begin_segment(disk: &dyn Disk, plan: &Successor) -> Result<(SegmentWriter, En
         Blank::new(region).activate(&header).ok_or_else(|| corrupt("a segment without room for its header"))?;
     append_session(disk, &mut writer, identity(disk, &name, &*file)?)?;
     file.sync().map_err(failed("sync the segment"))?;
-    disk.sync_directory().map_err(|error| io_error(disk, "sync the directory", "", error))?;
     let entry = Entry { header, end: None, handle: Handle::Open { segment: Arc::clone(writer.segment()), file } };
     Ok((writer, entry))
 }
