@@ -7,12 +7,7 @@ use esker::{Ending, ErrorKind, Recovery};
 use harness::MemoryDisk;
 use harness::damage::{PIECE_BYTES_MAX, Row, Share, Table, run};
 
-use crate::hostile::allocation::largest_during;
 use crate::support::{append_numbered, open, options, segments};
-
-fn metered(act: &mut dyn FnMut()) -> usize {
-    largest_during(act)
-}
 
 fn hold(table: &Table) {
     assert_eq!(table.violated, 0, "\n{table}");
@@ -26,22 +21,8 @@ fn hold(table: &Table) {
 
 #[test]
 fn damage_of_each_kind_is_reported_with_its_place_or_harmless() {
-    let table = run(Share::AtMost(40), metered, &mut |_| ());
+    let table = run(Share::AtMost(40), &mut |_| ());
     hold(&table);
-}
-
-/// Run by `cargo test --release --test it -- --ignored damage:: --nocapture`.
-#[test]
-#[ignore = "a million cases: some minutes in a release build"]
-fn the_complete_matrix() {
-    let table = run(Share::Complete, metered, &mut |at| {
-        if at.done == at.of {
-            println!("{}, {} log: {} cases, {} violations so far", at.row.name(), at.log, at.of, at.violated);
-        }
-    });
-    println!("{table}");
-    hold(&table);
-    assert!(table.tallies.iter().all(|tally| tally.cases == tally.of), "every case of every row");
 }
 
 /// Power may fail before the header of a new segment is on disk, and after the frames behind it are.

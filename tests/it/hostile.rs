@@ -1,6 +1,5 @@
 //! Hostile bytes on stable: the bodies of the fuzz targets, over mutated good segments.
 
-pub(crate) mod allocation;
 mod checkpoint;
 mod corpus;
 

@@ -24,3 +24,7 @@ mod state;
 mod support;
 mod threads;
 mod tidy;
+
+/// Notes the largest piece that each thread asks for, where a test wants to know.
+#[global_allocator]
+static ALLOCATOR: harness::allocation::Noting = harness::allocation::Noting;

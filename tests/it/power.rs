@@ -50,24 +50,24 @@ impl Fate for Survives {
 struct Images {
     disk: MemoryDisk,
     survives: Option<Survives>,
-    images: Mutex<Vec<(String, MemoryDisk)>>,
+    made: Mutex<Vec<(String, MemoryDisk)>>,
 }
 
 impl Watch for Images {
     fn before(&self, call: Call<'_>) -> io::Result<()> {
         let image =
             self.survives.map_or_else(|| self.disk.snapshot(), |mut survives| self.disk.lose_power(&mut survives));
-        self.images.lock().expect("no panic").push((call.to_string(), image));
+        self.made.lock().expect("no panic").push((call.to_string(), image));
         Ok(())
     }
 }
 
 /// What an open that dies before each of its calls leaves: of the machine, or (`None`) of the process.
 fn images_of_open(disk: &MemoryDisk, survives: Option<Survives>) -> Vec<(String, MemoryDisk)> {
-    let images = Images { disk: disk.clone(), survives, images: Mutex::default() };
+    let images = Images { disk: disk.clone(), survives, made: Mutex::default() };
     let watched = WatchedDisk::new(disk.clone(), images);
     drop(support::options().open_on(Arc::new(watched.clone())).expect("opens"));
-    std::mem::take(&mut *watched.images.lock().expect("no panic"))
+    std::mem::take(&mut *watched.made.lock().expect("no panic"))
 }
 
 /// A header in a file that is too short looks like a file that somebody cut: the length comes first.

@@ -1,9 +1,10 @@
-//! Long runs against the engine: power loss at any moment, inside recovery too.
+//! Long runs against the engine: power loss at any moment, inside recovery too, and damage of every kind.
 //!
 //! Guarantees:
 //! 1. A violation ends the program with exit code 1, and prints the line that runs it again, as short as it could be made.
 //! 2. Two runs with the same arguments do the same, save for how far they come in the time.
 
+mod damage;
 mod drive;
 mod exhaustive;
 mod power;
@@ -11,6 +12,10 @@ mod power;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use harness::allocation::Noting;
+
+#[global_allocator]
+static ALLOCATOR: Noting = Noting;
 
 /// Crash the engine in every way there is, and judge what it makes of it
 #[derive(Debug, Parser)]
@@ -23,11 +28,13 @@ struct Arguments {
 enum Command {
     Power(power::Arguments),
     Exhaustive(exhaustive::Arguments),
+    Damage(damage::Arguments),
 }
 
 fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Power(arguments) => power::run(&arguments),
         Command::Exhaustive(arguments) => exhaustive::run(&arguments),
+        Command::Damage(arguments) => damage::run(&arguments),
     }
 }

@@ -33,6 +33,7 @@ pub use row::Row;
 pub use table::{Table, Tally};
 
 use crate::MemoryDisk;
+use crate::allocation::largest_during;
 use judge::{Case, Verdict};
 use reference::{End, Reference};
 use row::Cases;
@@ -54,15 +55,6 @@ pub enum Share {
     AtMost(usize),
 }
 
-/// Calls `act`, and says which was the largest piece of memory that the thread asked for meanwhile.
-pub type Meter = fn(&mut dyn FnMut()) -> usize;
-
-/// The meter of a program whose allocator does not count.
-pub fn unmetered(act: &mut dyn FnMut()) -> usize {
-    act();
-    0
-}
-
 /// How far a run is.
 #[derive(Debug, Clone, Copy)]
 pub struct Progress {
@@ -78,14 +70,14 @@ pub struct Progress {
     pub violated: u64,
 }
 
-/// Runs a share of the matrix.
-pub fn run(share: Share, meter: Meter, progress: &mut dyn FnMut(Progress)) -> Table {
+/// Runs a share of the matrix. Memory is bounded only if the program notes it: see [`crate::allocation`].
+pub fn run(share: Share, progress: &mut dyn FnMut(Progress)) -> Table {
     let mut table = Table::default();
     for (end, log) in [(End::Closed, "closed"), (End::Killed, "killed")] {
         let reference = Reference::new(end);
         let cases = Cases::new(&reference);
         for row in Row::ALL {
-            run_row(&Run { cases: &cases, row, log, share, meter }, &mut table, progress);
+            run_row(&Run { cases: &cases, row, log, share }, &mut table, progress);
         }
     }
     table
@@ -96,7 +88,6 @@ struct Run<'a> {
     row: Row,
     log: &'static str,
     share: Share,
-    meter: Meter,
 }
 
 impl Run<'_> {
@@ -186,7 +177,7 @@ fn work(run: &Run<'_>, next: &AtomicUsize, at_work: &AtWork, results: &Sender<Pa
             let started = Instant::now();
             *at_work.lock().unwrap_or_else(PoisonError::into_inner) = Some((started, case));
             let mut outcome = Err(String::new());
-            let largest = (run.meter)(&mut || outcome = judge(run, case, &mut copy));
+            let largest = largest_during(|| outcome = judge(run, case, &mut copy));
             part.tally.cases += 1;
             part.tally.largest = part.tally.largest.max(largest);
             part.tally.longest = part.tally.longest.max(started.elapsed());

@@ -7,6 +7,7 @@
 //!    the faults that a test arms.
 //! 3. Helpers that only tests call panic on misuse; what the engine calls returns errors as the system would.
 
+pub mod allocation;
 pub mod crash;
 pub mod damage;
 pub mod dice;

@@ -1,10 +1,9 @@
 //! Hostile checkpoints on stable: the body of the fuzz target, over random edits and over all that are worth a name.
 
+use harness::allocation::largest_during;
 use harness::hostile::{good_checkpoint_bytes, open_checkpoint};
 use proptest::collection::vec;
 use proptest::prelude::*;
-
-use super::allocation::largest_during;
 
 /// No piece of memory is larger, whatever a checkpoint of some kilobytes says: the engine's buffers are of this size.
 const PIECE_BYTES_MAX: usize = 1 << 20;

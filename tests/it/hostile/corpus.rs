@@ -11,13 +11,14 @@ const CORPUS_BYTES_MAX: u64 = 600 * 1024;
 type Target = (&'static str, fn(&[u8]));
 
 /// Targets and what they do with an input. A new one needs a line here, a test below, and a folder of inputs.
-const TARGETS: [Target; 6] = [
+const TARGETS: [Target; 7] = [
     ("decode_frame", hostile::decode_frame),
     ("decode_state", hostile::decode_state),
     ("hostile_segment", hostile::open_packed_segment),
     ("hostile_checkpoint", hostile::open_checkpoint),
     ("hostile_anchor", hostile::open_anchor),
     ("hostile_directory", hostile::open_directory),
+    ("recover_after_crash", harness::crash::recover_after_crash),
 ];
 
 fn fuzz_folder() -> PathBuf {
@@ -53,6 +54,11 @@ fn run(target: &str) {
         eprintln!("{target}: {}", seed.name);
         body(&seed.input);
     }
+}
+
+#[test]
+fn recover_after_crash_holds_on_its_corpus() {
+    run("recover_after_crash");
 }
 
 #[test]

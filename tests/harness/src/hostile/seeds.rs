@@ -52,6 +52,11 @@ pub fn seeds() -> Vec<Seed> {
     for (name, input) in states() {
         add("decode_state", name.to_owned(), input);
     }
+    for seed in 0..24 {
+        let mut dice = crate::Dice::new(seed);
+        let input = (0..16 + 6 * seed).map(|_| dice.word().to_le_bytes()[0]).collect();
+        add("recover_after_crash", format!("life_{seed}"), input);
+    }
     for base in 0..6_u8 {
         add("hostile_directory", format!("base_{base}"), vec![base]);
     }

@@ -1,19 +1,21 @@
-//! The allocator of the tests: the system's, and a note of the largest piece that each thread asked for.
+//! An allocator for programs that test: the system's, and a note of the largest piece that each thread asked for.
+//!
+//! Guarantees:
+//! 1. Every piece is the system's, as it came; a program says `#[global_allocator] static A: Noting = Noting;` to be noted.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-struct Noting;
-
-#[global_allocator]
-static ALLOCATOR: Noting = Noting;
+/// The system's allocator, which notes.
+#[derive(Debug)]
+pub struct Noting;
 
 thread_local! {
     static LARGEST: Cell<usize> = const { Cell::new(0) };
 }
 
-/// The largest piece of memory in bytes that this thread asked for while `act` ran.
-pub(crate) fn largest_during(act: impl FnOnce()) -> usize {
+/// The largest piece of memory in bytes that this thread asked for while `act` ran; 0 if nobody notes.
+pub fn largest_during(act: impl FnOnce()) -> usize {
     LARGEST.set(0);
     act();
     LARGEST.get()
