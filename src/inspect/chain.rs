@@ -70,7 +70,8 @@ impl Piece {
         self.end.unwrap_or(self.header.capacity).min(self.length)
     }
 
-    fn stored(file: &SegmentFile, header: &SegmentHeader, end: Option<u64>) -> Self {
+    fn stored(file: &SegmentFile, header: &SegmentHeader, successor: Option<&Link>) -> Self {
+        let end = header.end(successor);
         Self { name: file.name.clone(), header: *header, source: Source::Stored, length: file.length, end, gap: None }
     }
 
@@ -83,9 +84,11 @@ impl Piece {
             predecessor: None,
             durable: Line::default(),
             capacity,
+            generation: 0,
+            rewritten: None,
             ..*next
         };
-        Self { source: Source::Rebuilt, ..Self::stored(file, &header, Some(link.end)) }
+        Self { source: Source::Rebuilt, ..Self::stored(file, &header, Some(&link)) }
     }
 }
 
@@ -263,14 +266,14 @@ fn most_frequent(survey: &Survey) -> StoreId {
 fn pieces(survey: &Survey) -> Vec<Piece> {
     let mut pieces: Vec<Piece> = Vec::new();
     let mut below = u64::MAX;
-    while let Some((file, newest)) = newest_up_to(survey, below) {
+    while let Some((file, newest)) = survey.newest_up_to(below) {
         pieces.push(Piece::stored(file, newest, None));
         let mut current = *newest;
         below = 0;
         while let Some(link) = current.predecessor {
             match survey.linked(link, current.first_offset) {
                 Ok((file, before)) => {
-                    pieces.push(Piece::stored(file, before, Some(link.end)));
+                    pieces.push(Piece::stored(file, before, Some(&link)));
                     current = *before;
                 }
                 Err(cause) => {
@@ -282,12 +285,6 @@ fn pieces(survey: &Survey) -> Vec<Piece> {
     }
     pieces.reverse();
     pieces
-}
-
-/// The newest segment among those numbered up to `number`.
-fn newest_up_to(survey: &Survey, number: u64) -> Option<(&SegmentFile, &SegmentHeader)> {
-    let within = survey.valid().filter(|(file, _)| file.number <= number);
-    within.max_by_key(|(_, header)| (header.epoch.counter, header.number))
 }
 
 /// Notes a link of `current` that does not hold; the chain goes on at or below the number returned.

@@ -120,8 +120,8 @@ fn misfit(
     let piece = chain.pieces.iter().find(|piece| piece.number() == place.segment);
     match piece {
         None => Some(format!("goes up to {place}, which is not part of the log")),
-        Some(piece) if piece.header.incarnation != header.incarnation => {
-            let (found, expected) = (piece.header.incarnation, header.incarnation);
+        Some(piece) if piece.header.known_incarnation() != header.incarnation => {
+            let (found, expected) = (piece.header.known_incarnation(), header.incarnation);
             Some(format!("goes up to {place} of incarnation {expected:016x}, found is {found:016x}"))
         }
         Some(piece) if place.position > piece.limit() => {

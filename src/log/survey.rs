@@ -18,7 +18,8 @@ use crate::platform::{Access, Disk, File};
 use crate::segment::walk::Frames;
 use crate::types::{Line, Offset, Place, index};
 
-pub(crate) const ANCHOR_NAME: &str = "anchor";
+pub(crate) use crate::format::ANCHOR_NAME;
+
 const OWN_NAMES: [&str; 3] = [ANCHOR_NAME, "lock", "quarantine"];
 
 /// A file with a segment's name.
@@ -46,7 +47,7 @@ pub(crate) struct Survey {
     pub(crate) files: Vec<SegmentFile>,
     /// In the order of their sequence.
     pub(crate) checkpoints: Vec<CheckpointFile>,
-    /// Names of checkpoints that were being written.
+    /// Names of what was being written: checkpoints, and what a repair makes.
     pub(crate) drafts: Vec<String>,
     pub(crate) anchor: Option<Anchor>,
     /// Slots of the anchor that do not decode; they are ignored, and reported.
@@ -93,7 +94,8 @@ pub(crate) fn refuse_other_use(disk: &dyn Disk) -> Result<()> {
     let names = disk.list().map_err(|error| io_error(disk, "list the directory", "", error))?;
     let is_own = |name: &String| {
         let of_log = format::segment_number(name).is_some() || format::checkpoint_sequence(name).is_some();
-        of_log || OWN_NAMES.contains(&name.as_str()) || format::is_checkpoint_draft(name)
+        let leftover = format::is_checkpoint_draft(name) || format::is_repair_leftover(name);
+        of_log || leftover || OWN_NAMES.contains(&name.as_str())
     };
     match names.iter().find(|name| !is_own(name)) {
         Some(stranger) if !names.iter().any(|name| format::segment_number(name).is_some()) => {
@@ -134,7 +136,7 @@ fn look(disk: &dyn Disk) -> Result<Survey> {
             && let Some(file) = checkpoint_file(disk, &name, sequence)?
         {
             survey.checkpoints.push(file);
-        } else if format::is_checkpoint_draft(&name) {
+        } else if format::is_checkpoint_draft(&name) || format::is_repair_leftover(&name) {
             survey.drafts.push(name);
         }
     }
@@ -231,6 +233,7 @@ fn check_headers(disk: &dyn Disk, survey: &Survey) -> Result<()> {
             _ => {}
         }
     }
+    check_cover(disk, survey)?;
     for file in &survey.checkpoints {
         if let Err(fault) = &file.header
             && fault.is_unknown()
@@ -241,6 +244,29 @@ fn check_headers(disk: &dyn Disk, survey: &Survey) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Of two files that stand for one number the higher generation counts; of the same generation none does.
+fn check_cover(disk: &dyn Disk, survey: &Survey) -> Result<()> {
+    let mut before: Option<&SegmentHeader> = None;
+    for (file, header) in survey.valid() {
+        if let Some(before) = before.filter(|before| before.last_number() >= header.number)
+            && before.generation == header.generation
+        {
+            let text = format!("segment {} of the same generation stands for it too", before.number);
+            let path = disk.directory().join(&file.name);
+            return Err(corrupt(text).at_path(path).next_step("move one of the two out of the directory"));
+        }
+        if before.is_none_or(|before| before.last_number() < header.last_number()) {
+            before = Some(header);
+        }
+    }
+    Ok(())
+}
+
+/// Which of two headers is the newer.
+fn rank(header: &SegmentHeader) -> (u64, u64, u32) {
+    (header.epoch.counter, header.last_number(), header.generation)
 }
 
 impl Survey {
@@ -276,7 +302,7 @@ impl Survey {
     pub(crate) fn chain(&self, disk: &dyn Disk) -> Result<Chain> {
         let mut durable = self.durable();
         let mut dropped: Option<Dropped> = None;
-        let mut newest = self.valid().max_by_key(|(_, header)| (header.epoch.counter, header.number));
+        let mut newest = self.newest_up_to(u64::MAX);
         while let Some((file, header)) = newest {
             match self.follow(file, header) {
                 Ok(members) => {
@@ -296,10 +322,7 @@ impl Survey {
                         frames: before.frames.saturating_add(counted.0),
                         records: before.records.saturating_add(counted.1),
                     });
-                    newest = self
-                        .valid()
-                        .filter(|(file, _)| file.number < broken.above)
-                        .max_by_key(|(_, header)| (header.epoch.counter, header.number));
+                    newest = self.newest_up_to(broken.above.saturating_sub(1));
                 }
             }
         }
@@ -308,6 +331,11 @@ impl Survey {
             return Err(corrupt(text).at_path(disk.directory()));
         }
         Ok(Chain::default())
+    }
+
+    /// The newest valid header among the files numbered up to `number`.
+    pub(crate) fn newest_up_to(&self, number: u64) -> Option<(&SegmentFile, &SegmentHeader)> {
+        self.valid().filter(|(file, _)| file.number <= number).max_by_key(|(_, header)| rank(header))
     }
 
     /// A segment behind the newest whose header was complete and is not valid: what was in it is lost.
@@ -343,7 +371,7 @@ impl Survey {
                     return Err(BrokenLink { number, above, named_by, cause, followed: chain });
                 }
             };
-            chain.push(member(found, before, Some(link.end)));
+            chain.push(member(found, before, Some(&link)));
             current = *before;
         }
         chain.reverse();
@@ -356,6 +384,10 @@ impl Survey {
         link: Link,
         first_offset: Offset,
     ) -> std::result::Result<(&SegmentFile, &SegmentHeader), String> {
+        let rewritten = self.valid().filter(|(_, header)| header.rewritten.is_some() && header.is_linked_by(&link));
+        if let Some((file, header)) = rewritten.max_by_key(|(_, header)| header.generation) {
+            return if header.first_offset > first_offset { Err("it begins too late".to_owned()) } else { Ok((file, header)) };
+        }
         let found = self.files.binary_search_by_key(&link.number, |file| file.number).map_err(|_| "no such file")?;
         let found = &self.files[found];
         let before = match &found.header {
@@ -363,8 +395,9 @@ impl Survey {
             Ok(None) => return Err("it has no header".to_owned()),
             Err(fault) => return Err(fault.to_string()),
         };
-        if before.incarnation != link.incarnation {
-            return Err(format!("incarnation {:016x} found, {:016x} expected", before.incarnation, link.incarnation));
+        if !before.is_linked_by(&link) {
+            let found = before.known_incarnation();
+            return Err(format!("incarnation {found:016x} found, {:016x} expected", link.incarnation));
         }
         if before.first_offset > first_offset || link.end < FRAMES_START || link.end > before.capacity {
             return Err(format!("it cannot end at position {}", link.end));
@@ -388,8 +421,8 @@ fn count_all(disk: &dyn Disk, members: &[Member], durable: &mut Line) -> Result<
     Ok((frames, records))
 }
 
-fn member(file: &SegmentFile, header: &SegmentHeader, end: Option<u64>) -> Member {
-    Member { name: file.name.clone(), header: *header, length: file.length, end }
+fn member(file: &SegmentFile, header: &SegmentHeader, successor: Option<&Link>) -> Member {
+    Member { name: file.name.clone(), header: *header, length: file.length, end: header.end(successor) }
 }
 
 /// A link of the chain that leads nowhere.
