@@ -35,6 +35,10 @@ pub(crate) const FRAMES_START: u64 = 4096;
 /// Frames begin at multiples of this.
 pub(crate) const FRAME_ALIGNMENT: u64 = 8;
 
+/// Bytes of a gap frame, and so of the shortest gap: no frame that a writer stores is shorter.
+pub(crate) const GAP_FRAME_BYTES: u64 = 48;
+const _: () = assert!(frame_header::BYTES + gap_body::BYTES == 48, "a gap frame has no padding");
+
 /// The topic field of a frame whose records carry their own.
 pub(crate) const TOPIC_MIXED: u32 = u32::MAX;
 

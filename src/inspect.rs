@@ -11,8 +11,8 @@
 //!
 //! Left to others: how it is shown (`tools/`), and what to do about it.
 
-mod chain;
-mod checkpoints;
+pub(crate) mod chain;
+pub(crate) mod checkpoints;
 mod dissect;
 mod origin;
 mod progress;
@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 
 pub use dissect::{Checksums, Dissection, FieldValue, FrameRow, FrameRows, SettledEnd, dissect};
 pub use progress::Progress;
+pub(crate) use verify::durable_line;
 pub use verify::verify_on;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -186,8 +187,13 @@ pub enum FindingClass {
     /// A checkpoint that is not what was written. An open passes over it, and loads the state from an older one, or from
     /// the log, as long as there is one or the other.
     BadCheckpoint,
-    /// A checkpoint that is whole, and not of this log, or not what the log says.
+    /// A checkpoint that is whole, and not of this log, or of a place that the log does not have.
     WrongCheckpoint,
+    /// State that cannot be: a frame whose sums match and whose state entries make no sense, or a checkpoint, whole and of
+    /// this log, that differs from what the log says.
+    BadState,
+    /// A gap that a repair left in place of damage. What was lost there was said then; it is no damage any more.
+    Gap,
     /// A checkpoint that was being written when its writer ended.
     CheckpointDraft,
     /// A writer is at work; what it stores meanwhile was not judged.
@@ -213,6 +219,8 @@ impl FindingClass {
             Self::BadAnchor => "bad-anchor",
             Self::BadCheckpoint => "bad-checkpoint",
             Self::WrongCheckpoint => "wrong-checkpoint",
+            Self::BadState => "bad-state",
+            Self::Gap => "gap",
             Self::CheckpointDraft => "checkpoint-draft",
             Self::LiveWriter => "live-writer",
         }
@@ -227,6 +235,7 @@ impl FindingClass {
             | Self::OffChain
             | Self::BadAnchor
             | Self::CheckpointDraft
+            | Self::Gap
             | Self::LiveWriter => false,
             Self::BodyRot
             | Self::HeaderRot
@@ -237,7 +246,8 @@ impl FindingClass {
             | Self::BrokenChain
             | Self::ForeignSegment
             | Self::BadCheckpoint
-            | Self::WrongCheckpoint => true,
+            | Self::WrongCheckpoint
+            | Self::BadState => true,
         }
     }
 }

@@ -46,6 +46,7 @@ mod format;
 pub mod inspect;
 mod log;
 pub mod platform;
+pub mod repair;
 mod segment;
 mod sync;
 mod types;

@@ -57,7 +57,7 @@ pub(crate) use decide::decide;
 pub(crate) use fold::{Piece as FoldPiece, fold};
 pub(crate) use state::State;
 pub(crate) use survey::{ANCHOR_NAME, CheckpointFile, SegmentFile, Survey, open_segment, survey};
-pub(crate) use window::{Scan, Scanned, Store};
+pub(crate) use window::{FoundFrame, Scan, Scanned, Store};
 
 use self::core::{Core, frame_bytes};
 use self::reader::LogSource;

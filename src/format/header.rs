@@ -261,7 +261,9 @@ mod tests {
         assert_eq!(SegmentHeader::decode(&header.encode()), Ok(Some(header)));
         let link = Link { number: 5, incarnation: 77, end: 12288 };
         assert_eq!((header.link(1), header.is_linked_by(&link), header.end(Some(&link))), (link, true, Some(8192)));
-        assert!(!header.is_linked_by(&Link { end: 12296, ..link }) && !header.is_linked_by(&Link { number: 3, ..link }));
+        assert!(
+            !header.is_linked_by(&Link { end: 12296, ..link }) && !header.is_linked_by(&Link { number: 3, ..link })
+        );
         let sample = sample();
         let link = Link { number: 3, incarnation: sample.incarnation, end: 4104 };
         assert_eq!((sample.link(4104), sample.is_linked_by(&link), sample.end(Some(&link))), (link, true, Some(4104)));

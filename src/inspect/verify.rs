@@ -13,7 +13,7 @@ use super::origin::Origins;
 use super::progress::{Progress, Told};
 use super::{Finding, FindingClass, Verification};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{FRAMES_START, Fault, align};
+use crate::format::{FRAMES_START, Fault, Kind, align};
 use crate::log::{Scan, Scanned, Store, open_segment};
 use crate::platform::Disk;
 use crate::segment::walk::Frames;
@@ -52,6 +52,7 @@ pub fn verify_on(disk: &dyn Disk, progress: &mut dyn FnMut(Progress)) -> Result<
         durable,
         durable_checked: Line::default() == durable,
         end: Line { place: Place::default(), offset: start },
+        gaps: Vec::new(),
         found: Verification {
             findings: Vec::new(),
             omitted: 0,
@@ -73,7 +74,7 @@ pub fn verify_on(disk: &dyn Disk, progress: &mut dyn FnMut(Progress)) -> Result<
 }
 
 /// D: beyond what headers and anchor carry only the newest frames can raise it.
-fn durable_line(disk: &dyn Disk, chain: &Chain) -> Result<Line> {
+pub(crate) fn durable_line(disk: &dyn Disk, chain: &Chain) -> Result<Line> {
     let mut durable = chain.survey.durable();
     let known = durable.place;
     for piece in chain.pieces.iter().filter(|piece| piece.number() >= known.segment) {
@@ -106,6 +107,8 @@ struct Check<'a, 'p> {
     /// Whether the scan has come past D, and found its offset right or not.
     durable_checked: bool,
     end: Line,
+    /// Places behind gaps.
+    gaps: Vec<Place>,
     found: Verification,
     told: Told<'p>,
 }
@@ -159,7 +162,7 @@ impl Check<'_, '_> {
         }
         // Only if nothing else is wrong can they be held against the log.
         let rest = if self.found.damaged { Rest::Damaged } else { Rest::Whole };
-        let checked = super::checkpoints::check(self.disk, chain, rest)?;
+        let checked = super::checkpoints::check(self.disk, chain, rest, &self.gaps)?;
         self.found.checkpoints = checked.good;
         for finding in checked.findings {
             self.found.report(finding);
@@ -195,6 +198,9 @@ impl Check<'_, '_> {
                     let records = u64::from(found.header.record_count);
                     self.found.records = self.found.records.saturating_add(records);
                     self.told.at(scan.position);
+                    if found.header.kind == Kind::Gap {
+                        self.note_gap(piece, &scan, found.position, found.offset);
+                    }
                     continue;
                 }
                 Scanned::End => break self.at_limit(index, piece, &mut scan)?,
@@ -209,6 +215,13 @@ impl Check<'_, '_> {
         self.end = Line { place: Place::new(piece.number(), scan.position), offset: scan.offset };
         self.told.piece(piece.limit());
         Ok(then)
+    }
+
+    fn note_gap(&mut self, piece: &Piece, scan: &Scan, position: u64, offset: Offset) {
+        self.gaps.push(Place::new(piece.number(), scan.position));
+        let bytes = scan.position.saturating_sub(position);
+        let cause = format!("{bytes} bytes that a repair gave up, with the records {offset} up to {}", scan.offset);
+        self.report_at(FindingClass::Gap, piece, position, offset, cause);
     }
 
     /// The next step of a scan; what is no frame is read once more.
@@ -297,6 +310,7 @@ impl Check<'_, '_> {
                 FindingClass::LostBytes
             }
             Fault::Length { .. } | Fault::Offset { .. } => FindingClass::BrokenChain,
+            Fault::State { .. } => FindingClass::BadState,
             _ if stop.next.is_some() => FindingClass::BodyRot,
             _ => FindingClass::HeaderRot,
         };

@@ -93,6 +93,10 @@ fn closed_at(disk: &dyn Disk, survey: &Survey, newest: &Member, durable: Line) -
         Scanned::Frame(found) => found.header.kind == Kind::Close && scan.position == end.place.position,
         _ => false,
     };
+    if !closed && newest.header.rewritten.is_some() {
+        // A repair gave it up: the end is one like any other.
+        return Ok(None);
+    }
     if !closed {
         // The note was written after the close frame was durable, and frames behind it do not touch it.
         return Err(corrupt("the log was closed here, and its close frame is damaged")

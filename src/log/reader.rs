@@ -146,10 +146,14 @@ struct Found {
 
 /// Why a walk went no further.
 enum Stop {
-    Short { needed: u64 },
+    Short {
+        needed: u64,
+    },
     Fault(Fault),
     /// Records are missing that a repair could not keep.
-    Gap { next: Offset },
+    Gap {
+        next: Offset,
+    },
 }
 
 impl Reader {
@@ -498,7 +502,9 @@ impl Reader {
             let before = (walk.position, walk.offset);
             match walk.step() {
                 // In place of a frame without records nothing is missing.
-                Step::Frame(frame) if frame.header.kind == Kind::Gap && frame.next_offset() > self.next.max(frame.offset) => {
+                Step::Frame(frame)
+                    if frame.header.kind == Kind::Gap && frame.next_offset() > self.next.max(frame.offset) =>
+                {
                     (walk.position, walk.offset) = before;
                     break Stop::Gap { next: frame.next_offset() };
                 }

@@ -386,7 +386,11 @@ impl Survey {
     ) -> std::result::Result<(&SegmentFile, &SegmentHeader), String> {
         let rewritten = self.valid().filter(|(_, header)| header.rewritten.is_some() && header.is_linked_by(&link));
         if let Some((file, header)) = rewritten.max_by_key(|(_, header)| header.generation) {
-            return if header.first_offset > first_offset { Err("it begins too late".to_owned()) } else { Ok((file, header)) };
+            return if header.first_offset > first_offset {
+                Err("it begins too late".to_owned())
+            } else {
+                Ok((file, header))
+            };
         }
         let found = self.files.binary_search_by_key(&link.number, |file| file.number).map_err(|_| "no such file")?;
         let found = &self.files[found];

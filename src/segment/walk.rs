@@ -7,10 +7,10 @@
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::arithmetic_side_effects))]
 
 use crate::checksum::Seed;
+use crate::format::control::GapBody;
 use crate::format::frame::{self, FrameHeader, Look};
 use crate::format::header::SegmentHeader;
 use crate::format::state::States;
-use crate::format::control::GapBody;
 use crate::format::{FRAME_ALIGNMENT, FRAMES_START, Fault, Kind, control, record};
 use crate::types::{Offset, index};
 

@@ -15,9 +15,8 @@ use crate::checksum::Seed;
 use crate::error::Result;
 use crate::format::checkpoint::{CheckpointHeader, EpochStart};
 use crate::format::control::{GAP_BYTES, GapBody};
-use crate::format::{Kind, checkpoint_name};
 use crate::format::frame::{self, HEADER_BYTES};
-use crate::format::header::SegmentHeader;
+use crate::format::{Kind, checkpoint_name};
 use crate::log::appender::StateSpan;
 use crate::log::epochs::Epochs;
 use crate::log::fold::{Piece, fold};
@@ -147,7 +146,8 @@ fn read(
 /// a repair left in its place. Copies of a log that both go on have segments and offsets in common, and no frame.
 pub(crate) fn ends_as_said(
     file: &dyn File,
-    segment: &SegmentHeader,
+    seed: Seed,
+    known_incarnation: u64,
     checkpoint: &CheckpointHeader,
 ) -> std::io::Result<bool> {
     let mut bytes = [0; HEADER_BYTES + GAP_BYTES];
@@ -155,13 +155,13 @@ pub(crate) fn ends_as_said(
     let read = file.read_at(&mut bytes, position)?;
     let bytes = bytes.get(..read).unwrap_or_default();
     let room = end.saturating_sub(position);
-    let Some(found) = frame::header(bytes, Seed::new(segment.incarnation), position, room) else { return Ok(false) };
-    if segment.rewritten.is_some() && found.kind == Kind::Gap {
+    let Some(found) = frame::header(bytes, seed, position, room) else { return Ok(false) };
+    if found.kind == Kind::Gap {
         let gap = GapBody::decode(frame::body(bytes, &found));
         return Ok(gap.is_ok_and(|gap| position.saturating_add(gap.bytes.into()) == end));
     }
     // As it was in the segment that was rewritten.
-    let original = found.encode(Seed::new(segment.known_incarnation()), position);
+    let original = found.encode(Seed::new(known_incarnation), position);
     Ok(original.checksum() == checkpoint.last.checksum && position.saturating_add(found.stride()) == end)
 }
 
@@ -203,7 +203,8 @@ fn check_place(disk: &dyn Disk, segments: Segments<'_>, name: &str, header: &Che
         Some(found) => {
             let file = open_segment(disk, &found.name)?;
             let failed = |error| io_error(disk, "read the segment", &found.name, error);
-            if ends_as_said(&*file, &found.header, header).map_err(failed)? {
+            let seed = Seed::new(found.header.incarnation);
+            if ends_as_said(&*file, seed, found.header.known_incarnation(), header).map_err(failed)? {
                 return Ok(());
             }
             "and another frame ends there: the files are of two logs that were one".to_owned()
