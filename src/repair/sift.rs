@@ -127,7 +127,7 @@ impl<'a> Sift<'a> {
                     self.keep(&scan, &found);
                     continue;
                 }
-                Scanned::End if self.slot.end.is_none_or(|end| scan.position >= end) => break,
+                Scanned::End if scan.position >= self.slot.end.unwrap_or(stored.capacity) => break,
                 stopped => stopped,
             };
             if self.done.end.place >= self.known.durable.place {
@@ -150,7 +150,12 @@ impl<'a> Sift<'a> {
             let end = self.done.end.place.position.saturating_add(GAP_FRAME_BYTES);
             self.gap(end, follows, "what came before the next segment is lost", States::Unknown);
         }
-        self.done.contradicts |= self.follows.is_some_and(|next| !self.done.ends_log && next != self.done.end.offset);
+        if !self.done.ends_log && self.follows.is_some_and(|next| next != self.done.end.offset) {
+            // The next segment does not follow: not known to be durable, it is no part of the log.
+            let settled = self.done.end.place >= self.known.durable.place;
+            (self.done.ends_log, self.done.is_torn) = (settled, settled);
+            self.done.contradicts |= !settled;
+        }
         Ok(self.done)
     }
 

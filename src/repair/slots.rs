@@ -53,6 +53,8 @@ pub(super) struct Stored {
     pub(super) frames: Frames,
     /// Up to where they may lie in the file.
     pub(super) limit: u64,
+    /// How long the file was.
+    pub(super) capacity: u64,
 }
 
 /// What a plan is made from.
@@ -120,7 +122,7 @@ fn newest_lost(known: &Known<'_>, number: u64) -> Result<Slot> {
     let mut slot = Slot::lost(number, None, &cause);
     if let Some(seed) = header::seed_of(known, file)? {
         let frames = Frames { seed, first_offset: Offset::ZERO, end: file.length };
-        slot.frames = Some(Stored { name: file.name.clone(), frames, limit: file.length });
+        slot.frames = Some(Stored { name: file.name.clone(), frames, limit: file.length, capacity: file.length });
     }
     Ok(slot)
 }
@@ -148,9 +150,19 @@ impl Slot {
         let stored = piece.source == Source::Stored;
         let limit = piece.limit();
         let cause = if stored { mended } else { piece.gap.as_ref().map(|gap| gap.cause.clone()) };
+        let capacity = piece.header.capacity;
+        // No open goes on with a file that became shorter, wherever the log ends.
+        let is_cut = piece.end.is_none() && piece.length < capacity;
+        let cut = || format!("the file was cut at {}, at least {capacity} bytes are expected", piece.length);
+        let cause = cause.or_else(|| is_cut.then(cut));
         Self {
             number,
-            frames: Some(Stored { name: piece.name.clone(), frames: Frames::new(&piece.header, limit), limit }),
+            frames: Some(Stored {
+                name: piece.name.clone(),
+                frames: Frames::new(&piece.header, limit),
+                limit,
+                capacity,
+            }),
             header: stored.then_some(piece.header),
             incarnation: piece.header.known_incarnation(),
             end: piece.end,

@@ -1,0 +1,157 @@
+//! The reference log with one damage after the other: whatever it is, the repaired log is clean and every record is right.
+
+use esker::repair::{Accept, apply_on, plan_on};
+use esker::{Commit, ErrorKind};
+use harness::MemoryDisk;
+
+use super::{check_repaired, look, read_all, reference};
+use crate::support::{append_numbered, checkpoints, numbered, open, segments};
+
+/// Repairs, if there is something to repair, and checks.
+fn repaired(disk: &MemoryDisk, what: &str) -> bool {
+    let plan = match plan_on(disk) {
+        Ok(plan) => plan,
+        Err(error) if error.kind() == ErrorKind::Incompatible => return false,
+        Err(error) => panic!("{what}: {error}"),
+    };
+    let damaged = look(disk).is_damaged();
+    if plan.steps.is_empty() {
+        assert!(!damaged, "{what}: {:?}", look(disk).findings);
+        return false;
+    }
+    let done = apply_on(disk, Accept::Loss).unwrap_or_else(|error| panic!("{what}: {error}\n{plan:#?}"));
+    assert_eq!(done, plan, "{what}");
+    check_repaired(disk, &plan, what);
+    true
+}
+
+fn names(disk: &MemoryDisk) -> Vec<String> {
+    let mut names = segments(disk);
+    names.extend(checkpoints(disk));
+    names.push("anchor".to_owned());
+    names
+}
+
+/// Where the frames of a file end, about: what lies behind is zero.
+fn used(disk: &MemoryDisk, name: &str) -> usize {
+    let bytes = disk.read_file(name).expect("a file");
+    bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)
+}
+
+#[test]
+fn a_bit_that_turned_anywhere_is_repaired() {
+    let reference = reference();
+    let mut repaired_ones = 0;
+    for name in names(&reference) {
+        for (number, place) in (0..used(&reference, &name)).step_by(113).enumerate() {
+            let disk = reference.snapshot();
+            disk.edit_file(&name, |bytes| bytes[place] ^= 1 << (number % 8));
+            repaired_ones += u64::from(repaired(&disk, &format!("{name}: bit at {place}")));
+        }
+    }
+    assert!(repaired_ones > 200, "{repaired_ones}");
+}
+
+#[test]
+fn sectors_that_are_zero_swapped_or_copied_are_repaired() {
+    let reference = reference();
+    let mut repaired_ones = 0;
+    for name in names(&reference) {
+        let used = used(&reference, &name);
+        for place in (0..used.saturating_sub(511)).step_by(512) {
+            let other = 4096 + (place * 7 + 512) % used.saturating_sub(4608).max(512) / 512 * 512;
+            let edits: [(&str, &dyn Fn(&mut [u8])); 3] = [
+                ("zero", &|bytes| bytes[place..place + 512].fill(0)),
+                ("copied", &|bytes| {
+                    if other + 512 <= bytes.len() {
+                        bytes.copy_within(other..other + 512, place);
+                    }
+                }),
+                ("ones", &|bytes| bytes[place..place + 512].fill(0xff)),
+            ];
+            for (how, edit) in edits {
+                let disk = reference.snapshot();
+                disk.edit_file(&name, edit);
+                repaired_ones += u64::from(repaired(&disk, &format!("{name}: sector at {place} {how}")));
+            }
+        }
+    }
+    assert!(repaired_ones > 100, "{repaired_ones}");
+}
+
+#[test]
+fn files_that_are_cut_or_missing_are_repaired_also_two_at_once() {
+    let reference = reference();
+    let names = names(&reference);
+    for name in &names {
+        let length = reference.read_file(name).expect("a file").len();
+        for cut in (0..length).step_by(509) {
+            let disk = reference.snapshot();
+            disk.truncate(name, u64::try_from(cut).expect("small"));
+            repaired(&disk, &format!("{name} cut at {cut}"));
+        }
+        for other in &names {
+            let disk = reference.snapshot();
+            disk.remove(name);
+            if other != name {
+                disk.remove(other);
+            }
+            if !segments(&disk).is_empty() {
+                repaired(&disk, &format!("without {name} and {other}"));
+            }
+        }
+    }
+}
+
+/// What a death of the process leaves: durable up to somewhere, visible behind it.
+fn killed() -> (MemoryDisk, u64) {
+    let disk = MemoryDisk::new(78);
+    let log = open(&disk).expect("opens");
+    append_numbered(&log, 0..70);
+    let _ = log.commit(Commit::new().state("total", "1")).expect("commits");
+    log.sync().expect("syncs");
+    append_numbered(&log, 70..75);
+    log.sync().expect("syncs");
+    let durable = 75;
+    append_numbered(&log, durable..120);
+    (disk.snapshot(), durable)
+}
+
+#[test]
+fn a_log_that_was_not_closed_keeps_what_was_durable_and_ends_where_an_open_would_end_it() {
+    let (reference, durable) = killed();
+    let check = |disk: &MemoryDisk, what: &str| {
+        let plan = plan_on(disk).unwrap_or_else(|error| panic!("{what}: {error}"));
+        if plan.steps.is_empty() {
+            assert!(!look(disk).is_damaged(), "{what}: {:?}", look(disk).findings);
+        } else {
+            assert_eq!(apply_on(disk, Accept::Loss).unwrap_or_else(|error| panic!("{what}: {error}")), plan, "{what}");
+        }
+        assert!(!look(disk).is_damaged(), "{what}: {:?}", look(disk).findings);
+        assert_eq!(plan_on(disk).expect("plans").steps, [], "{what}");
+        let log = open(disk).unwrap_or_else(|error| panic!("{what}: {error}"));
+        let (found, lost) = read_all(&mut log.reader());
+        assert!(found.iter().all(|(offset, payload)| *payload == numbered(*offset)), "{what}");
+        let known = |offset: u64| found.contains_key(&offset) || lost.iter().any(|range| range.contains(&offset));
+        // The mark of the last sync tells of what the sync before it made durable.
+        assert!((0..70).all(known), "{what}: up to {durable}, {:?}, {lost:?}", found.keys());
+        append_numbered(&log, log.visible().get()..log.visible().get() + 5);
+        log.close().expect("closes");
+        assert!(!look(disk).is_damaged(), "{what}: {:?}", look(disk).findings);
+        drop(open(disk).unwrap_or_else(|error| panic!("{what}: {error}")));
+    };
+    for name in segments(&reference) {
+        let used = used(&reference, &name);
+        for place in (0..used).step_by(97) {
+            let disk = reference.snapshot();
+            disk.edit_file(&name, |bytes| bytes[place] ^= 0x10);
+            check(&disk, &format!("{name}: bit at {place}"));
+            let disk = reference.snapshot();
+            disk.edit_file(&name, |bytes| bytes[place..(place + 700).min(used)].fill(0));
+            check(&disk, &format!("{name}: zeros at {place}"));
+        }
+        let disk = reference.snapshot();
+        disk.remove(&name);
+        check(&disk, &format!("without {name}"));
+    }
+}
