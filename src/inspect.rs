@@ -14,6 +14,7 @@
 pub(crate) mod chain;
 pub(crate) mod checkpoints;
 mod dissect;
+mod evidence;
 mod origin;
 mod progress;
 mod verify;
@@ -22,6 +23,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 pub use dissect::{Checksums, Dissection, FieldValue, FrameRow, FrameRows, SettledEnd, dissect};
+pub use evidence::{CarriedLine, FindingEvidence, Neighbour, Session};
 pub use progress::Progress;
 pub(crate) use verify::durable_line;
 pub use verify::verify_on;
@@ -88,6 +90,8 @@ pub struct Verification {
     pub end: Offset,
     /// Offset behind the last record that is written down as durable.
     pub durable: Offset,
+    /// The durable lines that are written down, the highest first.
+    pub lines: std::sync::Arc<[CarriedLine]>,
     /// Whether a writer held the log meanwhile, and its process id if it left one.
     pub writer: Option<Holder>,
     damaged: bool,
@@ -126,6 +130,8 @@ pub struct Finding {
     pub offset: Option<Offset>,
     /// What was found and expected.
     pub cause: String,
+    /// What speaks for it.
+    pub evidence: FindingEvidence,
 }
 
 impl Finding {
@@ -139,7 +145,14 @@ impl Finding {
             position: place.map(|place| place.position).filter(|_| class != FindingClass::MissingSegment),
             offset,
             cause,
+            evidence: FindingEvidence::default(),
         }
+    }
+
+    /// About a file, whatever it holds.
+    fn of_file(disk: &dyn Disk, class: FindingClass, name: &str, segment: Option<u64>, cause: String) -> Self {
+        let file = disk.directory().join(name);
+        Self { segment, file, ..Self::new(disk, class, None, None, cause) }
     }
 }
 

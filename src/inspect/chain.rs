@@ -158,14 +158,7 @@ impl Chain {
 
     /// What is to be said about the anchor. It decides nothing, so this is never damage.
     pub(crate) fn judge_anchor(&self, disk: &dyn Disk) -> Vec<Finding> {
-        let finding = |cause: String| Finding {
-            class: FindingClass::BadAnchor,
-            segment: None,
-            file: disk.directory().join(ANCHOR_NAME),
-            position: None,
-            offset: None,
-            cause,
-        };
+        let finding = |cause: String| Finding::of_file(disk, FindingClass::BadAnchor, ANCHOR_NAME, None, cause);
         let unnoticed = "a lost last file would not be noticed";
         let mut findings: Vec<Finding> =
             self.survey.anchor_faults.iter().map(|fault| finding(format!("a slot does not check: {fault}"))).collect();
@@ -290,14 +283,8 @@ fn set_foreign_aside(disk: &dyn Disk, survey: &mut Survey) -> Vec<Finding> {
         } else {
             return true;
         };
-        findings.push(Finding {
-            class: FindingClass::ForeignSegment,
-            segment: Some(file.number),
-            file: disk.directory().join(&file.name),
-            position: None,
-            offset: None,
-            cause,
-        });
+        let class = FindingClass::ForeignSegment;
+        findings.push(Finding::of_file(disk, class, &file.name, Some(file.number), cause));
         false
     });
     findings

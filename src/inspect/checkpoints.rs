@@ -184,6 +184,5 @@ fn disagreement(
 }
 
 fn finding(disk: &dyn Disk, class: FindingClass, name: &str, cause: &str) -> Finding {
-    let file = disk.directory().join(name);
-    Finding { class, segment: None, file, position: None, offset: None, cause: format!("{name}: {cause}") }
+    Finding::of_file(disk, class, name, None, format!("{name}: {cause}"))
 }

@@ -7,8 +7,11 @@
 //!    valid frame begins is the end of the log; what follows is counted as a torn tail.
 //! 3. Nothing is called damage before it was read twice: a writer may be storing it.
 
+use std::sync::Arc;
+
 use super::chain::{Chain, Gap, Piece, Source, was_durable};
 use super::checkpoints::Rest;
+use super::evidence::{self, CarriedLine, FindingEvidence, Neighbour, Session};
 use super::origin::Origins;
 use super::progress::{Progress, Told};
 use super::{Finding, FindingClass, Verification};
@@ -40,6 +43,9 @@ pub fn verify_on(disk: &dyn Disk, progress: &mut dyn FnMut(Progress)) -> Result<
             .next_step("check the path"));
     }
     let durable = durable_line(disk, &chain)?;
+    let lines = evidence::lines(&chain, durable, |piece| {
+        scan_of(disk, piece, piece.header.first_offset, FRAMES_START, piece.header.first_offset)
+    })?;
     let headers = chain.survey.valid().map(|(_, header)| *header);
     let rebuilt = chain.pieces.iter().filter(|piece| piece.source == Source::Rebuilt).map(|piece| piece.header);
     let origins = Origins::new(headers.chain(rebuilt).map(|h| (h.number, h.incarnation, h.capacity)));
@@ -53,6 +59,9 @@ pub fn verify_on(disk: &dyn Disk, progress: &mut dyn FnMut(Progress)) -> Result<
         durable_checked: Line::default() == durable,
         end: Line { place: Place::default(), offset: start },
         gaps: Vec::new(),
+        lines: Arc::clone(&lines),
+        session: None,
+        before: None,
         found: Verification {
             findings: Vec::new(),
             omitted: 0,
@@ -64,6 +73,7 @@ pub fn verify_on(disk: &dyn Disk, progress: &mut dyn FnMut(Progress)) -> Result<
             start,
             end: start,
             durable: durable.offset,
+            lines,
             writer,
             damaged: false,
         },
@@ -109,6 +119,10 @@ struct Check<'a, 'p> {
     end: Line,
     /// Places behind gaps.
     gaps: Vec<Place>,
+    /// What speaks for a finding at the place that the check has come to.
+    lines: Arc<[CarriedLine]>,
+    session: Option<Session>,
+    before: Option<Neighbour>,
     found: Verification,
     told: Told<'p>,
 }
@@ -175,7 +189,10 @@ impl Check<'_, '_> {
     fn gap(&mut self, gap: &Gap, index: usize) -> Result<Then> {
         let place = Place::new(gap.number, 0);
         if was_durable(gap.number, self.durable) {
-            self.report(gap.class, Some(place), None, self.below_durable(&gap.cause));
+            let next = self.chain.pieces.get(index);
+            let behind = next.map(|piece| Neighbour::new(evidence::first_place(piece), piece.header.first_offset));
+            let cause = self.below_durable(&gap.cause);
+            self.report_beside(gap.class, Some(place), None, cause, behind);
             return Ok(Then::GoOn);
         }
         let (frames, records) = self.count_behind(index)?;
@@ -185,10 +202,7 @@ impl Check<'_, '_> {
     }
 
     fn piece(&mut self, index: usize, piece: &Piece) -> Result<Then> {
-        let first_offset = match piece.source {
-            Source::Stored => piece.header.first_offset,
-            Source::Rebuilt => self.end.offset,
-        };
+        let first_offset = self.first_offset(piece);
         let mut scan = scan_of(self.disk, piece, first_offset, FRAMES_START, first_offset)?;
         let then = loop {
             self.check_durable(piece, &scan);
@@ -198,9 +212,15 @@ impl Check<'_, '_> {
                     let records = u64::from(found.header.record_count);
                     self.found.records = self.found.records.saturating_add(records);
                     self.told.at(scan.position);
-                    if found.header.kind == Kind::Gap {
-                        self.note_gap(piece, &scan, found.position, found.offset);
+                    match found.header.kind {
+                        Kind::Gap => self.note_gap(piece, &scan, found.position, found.offset),
+                        Kind::Session => {
+                            let session = Session::of(self.disk, piece, scan.frame(&found).body);
+                            self.session = session.or(self.session);
+                        }
+                        _ => {}
                     }
+                    self.before = Some(Neighbour::new(Place::new(piece.number(), found.position), found.offset));
                     continue;
                 }
                 Scanned::End => break self.at_limit(index, piece, &mut scan)?,
@@ -215,6 +235,14 @@ impl Check<'_, '_> {
         self.end = Line { place: Place::new(piece.number(), scan.position), offset: scan.offset };
         self.told.piece(piece.limit());
         Ok(then)
+    }
+
+    /// With which offset a piece begins that comes next.
+    fn first_offset(&self, piece: &Piece) -> Offset {
+        match piece.source {
+            Source::Stored => piece.header.first_offset,
+            Source::Rebuilt => self.end.offset,
+        }
     }
 
     fn note_gap(&mut self, piece: &Piece, scan: &Scan, position: u64, offset: Offset) {
@@ -294,7 +322,14 @@ impl Check<'_, '_> {
         }
         let behind = if then == Then::GoOn { scan.position } else { piece.limit() };
         let (class, cause) = self.classify(piece, stop, position..behind)?;
-        self.report_at(class, piece, position, offset, self.below_durable(&cause));
+        let next = if then == Then::GoOn {
+            let first = self.first_offset(piece);
+            evidence::next_frame(scan_of(self.disk, piece, first, scan.position, scan.offset)?, piece.number())
+        } else {
+            None
+        };
+        let (place, cause) = (Place::new(piece.number(), position), self.below_durable(&cause));
+        self.report_beside(class, Some(place), Some(offset), cause, next);
         if let Some(found) = backward {
             let fault = Fault::Offset { found: found.get(), expected: offset.get() };
             self.report_at(FindingClass::BrokenChain, piece, behind, offset, self.below_durable(&fault.to_string()));
@@ -406,6 +441,22 @@ impl Check<'_, '_> {
     }
 
     fn report(&mut self, class: FindingClass, place: Option<Place>, offset: Option<Offset>, cause: String) {
-        self.found.report(Finding::new(self.disk, class, place, offset, cause));
+        self.report_beside(class, place, offset, cause, None);
+    }
+
+    fn report_beside(
+        &mut self,
+        class: FindingClass,
+        place: Option<Place>,
+        offset: Option<Offset>,
+        cause: String,
+        behind: Option<Neighbour>,
+    ) {
+        let mut finding = Finding::new(self.disk, class, place, offset, cause);
+        if place.is_some() {
+            let lines = Arc::clone(&self.lines);
+            finding.evidence = FindingEvidence { session: self.session, lines, before: self.before, behind };
+        }
+        self.found.report(finding);
     }
 }

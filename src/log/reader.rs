@@ -7,6 +7,8 @@
 //! 3. A reader leaves a segment only at its end as the log knows it: behind the seal, or where the successor says.
 //! 4. Reading takes no lock except to go to another segment and to wait.
 
+mod errors;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,10 +16,9 @@ use std::time::{Duration, Instant};
 use super::batch::Batch;
 use super::catalog::Entry;
 use super::epochs::Epochs;
-use super::survey::{corrupt, io_error};
 use super::window::{Chunk, Scan, Scanned, View};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{FRAMES_START, Fault, Kind, segment_name};
+use crate::format::{FRAMES_START, Fault, Kind};
 use crate::platform::Disk;
 use crate::segment::walk::Step;
 use crate::types::{Epoch, Line, Offset, Place, Timestamp, length};
@@ -567,43 +568,5 @@ impl Reader {
         self.place.position = position;
         (self.frame_offset, self.next) = (offset, offset);
         Ok(Batch { chunk, frames: view.frames, segment: number, position, offset, offsets })
-    }
-
-    fn damage(&self, place: Place, offset: Offset, fault: Fault) -> Error {
-        corrupt(fault.to_string())
-            .at_path(self.source.disk().directory().join(segment_name(place.segment)))
-            .at_place(place)
-            .at_offset(offset)
-    }
-
-    fn gap(&self, place: Place, offset: Offset, next: Offset) -> Error {
-        let text = format!("records {offset} up to {next} are lost: a repair left a gap");
-        Error::new(ErrorKind::Gap { next }, text)
-            .at_path(self.source.disk().directory().join(segment_name(place.segment)))
-            .at_place(place)
-            .at_offset(offset)
-            .next_step("step over it, or seek behind it")
-    }
-
-    fn diverged(&self, limit: Limit) -> Result<Error> {
-        let number = self.place.segment;
-        let next = self.source.entry(&|catalog| catalog.after(number).cloned())?;
-        let at = next.map_or(self.next, |entry| entry.header.first_offset);
-        let text = format!(
-            "the writer died, and the log goes on from position {}, before what this reader saw",
-            limit.position
-        );
-        Ok(Error::new(ErrorKind::Diverged { at }, text)
-            .at_path(self.source.disk().directory().join(segment_name(number)))
-            .at_place(self.place)
-            .next_step("seek to an offset that is still there"))
-    }
-
-    fn gone(&self, offset: Offset) -> Error {
-        corrupt("no segment holds the offset").at_path(self.source.disk().directory()).at_offset(offset)
-    }
-
-    fn read_error(&self, number: u64, error: std::io::Error) -> Error {
-        io_error(self.source.disk(), "read the segment", &segment_name(number), error)
     }
 }
