@@ -28,8 +28,14 @@ const COPY_BYTES: u64 = 1 << 20;
 /// What was done is durable when this returns.
 pub fn apply_on(disk: &dyn Disk, accept: Accept) -> Result<Plan> {
     super::refuse_writer(disk)?;
-    // A directory that is no log gets no lock file.
-    make(disk)?;
+    // A directory in which nothing is to be done gets no lock file.
+    let first = make(disk)?.plan;
+    if first.loses() && accept == Accept::NoLoss {
+        return Err(refused(disk, &first));
+    }
+    if first.steps.is_empty() {
+        return Ok(first);
+    }
     let failed = |error| Error::io("lock the directory for writing", error).at_path(disk.directory());
     let _lock = match disk.lock().map_err(failed)? {
         Lock::Held(lock) => lock,

@@ -78,6 +78,8 @@ pub(super) fn slots(known: &Known<'_>) -> Result<Vec<Slot>> {
             if gap.class != FindingClass::HeaderRot
                 && let Some(link) = &piece.header.predecessor
             {
+                // A file of that name which is not the one that is meant is of another history.
+                slots.retain(|slot: &Slot| slot.number < link.number);
                 slots.push(Slot::lost(link.number, Some(link), &gap.cause));
             }
         }

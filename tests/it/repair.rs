@@ -337,6 +337,29 @@ fn a_segment_under_another_name_gets_its_own_and_a_strangers_goes() {
 }
 
 #[test]
+fn a_segment_of_another_history_is_replaced_by_a_gap() {
+    let forge = |disk: &MemoryDisk, place: usize| {
+        disk.edit_file(&segment_name(3), |bytes| {
+            bytes[place] ^= 1;
+            bytes[12..16].fill(0);
+            let sum = crc32fast::hash(&bytes[..256]);
+            bytes[12..16].copy_from_slice(&sum.to_le_bytes());
+        });
+    };
+    for (what, place) in [("incarnation", 96), ("end", 105)] {
+        let (_, plan) = repair(&format!("a link of another {what}"), |disk| forge(disk, place));
+        assert!(plan.steps.iter().any(|step| step.segment == Some(2)), "{what}: {plan:?}");
+    }
+    // Two headers that check and contradict each other: which of them is right nobody can say.
+    let disk = reference();
+    forge(&disk, 80);
+    let before = files(&disk);
+    let refused = apply_on(&disk, Accept::Loss).expect_err("a contradiction");
+    assert_eq!(refused.kind(), ErrorKind::Corrupt, "{refused}");
+    assert!(files(&disk) == before);
+}
+
+#[test]
 fn bad_checkpoints_and_a_bad_anchor_are_set_aside_without_a_loss() {
     let disk = reference();
     let names = checkpoints(&disk);
