@@ -207,7 +207,7 @@ pub enum FindingClass {
     BadState,
     /// A gap that a repair left in place of damage. What was lost there was said then; it is no damage any more.
     Gap,
-    /// A checkpoint that was being written when its writer ended.
+    /// A checkpoint, or what a repair makes, that was being written when its writer ended.
     CheckpointDraft,
     /// A writer is at work; what it stores meanwhile was not judged.
     LiveWriter,

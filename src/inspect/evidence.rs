@@ -114,7 +114,7 @@ pub(super) fn lines(
         }
     }
     lines.retain(|carried| carried.line > Line::default());
-    lines.sort_by(|one, other| other.line.cmp(&one.line));
+    lines.sort_by_key(|carried| std::cmp::Reverse(carried.line));
     Ok(lines.into())
 }
 

@@ -413,9 +413,8 @@ impl Reader {
                 self.next = next.max(self.frame_offset);
                 return Ok(Some(Skipped { from, to: self.place, records }));
             }
-            Scanned::Frame(_) => false,
             Scanned::Bad { .. } | Scanned::Zero => limit.sure && from.position < limit.position,
-            Scanned::End => false,
+            Scanned::Frame(_) | Scanned::End => false,
         };
         if !damaged {
             return Ok(None);

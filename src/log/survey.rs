@@ -447,7 +447,8 @@ pub(crate) fn open_segment(disk: &dyn Disk, name: &str) -> Result<Arc<dyn File>>
 }
 
 pub(crate) fn corrupt(text: impl Into<String>) -> Error {
-    Error::new(ErrorKind::Corrupt, text).next_step("run esker verify, and restore the file if there is a copy")
+    Error::new(ErrorKind::Corrupt, text)
+        .next_step("run esker verify; restore the file if there is a copy, or see what esker repair would do")
 }
 
 pub(crate) fn io_error(disk: &dyn Disk, attempt: &str, name: &str, error: std::io::Error) -> Error {

@@ -127,7 +127,7 @@ impl Planner<'_> {
         let anchored = chain.survey.own_anchor().map(|anchor| anchor.store_id);
         let named = chain.survey.valid().map(|(_, header)| header.store_id).next();
         let named = named.or(anchored).or(checkpoints.first().map(|checkpoint| checkpoint.store_id));
-        let epoch = newest_epoch(&known)?;
+        let epoch = newest_epoch(&known);
         let mut planner = Planner {
             known,
             slots,
@@ -203,7 +203,7 @@ impl Planner<'_> {
             // State that only it knew: entries in a gap that lies behind all that stay.
             let lost = gaps.iter().any(|gap| *gap > judged.newest.place && self.is_old_gap(*gap));
             let state = if lost { StateLoss::AsLeft } else { StateLoss::None };
-            self.push(Action::Quarantine, name.clone(), None, cause, Deed::Quarantine(name));
+            self.push(Action::Quarantine, &name, None, cause, Deed::Quarantine(name.clone()));
             if let Some(step) = self.steps.last_mut() {
                 step.state = state;
             }
@@ -233,13 +233,12 @@ impl Planner<'_> {
             let position = if index == last { Position::Last } else { Position::Inside };
             let needed = !sifted.lost.is_empty() || slot.cause.is_some() || slot.frames.is_none();
             let end = sifted.end.place.position;
-            let (header, work) = match (needed, slot.header) {
-                (false, Some(header)) => (header, None),
-                _ => {
-                    let header = self.header(slot, sifted, before.as_ref(), position)?;
-                    let runs = sifted.runs.clone();
-                    (header, Some(Work { header, stored: slot.frames.clone(), runs }))
-                }
+            let (header, work) = if let (false, Some(header)) = (needed, slot.header) {
+                (header, None)
+            } else {
+                let header = self.header(slot, sifted, before.as_ref(), position)?;
+                let (stored, runs) = (slot.frames.clone(), sifted.runs.clone());
+                (header, Some(Work { header, stored, runs }))
             };
             works.push(work);
             // What the next one, if it is put together, calls this one.
@@ -386,7 +385,7 @@ impl Planner<'_> {
             time_max: self.sifted.last().map(|sifted| sifted.time_max).unwrap_or_default(),
             clean: own.is_some_and(|anchor| anchor.clean && anchor.durable == durable),
         };
-        self.push(Action::WriteAnchor, ANCHOR_NAME.to_owned(), None, cause, Deed::Anchor(anchor));
+        self.push(Action::WriteAnchor, ANCHOR_NAME, None, cause, Deed::Anchor(anchor));
     }
 
     /// Segments of other stores, and those that were in use and that no link leads to.
@@ -399,13 +398,14 @@ impl Planner<'_> {
             let name = finding.file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
             // One that stands in the place of a segment went there when that was written.
             if !taken.contains(&name) {
-                self.push(Action::Quarantine, name.clone(), finding.segment, finding.cause, Deed::Quarantine(name));
+                let deed = Deed::Quarantine(name.clone());
+                self.push(Action::Quarantine, &name, finding.segment, finding.cause, deed);
             }
         }
     }
 
-    fn push(&mut self, action: Action, name: String, segment: Option<u64>, cause: String, deed: Deed) {
-        self.steps.push(step(self.known.disk, action, &name, segment, cause));
+    fn push(&mut self, action: Action, name: &str, segment: Option<u64>, cause: String, deed: Deed) {
+        self.steps.push(step(self.known.disk, action, name, segment, cause));
         self.deeds.push(deed);
     }
 }
@@ -425,14 +425,12 @@ fn carried_by_unheaded(known: &Known<'_>, slots: &[Slot]) -> Result<Line> {
 }
 
 /// The newest epoch that a checkpoint knows of.
-fn newest_epoch(known: &Known<'_>) -> Result<Option<Epoch>> {
-    for checkpoint in known.checkpoints.iter().rev() {
+fn newest_epoch(known: &Known<'_>) -> Option<Epoch> {
+    let whole = known.checkpoints.iter().rev().find_map(|checkpoint| {
         let name = crate::format::checkpoint_name(checkpoint.sequence);
-        if let Ok((_, epochs, _)) = Entries::read_whole(known.disk, &name) {
-            return Ok(epochs.last().map(|start| start.epoch));
-        }
-    }
-    Ok(None)
+        Entries::read_whole(known.disk, &name).ok()
+    });
+    whole.and_then(|(_, epochs, _)| epochs.last().map(|start| start.epoch))
 }
 
 fn step(disk: &dyn Disk, action: Action, name: &str, segment: Option<u64>, cause: String) -> Step {

@@ -260,13 +260,12 @@ impl<'a> Sift<'a> {
             self.push_gap(&mut at, cut);
         }
         self.push_gap(&mut at, Line { place: Place::new(self.slot.number, end), offset: next });
-        let last = self.done.lost.last_mut();
-        match last.filter(|last| last.position.saturating_add(last.bytes) == start && last.cause == cause) {
-            Some(last) => (last.bytes, last.offsets.end) = (end.saturating_sub(last.position), next),
-            None => {
-                let bytes = end.saturating_sub(start);
-                self.done.lost.push(Lost { position: start, bytes, offsets: offset..next, cause: cause.to_owned() });
-            }
+        let meets = |last: &&mut Lost| last.position.saturating_add(last.bytes) == start && last.cause == cause;
+        if let Some(last) = self.done.lost.last_mut().filter(meets) {
+            (last.bytes, last.offsets.end) = (end.saturating_sub(last.position), next);
+        } else {
+            let bytes = end.saturating_sub(start);
+            self.done.lost.push(Lost { position: start, bytes, offsets: offset..next, cause: cause.to_owned() });
         }
         if states == States::Unknown {
             self.done.stateless.push(Place::new(self.slot.number, end));

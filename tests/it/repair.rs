@@ -118,21 +118,21 @@ fn go_on(disk: &MemoryDisk, log: Log, what: &str) {
 fn repair(what: &str, damage: impl FnOnce(&MemoryDisk)) -> (MemoryDisk, Plan) {
     let disk = reference();
     damage(&disk);
-    repair_disk(what, disk)
+    repair_disk(what, &disk)
 }
 
-fn repair_disk(what: &str, disk: MemoryDisk) -> (MemoryDisk, Plan) {
-    let before = files(&disk);
-    let plan = plan_on(&disk).unwrap_or_else(|error| panic!("{what}: {error}"));
-    assert!(files(&disk) == before, "{what}: a plan changes nothing");
-    assert!(!plan.steps.is_empty(), "{what}: {:?}", look(&disk).findings);
+fn repair_disk(what: &str, disk: &MemoryDisk) -> (MemoryDisk, Plan) {
+    let before = files(disk);
+    let plan = plan_on(disk).unwrap_or_else(|error| panic!("{what}: {error}"));
+    assert!(files(disk) == before, "{what}: a plan changes nothing");
+    assert!(!plan.steps.is_empty(), "{what}: {:?}", look(disk).findings);
     if plan.loses() {
-        let refused = apply_on(&disk, Accept::NoLoss).expect_err("loses something");
+        let refused = apply_on(disk, Accept::NoLoss).expect_err("loses something");
         assert_eq!(refused.kind(), ErrorKind::Loss, "{what}: {refused}");
-        assert!(files(&disk) == before, "{what}: refused, it changes nothing");
+        assert!(files(disk) == before, "{what}: refused, it changes nothing");
     }
     let accept = if plan.loses() { Accept::Loss } else { Accept::NoLoss };
-    let done = apply_on(&disk, accept).unwrap_or_else(|error| panic!("{what}: {error}\n{plan:#?}"));
+    let done = apply_on(disk, accept).unwrap_or_else(|error| panic!("{what}: {error}\n{plan:#?}"));
     assert_eq!(done, plan, "{what}: what was done is what was planned");
     let kept: Vec<Vec<u8>> =
         disk.quarantined().iter().map(|name| disk.read_file(&format!("quarantine/{name}")).expect("kept")).collect();
@@ -141,7 +141,7 @@ fn repair_disk(what: &str, disk: MemoryDisk) -> (MemoryDisk, Plan) {
         assert!(same || kept.contains(bytes) || *name == "anchor" || renamed(&plan, name), "{what}: {name} is kept");
     }
     let repaired = disk.snapshot();
-    check_repaired(&disk, &plan, what);
+    check_repaired(disk, &plan, what);
     (repaired, plan)
 }
 
@@ -241,7 +241,7 @@ fn a_rotten_mark_loses_nothing() {
     };
     let mark = starts(2);
     disk.edit_file(&name, |bytes| bytes[mark + 40] ^= 1);
-    let (_, plan) = repair_disk("a mark", disk);
+    let (_, plan) = repair_disk("a mark", &disk);
     assert!(!plan.loses() && plan.steps.len() == 1, "{plan:?}");
     assert!(plan.steps[0].to_string().contains("no record is lost"), "{}", plan.steps[0]);
 }

@@ -70,15 +70,15 @@ fn damaged() -> Vec<(&'static str, MemoryDisk)> {
     let lost = |disk: &MemoryDisk| {
         disk.remove(&segment_name(2));
         disk.edit_file(&segment_name(3), |bytes| bytes[..256].fill(0));
-        let last = segments(disk).pop().expect("one");
-        let frame = frames(disk, &last)[1];
-        disk.edit_file(&last, |bytes| bytes[frame + 20] ^= 1);
+        let newest = segments(disk).pop().expect("one");
+        let frame = frames(disk, &newest)[1];
+        disk.edit_file(&newest, |bytes| bytes[frame + 20] ^= 1);
         disk.edit_file("anchor", |bytes| (bytes[40], bytes[552]) = (9, 9));
     };
     let ends = |disk: &MemoryDisk| {
         disk.remove(&segment_name(1));
-        let last = segments(disk).pop().expect("one");
-        disk.truncate(&last, 5000);
+        let newest = segments(disk).pop().expect("one");
+        disk.truncate(&newest, 5000);
         forget(disk);
     };
     vec![("two", of(&two)), ("lost", of(&lost)), ("ends", of(&ends))]

@@ -7,6 +7,9 @@ use harness::MemoryDisk;
 use super::{check_repaired, look, read_all, reference};
 use crate::support::{append_numbered, checkpoints, numbered, open, segments};
 
+/// Damage to a file.
+type Edit<'a> = &'a dyn Fn(&mut [u8]);
+
 /// Repairs, if there is something to repair, and checks.
 fn repaired(disk: &MemoryDisk, what: &str) -> bool {
     let plan = match plan_on(disk) {
@@ -60,7 +63,7 @@ fn sectors_that_are_zero_swapped_or_copied_are_repaired() {
         let used = used(&reference, &name);
         for place in (0..used.saturating_sub(511)).step_by(512) {
             let other = 4096 + (place * 7 + 512) % used.saturating_sub(4608).max(512) / 512 * 512;
-            let edits: [(&str, &dyn Fn(&mut [u8])); 3] = [
+            let edits: [(&str, Edit<'_>); 3] = [
                 ("zero", &|bytes| bytes[place..place + 512].fill(0)),
                 ("copied", &|bytes| {
                     if other + 512 <= bytes.len() {

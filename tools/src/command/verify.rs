@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::failure::Failure;
 use crate::output::{Align, Output};
 use crate::progress::Progress;
-use crate::text::{Sizes, readable};
+use crate::text::{Sizes, hex, readable};
 
 const COLUMNS: [(&str, Align); 5] = [
     ("class", Align::Left),
@@ -143,7 +143,7 @@ fn as_json(finding: &Finding) -> Value {
         "offset": finding.offset.map(esker::Offset::get),
         "cause": finding.cause,
         "session": finding.evidence.session.map(|session| json!({
-            "boot_id": session.boot_id.iter().map(|byte| format!("{byte:02x}")).collect::<String>(),
+            "boot_id": hex(&session.boot_id),
             "pid": session.pid,
             "device": session.file.0,
             "inode": session.file.1,
