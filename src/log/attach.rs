@@ -201,7 +201,8 @@ impl Attached {
                 (Some(bytes), Some(next)) => (bytes, next.header.first_offset, next.header.time_max),
                 _ => (end.place.position, end.offset, time_max),
             };
-            let records = offset.since(entry.header.first_offset);
+            let spanned = offset.since(entry.header.first_offset);
+            let records = entry.header.rewritten.map_or(spanned, |rewritten| rewritten.records);
             segments.push(SegmentInfo {
                 number: entry.number(),
                 generation: entry.header.generation,

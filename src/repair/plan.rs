@@ -156,6 +156,13 @@ impl Planner<'_> {
             let next = self.slots.get(index.saturating_add(1));
             let position = if next.is_some() { Position::Inside } else { Position::Last };
             let follows = next.and_then(|next| next.first_offset);
+            let Some(slot) = self.slots.get_mut(index) else { break };
+            let goes_on =
+                |before: &Sifted| before.is_sealed && before.end.place.segment.saturating_add(1) == slot.number;
+            if slot.first_offset.is_none() && !self.sifted.last().is_some_and(goes_on) {
+                // Frames whose offsets nobody knows are not kept: a guess would make other records of them.
+                slot.frames = None;
+            }
             let Some(slot) = self.slots.get(index) else { break };
             let nothing = Sifted::default();
             let sift = Sift::new(&self.known, slot, self.sifted.last().unwrap_or(&nothing), follows, position);

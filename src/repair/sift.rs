@@ -45,6 +45,8 @@ pub(super) struct Sifted {
     pub(super) end: Line,
     pub(super) records: u64,
     pub(super) time_max: Timestamp,
+    /// The offset at its end is the one with which the next segment begins, whatever that says.
+    pub(super) is_sealed: bool,
     /// Nothing behind its end belongs to the log.
     pub(super) ends_log: bool,
     /// Something stands behind the end of the log.
@@ -242,6 +244,7 @@ impl<'a> Sift<'a> {
             Some(Run::Frames { end: last, .. }) if *last == found.position => *last = end,
             _ => self.done.runs.push(Run::Frames { start: found.position, end, offset: found.offset }),
         }
+        self.done.is_sealed = found.header.kind == Kind::Seal;
         self.done.records = self.done.records.saturating_add(found.header.record_count.into());
         self.done.time_max = self.done.time_max.max(found.time_of_records());
         self.done.end = Line { place: Place::new(self.slot.number, end), offset: scan.offset };
@@ -270,7 +273,7 @@ impl<'a> Sift<'a> {
         if states == States::Unknown {
             self.done.stateless.push(Place::new(self.slot.number, end));
         }
-        self.done.end = at;
+        (self.done.end, self.done.is_sealed) = (at, false);
     }
 
     fn push_gap(&mut self, at: &mut Line, to: Line) {

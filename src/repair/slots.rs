@@ -4,19 +4,24 @@
 //! 1. Slots come in the order of the log. Each knows what its successor calls it, if anything does.
 //! 2. A segment without a valid header is a slot with frames only if they prove it: by the incarnation that its successor
 //!    or a checkpoint names, or by themselves ([`header`](super::header)).
-//! 3. What was not durable has no slot, and neither has anything behind it.
+//! 3. The offset with which such a segment begins is never guessed: what follows tells it, or a durable line that lies in it;
+//!    else it is left open, for what comes before to tell.
+//! 4. What was not durable has no slot, and neither has anything behind it.
 
 use super::header;
 use crate::error::Result;
-use crate::format::FRAMES_START;
 use crate::format::checkpoint::CheckpointHeader;
 use crate::format::header::{Link, SegmentHeader};
+use crate::format::{FRAME_ALIGNMENT, FRAMES_START, Kind};
 use crate::inspect::FindingClass;
 use crate::inspect::chain::{Chain, Mended, Piece, Source, was_durable};
-use crate::log::{Scan, Scanned, Store, open_segment};
+use crate::log::{FoundFrame, Scan, Scanned, Store, open_segment};
 use crate::platform::Disk;
 use crate::segment::walk::Frames;
-use crate::types::{Line, Offset};
+use crate::types::{Line, Offset, Place};
+
+/// The most durable lines that are looked for in a segment.
+const LINES_MAX: usize = 256;
 
 /// A place of the chain.
 #[derive(Debug, Clone)]
@@ -100,7 +105,7 @@ pub(super) fn slots(known: &Known<'_>) -> Result<Vec<Slot>> {
     for index in 0..slots.len() {
         let follows = slots.get(index.saturating_add(1)).and_then(|next| next.first_offset);
         if let Some(slot) = slots.get_mut(index) {
-            slot.find_first_offset(known.disk, follows)?;
+            slot.find_first_offset(known, follows)?;
             slot.find_incarnation(known.checkpoints);
         }
     }
@@ -174,16 +179,29 @@ impl Slot {
         }
     }
 
-    /// Frames count offsets from the first of their segment: if they are whole up to the end, what follows tells it.
-    fn find_first_offset(&mut self, disk: &dyn Disk, follows: Option<Offset>) -> Result<()> {
+    /// Frames count offsets from the first of their segment: wherever one of them is known, the first is.
+    fn find_first_offset(&mut self, known: &Known<'_>, follows: Option<Offset>) -> Result<()> {
         let (Some(stored), None) = (&mut self.frames, self.first_offset) else { return Ok(()) };
         if self.number == 1 {
             self.first_offset = Some(Offset::ZERO);
-        } else if let (Some(follows), Some(end)) = (follows, self.end)
-            && let Some(count) = last_offset(disk, stored, end)?
-            && follows >= Offset::new(count)
-        {
-            self.first_offset = Some(Offset::new(follows.since(Offset::new(count))));
+        } else {
+            let number = self.number;
+            let within = known.checkpoints.iter().map(|checkpoint| checkpoint.line).chain([known.durable]);
+            let mut lines: Vec<Line> = within.filter(|line| line.place.segment == number).collect();
+            if let (Some(offset), Some(end)) = (follows, self.end) {
+                lines.push(Line { place: Place::new(number, end), offset });
+            }
+            go_over(known.disk, stored, &mut |scan, found| {
+                let line = found.and_then(|found| scan.frame(found).line()).map(|body| body.durable);
+                lines.extend(line.filter(|line| line.place.segment == number && lines.len() < LINES_MAX));
+            })?;
+            let mut first = None;
+            go_over(known.disk, stored, &mut |scan, _| {
+                let here = lines.iter().find(|line| line.place.position == scan.position);
+                let fits = here.filter(|line| line.offset >= scan.offset);
+                first = first.or(fits.map(|line| Offset::new(line.offset.since(scan.offset))));
+            })?;
+            self.first_offset = first;
         }
         if let Some(first) = self.first_offset {
             stored.frames.first_offset = first;
@@ -200,8 +218,8 @@ impl Slot {
     }
 }
 
-/// The offset, counted from the segment's first, behind the frame that ends at `end`.
-fn last_offset(disk: &dyn Disk, stored: &Stored, end: u64) -> Result<Option<u64>> {
+/// Goes over the frames in a file, offsets counted from 0, and shows each place that a frame is known to end at, or begin.
+fn go_over(disk: &dyn Disk, stored: &Stored, show: &mut dyn FnMut(&Scan, Option<&FoundFrame>)) -> Result<()> {
     let frames = Frames { first_offset: Offset::ZERO, ..stored.frames };
     let store = Store::File(open_segment(disk, &stored.name)?);
     let mut scan = Scan::new(store, frames, FRAMES_START, Offset::ZERO, stored.limit);
@@ -209,13 +227,24 @@ fn last_offset(disk: &dyn Disk, stored: &Stored, end: u64) -> Result<Option<u64>
         |error| crate::error::Error::io("read the segment", error).at_path(disk.directory().join(&stored.name));
     loop {
         match scan.next().map_err(failed)? {
-            Scanned::Frame(_) => {}
-            Scanned::End => return Ok((scan.position == end).then_some(scan.offset.get())),
-            Scanned::Bad { next: Some((position, offset)), .. } => (scan.position, scan.offset) = (position, offset),
-            Scanned::Bad { .. } | Scanned::Zero => {
+            Scanned::Frame(found) if found.header.kind == Kind::Gap => {
+                // Its offset is a whole one, not counted from here: the next header tells where it goes on.
+                scan.position = scan.position.saturating_sub(FRAME_ALIGNMENT);
                 if !scan.resync().map_err(failed)? {
-                    return Ok(None);
+                    return Ok(());
                 }
+                show(&scan, None);
+            }
+            Scanned::Frame(found) => show(&scan, Some(&found)),
+            Scanned::Bad { next: Some((position, offset)), .. } => {
+                (scan.position, scan.offset) = (position, offset);
+                show(&scan, None);
+            }
+            Scanned::Bad { .. } | Scanned::Zero | Scanned::End => {
+                if !scan.resync().map_err(failed)? {
+                    return Ok(());
+                }
+                show(&scan, None);
             }
         }
     }

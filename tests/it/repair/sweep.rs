@@ -7,6 +7,9 @@ use harness::MemoryDisk;
 use super::{check_repaired, look, read_all, reference};
 use crate::support::{append_numbered, checkpoints, numbered, open, segments};
 
+/// How often several files are damaged at random.
+const ROUNDS: u64 = 200;
+
 /// Damage to a file.
 type Edit<'a> = &'a dyn Fn(&mut [u8]);
 
@@ -31,7 +34,7 @@ fn repaired(disk: &MemoryDisk, what: &str) -> bool {
 fn names(disk: &MemoryDisk) -> Vec<String> {
     let mut names = segments(disk);
     names.extend(checkpoints(disk));
-    names.push("anchor".to_owned());
+    names.extend(disk.names().into_iter().filter(|name| name == "anchor"));
     names
 }
 
@@ -104,6 +107,53 @@ fn files_that_are_cut_or_missing_are_repaired_also_two_at_once() {
             }
         }
     }
+}
+
+/// A few damages, at random places.
+fn scribble(disk: &MemoryDisk, next: &mut impl FnMut(usize) -> usize) -> String {
+    let mut what = String::new();
+    for _ in 0..=next(5) {
+        let all = names(disk);
+        let name = &all[next(all.len())];
+        let used = used(disk, name).max(1024);
+        let (kind, place, bytes) = (next(6), next(used), 1 + next(1500));
+        what += &format!("{kind} in {name} at {place} of {bytes}; ");
+        let length = disk.read_file(name).expect("a file").len();
+        let end = (place + bytes).min(length);
+        match kind {
+            0 if end > place => disk.edit_file(name, |file| file[place] ^= 1 << (bytes % 8)),
+            1 if end > place => disk.edit_file(name, |file| file[place..end].fill(0)),
+            2 if end > place => {
+                disk.edit_file(name, |file| file[place..end].fill(u8::try_from(bytes % 251).expect("small")))
+            }
+            3 if end > place => disk.edit_file(name, |file| {
+                let to = bytes * 7 % (length - (end - place) + 1);
+                file.copy_within(place..end, to);
+            }),
+            4 if place < length => disk.truncate(name, u64::try_from(place).expect("small")),
+            5 if segments(disk).len() > 1 => disk.remove(name),
+            _ => {}
+        }
+    }
+    what
+}
+
+#[test]
+fn several_damages_at_once_are_repaired_or_what_is_left_is_no_log() {
+    let (mut seed, mut repaired_ones) = (0x9e37_79b9_7f4a_7c15_u64, 0);
+    let mut next = move |below: usize| {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        usize::try_from(seed >> 33).expect("fits") % below
+    };
+    let reference = reference();
+    for round in 0..ROUNDS {
+        let disk = reference.snapshot();
+        let what = format!("round {round}: {}", scribble(&disk, &mut next));
+        repaired_ones += u64::from(repaired(&disk, &what));
+    }
+    assert!(repaired_ones > ROUNDS / 2, "{repaired_ones}");
 }
 
 /// What a death of the process leaves: durable up to somewhere, visible behind it.
