@@ -158,7 +158,7 @@ impl Planner<'_> {
             let follows = next.and_then(|next| next.first_offset);
             let Some(slot) = self.slots.get_mut(index) else { break };
             let goes_on =
-                |before: &Sifted| before.is_sealed && before.end.place.segment.saturating_add(1) == slot.number;
+                |before: &Sifted| before.is_sealed() && before.end.place.segment.saturating_add(1) == slot.number;
             if slot.first_offset.is_none() && !self.sifted.last().is_some_and(goes_on) {
                 // Frames whose offsets nobody knows are not kept: a guess would make other records of them.
                 slot.frames = None;

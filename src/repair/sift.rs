@@ -45,14 +45,21 @@ pub(super) struct Sifted {
     pub(super) end: Line,
     pub(super) records: u64,
     pub(super) time_max: Timestamp,
-    /// The offset at its end is the one with which the next segment begins, whatever that says.
-    pub(super) is_sealed: bool,
+    /// What its last frame is; `None` behind a gap.
+    last_kind: Option<Kind>,
     /// Nothing behind its end belongs to the log.
     pub(super) ends_log: bool,
     /// Something stands behind the end of the log.
     pub(super) is_torn: bool,
     /// D does not fit the frames.
     pub(super) contradicts: bool,
+}
+
+impl Sifted {
+    /// Whether the offset at its end is the one with which the next segment begins, whatever that says.
+    pub(super) fn is_sealed(&self) -> bool {
+        self.last_kind == Some(Kind::Seal)
+    }
 }
 
 /// What is being sifted.
@@ -244,7 +251,7 @@ impl<'a> Sift<'a> {
             Some(Run::Frames { end: last, .. }) if *last == found.position => *last = end,
             _ => self.done.runs.push(Run::Frames { start: found.position, end, offset: found.offset }),
         }
-        self.done.is_sealed = found.header.kind == Kind::Seal;
+        self.done.last_kind = Some(found.header.kind);
         self.done.records = self.done.records.saturating_add(found.header.record_count.into());
         self.done.time_max = self.done.time_max.max(found.time_of_records());
         self.done.end = Line { place: Place::new(self.slot.number, end), offset: scan.offset };
@@ -273,7 +280,7 @@ impl<'a> Sift<'a> {
         if states == States::Unknown {
             self.done.stateless.push(Place::new(self.slot.number, end));
         }
-        (self.done.end, self.done.is_sealed) = (at, false);
+        (self.done.end, self.done.last_kind) = (at, None);
     }
 
     fn push_gap(&mut self, at: &mut Line, to: Line) {

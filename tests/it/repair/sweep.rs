@@ -1,5 +1,7 @@
 //! The reference log with one damage after the other: whatever it is, the repaired log is clean and every record is right.
 
+use std::fmt::Write as _;
+
 use esker::repair::{Accept, apply_on, plan_on};
 use esker::{Commit, ErrorKind};
 use harness::MemoryDisk;
@@ -118,14 +120,14 @@ fn scribble(disk: &MemoryDisk, next: &mut impl FnMut(usize) -> usize) -> String 
         let name = &all[next(all.len())];
         let used = used(disk, name).max(1024);
         let (kind, place, bytes) = (next(6), next(used), 1 + next(1500));
-        what += &format!("{kind} in {name} at {place} of {bytes}; ");
+        write!(what, "{kind} in {name} at {place} of {bytes}; ").expect("a text takes all");
         let length = disk.read_file(name).expect("a file").len();
         let end = (place + bytes).min(length);
         match kind {
             0 if end > place => disk.edit_file(name, |file| file[place] ^= 1 << (bytes % 8)),
             1 if end > place => disk.edit_file(name, |file| file[place..end].fill(0)),
             2 if end > place => {
-                disk.edit_file(name, |file| file[place..end].fill(u8::try_from(bytes % 251).expect("small")))
+                disk.edit_file(name, |file| file[place..end].fill(u8::try_from(bytes % 251).expect("small")));
             }
             3 if end > place => disk.edit_file(name, |file| {
                 let to = bytes * 7 % (length - (end - place) + 1);
