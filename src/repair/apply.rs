@@ -4,6 +4,7 @@
 //! 1. Those of the [module](super): what is replaced is durable in `quarantine/` before its name means something else.
 //! 2. It goes on until nothing is left to do: what only shows once the segments are whole is a plan of its own, under the
 //!    same condition.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::arithmetic_side_effects))]
 
 use super::plan::{Deed, Made, make};
 use super::write::{Work, write};

@@ -4,6 +4,7 @@
 //! 1. One stays only if it is whole, of this log, and its line lies between two frames, or around a gap, of a segment that
 //!    it names.
 //! 2. If no segment is written anew, it stays only if it says what the log says.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::arithmetic_side_effects))]
 
 use super::sift::Run;
 use super::slots::{Known, Stored};

@@ -4,6 +4,7 @@
 //! 1. An incarnation that a checkpoint names counts if a frame checks under it. Without one, a frame header gives the seed
 //!    under which its own checksum is right; it counts only if the body of that frame checks, and all of the one behind it.
 //! 2. The cost is linear in the first part of the file that is looked at.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::arithmetic_side_effects))]
 
 use super::slots::Known;
 use crate::checksum::Seed;

@@ -4,6 +4,7 @@
 //! 1. Nothing is changed, and everything that will be done is in the plan.
 //! 2. A durable line that does not fit the frames is given up if an anchor or a checkpoint carries it, which are then set
 //!    aside; where the segments themselves contradict each other, nothing is planned.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::arithmetic_side_effects))]
 
 use std::path::PathBuf;
 

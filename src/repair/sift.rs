@@ -7,6 +7,7 @@
 //! 3. Below the durable line D every stretch that does not check becomes a gap. At or above it the first such place ends
 //!    the log, and D itself ends it if it lies inside of one.
 //! 4. Offsets rise: a frame whose offset is not above what is known before it is not kept.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::arithmetic_side_effects))]
 
 use super::Lost;
 use super::slots::{Known, Slot, Stored};

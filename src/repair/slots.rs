@@ -7,6 +7,7 @@
 //! 3. The offset with which such a segment begins is never guessed: what follows tells it, or a durable line that lies in it;
 //!    else it is left open, for what comes before to tell.
 //! 4. What was not durable has no slot, and neither has anything behind it.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::arithmetic_side_effects))]
 
 use super::header;
 use crate::error::Result;

@@ -4,6 +4,7 @@
 //! 1. Every frame is checked again as it is copied, and the whole is read back once it is durable; what does not check then
 //!    is an error, and the draft is not used.
 //! 2. Nothing but the draft is touched, and of that only what lies below its end.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::arithmetic_side_effects))]
 
 use std::sync::Arc;
 
