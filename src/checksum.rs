@@ -7,6 +7,9 @@
 
 use crc32fast::Hasher;
 
+/// The polynomial of CRC-32, reflected (`format.md`).
+const POLYNOMIAL: u32 = 0xedb8_8320;
+
 /// What the incarnation of a segment contributes to the checksums and tags of its frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Seed {
@@ -20,6 +23,14 @@ impl Seed {
         let (pairs, _no_rest) = bytes.as_chunks::<2>();
         let tag = pairs.iter().fold(0, |tag, pair| tag ^ u16::from_le_bytes(*pair));
         Self { initial: crc32fast::hash(&bytes), tag }
+    }
+
+    /// The seed under which a header at `position` with this tag, these summed bytes and this checksum would be right. Any
+    /// bytes give one: that it is true is for the frame's body and for the frames behind it to show.
+    pub(crate) fn of_header(position: u64, tag: u16, bytes: &[u8], checksum: u32) -> Self {
+        let zero = Self { initial: 0, tag };
+        let initial = begun_apart(checksum ^ zero.header(position, bytes), bytes.len());
+        Self { initial, tag }
     }
 
     /// The tag in the commit word of every frame of the segment.
@@ -36,6 +47,15 @@ impl Seed {
         hasher.update(bytes);
         hasher.finalize()
     }
+}
+
+/// By how much the initial values differ from which the CRC-32 of the same `bytes` bytes differs by `apart`: the steps of
+/// the register over as many zero bytes, backward.
+pub(crate) fn begun_apart(apart: u32, bytes: usize) -> u32 {
+    (0..bytes.saturating_mul(8)).fold(apart, |register, _| {
+        // A step shifts down and puts the polynomial in if a one fell out; only the polynomial sets the top bit.
+        if register >> 31 == 0 { register << 1 } else { ((register ^ POLYNOMIAL) << 1) | 1 }
+    })
 }
 
 /// The checksum of a body, or of any whole structure that carries its own.

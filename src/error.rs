@@ -42,6 +42,13 @@ pub enum ErrorKind {
         /// Up to here both histories are the same.
         at: Offset,
     },
+    /// The records that come next are lost: a repair left a gap. See [`Reader::skip_damage`](crate::Reader::skip_damage).
+    Gap {
+        /// The first offset behind the gap.
+        next: Offset,
+    },
+    /// It would give up what was durable, and nobody said that this may be. Nothing was changed.
+    Loss,
     /// Another handle holds the directory for writing; see [`Error::holder_pid`].
     Locked,
     /// An earlier sync failed or an append panicked; nothing more is acknowledged. Reopen to recover.
@@ -67,6 +74,8 @@ impl fmt::Display for ErrorKind {
             Self::Conflict => "conflict",
             Self::Trimmed { .. } => "trimmed",
             Self::Diverged { .. } => "diverged",
+            Self::Gap { .. } => "gap",
+            Self::Loss => "loss",
             Self::Locked => "locked",
             Self::Poisoned => "poisoned",
             Self::Forked => "forked",

@@ -35,6 +35,10 @@ pub(crate) const FRAMES_START: u64 = 4096;
 /// Frames begin at multiples of this.
 pub(crate) const FRAME_ALIGNMENT: u64 = 8;
 
+/// Bytes of a gap frame, and so of the shortest gap: no frame that a writer stores is shorter.
+pub(crate) const GAP_FRAME_BYTES: u64 = 48;
+const _: () = assert!(frame_header::BYTES + gap_body::BYTES == 48, "a gap frame has no padding");
+
 /// The topic field of a frame whose records carry their own.
 pub(crate) const TOPIC_MIXED: u32 = u32::MAX;
 
@@ -174,8 +178,9 @@ table! {
 
 table! {
     /// Body of a gap frame, left by a repair in place of damage.
-    gap_body[8]:
+    gap_body[12]:
     NEXT_OFFSET 0 8 "offset of the record after the gap";
+    SPAN 8 4 "bytes of the gap, this frame included: the next frame begins behind them";
 }
 
 table! {
@@ -245,6 +250,10 @@ pub(crate) const ANCHOR_BYTES: usize = 1024;
 const CHECKPOINT_SUFFIX: &str = ".ckp";
 /// Behind the name of a file that is not complete yet.
 pub(crate) const DRAFT_SUFFIX: &str = ".draft";
+/// Behind the name of a copy of what a repair replaces, until it is in quarantine.
+pub(crate) const ORIGINAL_SUFFIX: &str = ".original";
+/// The name of the anchor's file.
+pub(crate) const ANCHOR_NAME: &str = "anchor";
 
 /// What a frame is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -313,6 +322,11 @@ pub(crate) fn segment_name(number: u64) -> String {
     format!("{number:010}.seg")
 }
 
+/// The name of a segment while it is rewritten.
+pub(crate) fn segment_draft_name(number: u64) -> String {
+    segment_name(number) + DRAFT_SUFFIX
+}
+
 /// The name of a checkpoint's file.
 pub(crate) fn checkpoint_name(sequence: u64) -> String {
     format!("{sequence:010}{CHECKPOINT_SUFFIX}")
@@ -327,6 +341,13 @@ pub(crate) fn checkpoint_sequence(name: &str) -> Option<u64> {
 /// Whether this is the name of a checkpoint that was being written.
 pub(crate) fn is_checkpoint_draft(name: &str) -> bool {
     name.strip_suffix(DRAFT_SUFFIX).is_some_and(|name| checkpoint_sequence(name).is_some())
+}
+
+/// Whether this is the name of a file that a repair was writing: a draft of a segment or of the anchor, or the copy of
+/// an original on its way to quarantine.
+pub(crate) fn is_repair_leftover(name: &str) -> bool {
+    let of = [DRAFT_SUFFIX, ORIGINAL_SUFFIX].iter().find_map(|suffix| name.strip_suffix(suffix));
+    of.is_some_and(|name| segment_number(name).is_some() || name == ANCHOR_NAME)
 }
 
 /// The segment number that a file name gives; `None` if it is not exactly such a name.
@@ -364,6 +385,12 @@ mod tests {
         assert_eq!(checkpoint_sequence("0000000000.ckp"), None);
         assert!(is_checkpoint_draft("0000000007.ckp.draft"));
         assert!(!is_checkpoint_draft("0000000007.ckp") && !is_checkpoint_draft("7.ckp.draft"));
+        for name in ["0000000007.seg.draft", "0000000007.seg.original", "anchor.draft", "anchor.original"] {
+            assert!(is_repair_leftover(name), "{name}");
+        }
+        for name in ["0000000007.seg", "7.seg.draft", "0000000007.ckp.draft", "anchor", "lock.draft"] {
+            assert!(!is_repair_leftover(name), "{name}");
+        }
     }
 
     /// `format.md` shows every table as rows of `| place | width | name | meaning |`; nothing else there looks so.

@@ -11,9 +11,10 @@
 //!
 //! Left to others: how it is shown (`tools/`), and what to do about it.
 
-mod chain;
-mod checkpoints;
+pub(crate) mod chain;
+pub(crate) mod checkpoints;
 mod dissect;
+mod evidence;
 mod origin;
 mod progress;
 mod verify;
@@ -22,7 +23,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 pub use dissect::{Checksums, Dissection, FieldValue, FrameRow, FrameRows, SettledEnd, dissect};
+pub use evidence::{CarriedLine, FindingEvidence, Neighbour, Session};
 pub use progress::Progress;
+pub(crate) use verify::durable_line;
 pub use verify::verify_on;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -87,6 +90,8 @@ pub struct Verification {
     pub end: Offset,
     /// Offset behind the last record that is written down as durable.
     pub durable: Offset,
+    /// The durable lines that are written down, the highest first.
+    pub lines: std::sync::Arc<[CarriedLine]>,
     /// Whether a writer held the log meanwhile, and its process id if it left one.
     pub writer: Option<Holder>,
     damaged: bool,
@@ -125,6 +130,8 @@ pub struct Finding {
     pub offset: Option<Offset>,
     /// What was found and expected.
     pub cause: String,
+    /// What speaks for it.
+    pub evidence: FindingEvidence,
 }
 
 impl Finding {
@@ -138,7 +145,14 @@ impl Finding {
             position: place.map(|place| place.position).filter(|_| class != FindingClass::MissingSegment),
             offset,
             cause,
+            evidence: FindingEvidence::default(),
         }
+    }
+
+    /// About a file, whatever it holds.
+    fn of_file(disk: &dyn Disk, class: FindingClass, name: &str, segment: Option<u64>, cause: String) -> Self {
+        let file = disk.directory().join(name);
+        Self { segment, file, ..Self::new(disk, class, None, None, cause) }
     }
 }
 
@@ -186,9 +200,14 @@ pub enum FindingClass {
     /// A checkpoint that is not what was written. An open passes over it, and loads the state from an older one, or from
     /// the log, as long as there is one or the other.
     BadCheckpoint,
-    /// A checkpoint that is whole, and not of this log, or not what the log says.
+    /// A checkpoint that is whole, and not of this log, or of a place that the log does not have.
     WrongCheckpoint,
-    /// A checkpoint that was being written when its writer ended.
+    /// State that cannot be: a frame whose sums match and whose state entries make no sense, or a checkpoint, whole and of
+    /// this log, that differs from what the log says.
+    BadState,
+    /// A gap that a repair left in place of damage. What was lost there was said then; it is no damage any more.
+    Gap,
+    /// A checkpoint, or what a repair makes, that was being written when its writer ended.
     CheckpointDraft,
     /// A writer is at work; what it stores meanwhile was not judged.
     LiveWriter,
@@ -213,6 +232,8 @@ impl FindingClass {
             Self::BadAnchor => "bad-anchor",
             Self::BadCheckpoint => "bad-checkpoint",
             Self::WrongCheckpoint => "wrong-checkpoint",
+            Self::BadState => "bad-state",
+            Self::Gap => "gap",
             Self::CheckpointDraft => "checkpoint-draft",
             Self::LiveWriter => "live-writer",
         }
@@ -227,6 +248,7 @@ impl FindingClass {
             | Self::OffChain
             | Self::BadAnchor
             | Self::CheckpointDraft
+            | Self::Gap
             | Self::LiveWriter => false,
             Self::BodyRot
             | Self::HeaderRot
@@ -237,7 +259,8 @@ impl FindingClass {
             | Self::BrokenChain
             | Self::ForeignSegment
             | Self::BadCheckpoint
-            | Self::WrongCheckpoint => true,
+            | Self::WrongCheckpoint
+            | Self::BadState => true,
         }
     }
 }

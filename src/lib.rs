@@ -33,7 +33,7 @@
 //! # Where to go on
 //!
 //! [`Log`] to write and read, [`Options`] for how, [`Reader`] and [`Batch`] for reading, [`Attached`] to look from outside,
-//! [`Salvage`] and [`inspect`] when something is wrong. `src/format.md` is the file format; `ARCHITECTURE.md` the way
+//! [`Salvage`], [`inspect`] and [`repair`] when something is wrong. `src/format.md` is the file format; `ARCHITECTURE.md` the way
 //! through the code.
 
 #[cfg(doctest)]
@@ -46,6 +46,7 @@ mod format;
 pub mod inspect;
 mod log;
 pub mod platform;
+pub mod repair;
 mod segment;
 mod sync;
 mod types;

@@ -5,6 +5,7 @@ use super::{Fault, gap_body, line_body, session_body, start_line_body};
 use crate::types::{Line, Offset, Place, Timestamp};
 
 pub(crate) const LINE_BYTES: usize = line_body::BYTES;
+pub(crate) const GAP_BYTES: usize = gap_body::BYTES;
 pub(crate) const SESSION_BYTES: usize = session_body::BYTES;
 
 /// Body of a mark, seal or close frame: how far the log was durable before it, and the latest append time up to it.
@@ -12,6 +13,15 @@ pub(crate) const SESSION_BYTES: usize = session_body::BYTES;
 pub(crate) struct LineBody {
     pub(crate) durable: Line,
     pub(crate) time_max: Timestamp,
+}
+
+/// Body of a gap frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct GapBody {
+    /// Offset of the record after the gap.
+    pub(crate) next_offset: Offset,
+    /// From where the gap frame begins to where the next frame does.
+    pub(crate) bytes: u32,
 }
 
 /// Body of a session frame.
@@ -40,6 +50,20 @@ impl LineBody {
             durable: Line { place, offset: Offset::new(line_body::OFFSET.u64(body)) },
             time_max: Timestamp::from_nanoseconds(line_body::TIME_MAX.i64(body)),
         })
+    }
+}
+
+impl GapBody {
+    pub(crate) fn encode(&self) -> [u8; GAP_BYTES] {
+        let mut bytes = [0; GAP_BYTES];
+        gap_body::NEXT_OFFSET.put(&mut bytes, self.next_offset.get().to_le_bytes());
+        gap_body::SPAN.put(&mut bytes, self.bytes.to_le_bytes());
+        bytes
+    }
+
+    pub(crate) fn decode(body: &[u8]) -> Result<Self, Fault> {
+        exact(body, GAP_BYTES)?;
+        Ok(Self { next_offset: Offset::new(gap_body::NEXT_OFFSET.u64(body)), bytes: gap_body::SPAN.u32(body) })
     }
 }
 
@@ -78,7 +102,7 @@ pub(crate) fn check(kind: super::Kind, body: &[u8]) -> Result<(), Fault> {
         Kind::Mark | Kind::Seal | Kind::Close => exact(body, LINE_BYTES),
         Kind::Session => exact(body, SESSION_BYTES),
         Kind::StartLine => exact(body, start_line_body::BYTES),
-        Kind::Gap => exact(body, gap_body::BYTES),
+        Kind::Gap => exact(body, GAP_BYTES),
         Kind::Pad | Kind::Data => Ok(()),
     }
 }
@@ -96,6 +120,9 @@ mod tests {
         assert_eq!(LineBody::decode(&line.encode()), Ok(line));
         let session = SessionBody { boot_id: [3; 16], device: 1, inode: 2, pid: 3 };
         assert_eq!(SessionBody::decode(&session.encode()), Ok(session));
+        let gap = GapBody { next_offset: Offset::new(7), bytes: 4096 };
+        assert_eq!(GapBody::decode(&gap.encode()), Ok(gap));
+        assert!(GapBody::decode(&[0; GAP_BYTES + 1]).is_err());
         assert!(LineBody::decode(&[0; LINE_BYTES - 1]).is_err());
         assert!(SessionBody::decode(&[0; SESSION_BYTES + 1]).is_err());
     }

@@ -39,6 +39,7 @@ fn segment() -> SegmentHeader {
         created: Timestamp::from_nanoseconds(CREATED),
         time_max: Timestamp::default(),
         capacity: 1 << 20,
+        rewritten: None,
     }
 }
 

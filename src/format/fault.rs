@@ -27,6 +27,8 @@ pub(crate) enum Fault {
     Unreadable { kind: std::io::ErrorKind },
     /// Both checksums match, and the content makes no sense.
     Content { what: &'static str },
+    /// So does a state entry.
+    State { what: &'static str },
 }
 
 impl Fault {
@@ -53,7 +55,7 @@ impl fmt::Display for Fault {
             }
             Self::Offset { found, expected } => write!(f, "offset {found} found, {expected} expected"),
             Self::Unreadable { kind } => write!(f, "cannot be read: {kind}"),
-            Self::Content { what } => f.write_str(what),
+            Self::Content { what } | Self::State { what } => f.write_str(what),
         }
     }
 }

@@ -120,12 +120,13 @@ impl Encoded {
     }
 
     /// Header in full, as it stands in the file.
-    #[cfg(test)]
     pub(crate) fn to_bytes(self) -> [u8; HEADER_BYTES] {
         let mut bytes = [0; HEADER_BYTES];
         if let Some((word, rest)) = bytes.split_first_chunk_mut::<WORD_BYTES>() {
             *word = self.commit_word().to_le_bytes();
-            rest.first_chunk_mut().map(|rest| self.store(rest)).expect("the rest of the header");
+            if let Some(rest) = rest.first_chunk_mut() {
+                self.store(rest);
+            }
         }
         bytes
     }

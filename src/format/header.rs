@@ -33,6 +33,24 @@ pub(crate) struct SegmentHeader {
     pub(crate) created: Timestamp,
     pub(crate) time_max: Timestamp,
     pub(crate) capacity: u64,
+    /// Of a segment of generation 1 or more, and of no other.
+    pub(crate) rewritten: Option<Rewritten>,
+}
+
+/// What a rewritten segment says of itself and of the originals that it stands for: those numbered from its own number to
+/// `last_number`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Rewritten {
+    /// Where its frames end.
+    pub(crate) end: u64,
+    pub(crate) last_number: u64,
+    /// Offset after its range.
+    pub(crate) end_offset: Offset,
+    /// Records that it kept.
+    pub(crate) records: u64,
+    /// Incarnation and end of the last original: with its number, what the link of the successor says.
+    pub(crate) incarnation: u64,
+    pub(crate) original_end: u64,
 }
 
 /// How a segment names the one before it.
@@ -44,6 +62,33 @@ pub(crate) struct Link {
 }
 
 impl SegmentHeader {
+    /// The last number that it stands for; its own, unless it was rewritten.
+    pub(crate) fn last_number(&self) -> u64 {
+        self.rewritten.map_or(self.number, |rewritten| rewritten.last_number)
+    }
+
+    /// The incarnation by which links and checkpoints know it: that of the last original.
+    pub(crate) fn known_incarnation(&self) -> u64 {
+        self.rewritten.map_or(self.incarnation, |rewritten| rewritten.incarnation)
+    }
+
+    /// Whether a link leads to it.
+    pub(crate) fn is_linked_by(&self, link: &Link) -> bool {
+        let end_fits = self.rewritten.is_none_or(|rewritten| rewritten.original_end == link.end);
+        link.number == self.last_number() && link.incarnation == self.known_incarnation() && end_fits
+    }
+
+    /// The link of a successor; `end` is where its frames end, if it was not rewritten.
+    pub(crate) fn link(&self, end: u64) -> Link {
+        let end = self.rewritten.map_or(end, |rewritten| rewritten.original_end);
+        Link { number: self.last_number(), incarnation: self.known_incarnation(), end }
+    }
+
+    /// Where its frames end: as it says itself, or as its successor does.
+    pub(crate) fn end(&self, successor: Option<&Link>) -> Option<u64> {
+        self.rewritten.map(|rewritten| rewritten.end).or(successor.map(|link| link.end))
+    }
+
     pub(crate) fn encode(&self) -> [u8; BYTES] {
         let mut bytes = [0; BYTES];
         let link = self.predecessor.unwrap_or(Link { number: 0, incarnation: 0, end: 0 });
@@ -63,6 +108,14 @@ impl SegmentHeader {
         table::CREATED.put(&mut bytes, self.created.nanoseconds().to_le_bytes());
         table::TIME_MAX.put(&mut bytes, self.time_max.nanoseconds().to_le_bytes());
         table::CAPACITY.put(&mut bytes, self.capacity.to_le_bytes());
+        if let Some(rewritten) = &self.rewritten {
+            table::REWRITTEN_END.put(&mut bytes, rewritten.end.to_le_bytes());
+            table::REWRITTEN_LAST_NUMBER.put(&mut bytes, rewritten.last_number.to_le_bytes());
+            table::REWRITTEN_END_OFFSET.put(&mut bytes, rewritten.end_offset.get().to_le_bytes());
+            table::REWRITTEN_RECORDS.put(&mut bytes, rewritten.records.to_le_bytes());
+            table::REWRITTEN_INCARNATION.put(&mut bytes, rewritten.incarnation.to_le_bytes());
+            table::REWRITTEN_ORIGINAL_END.put(&mut bytes, rewritten.original_end.to_le_bytes());
+        }
         OPENING.put(&mut bytes);
         bytes
     }
@@ -80,10 +133,6 @@ impl SegmentHeader {
         let features = table::FEATURES_REQUIRED.u32(bytes);
         if features != 0 {
             return Err(Fault::Unknown { what: "required feature bits", found: features.into() });
-        }
-        let generation = table::GENERATION.u32(bytes);
-        if generation != 0 {
-            return Err(Fault::Unknown { what: "segment generation", found: generation.into() });
         }
         let log_class = table::LOG_CLASS.u32(bytes);
         if log_class != 0 {
@@ -113,6 +162,14 @@ impl SegmentHeader {
             created: Timestamp::from_nanoseconds(table::CREATED.i64(bytes)),
             time_max: Timestamp::from_nanoseconds(table::TIME_MAX.i64(bytes)),
             capacity: table::CAPACITY.u64(bytes),
+            rewritten: (table::GENERATION.u32(bytes) != 0).then(|| Rewritten {
+                end: table::REWRITTEN_END.u64(bytes),
+                last_number: table::REWRITTEN_LAST_NUMBER.u64(bytes),
+                end_offset: Offset::new(table::REWRITTEN_END_OFFSET.u64(bytes)),
+                records: table::REWRITTEN_RECORDS.u64(bytes),
+                incarnation: table::REWRITTEN_INCARNATION.u64(bytes),
+                original_end: table::REWRITTEN_ORIGINAL_END.u64(bytes),
+            }),
         };
         if header.incarnation == 0 {
             return Err(Fault::Content { what: "segment header: incarnation zero" });
@@ -129,7 +186,38 @@ impl SegmentHeader {
         if header.first_offset > FIRST_OFFSET_MAX {
             return Err(Fault::Content { what: "segment header: offsets are exhausted" });
         }
+        if header.rewritten.is_some_and(|rewritten| !rewritten.fits(&header)) {
+            return Err(Fault::Content { what: "segment header: its rewritten fields make no sense" });
+        }
         Ok(header)
+    }
+
+    /// The header that these bytes were before one bit of them turned. A CRC-32 of so few bytes tells which bit it was.
+    pub(crate) fn mend(bytes: &[u8; BYTES]) -> Option<Self> {
+        for (at, bit) in (0..BYTES).flat_map(|at| (0..8).map(move |bit| (at, 1_u8 << bit))) {
+            let mut tried = *bytes;
+            if let Some(byte) = tried.get_mut(at) {
+                *byte ^= bit;
+            }
+            if let Ok(Some(header)) = Self::decode(&tried) {
+                return Some(header);
+            }
+        }
+        None
+    }
+}
+
+impl Rewritten {
+    fn fits(&self, header: &SegmentHeader) -> bool {
+        let range = FRAMES_START..=header.capacity;
+        range.contains(&self.end)
+            && self.end.is_multiple_of(FRAME_ALIGNMENT)
+            && (FRAMES_START..=SEGMENT_BYTES_MAX).contains(&self.original_end)
+            && self.original_end.is_multiple_of(FRAME_ALIGNMENT)
+            && self.last_number >= header.number
+            && self.end_offset >= header.first_offset
+            && self.records <= self.end_offset.since(header.first_offset)
+            && self.incarnation != 0
     }
 }
 
@@ -147,12 +235,71 @@ pub(crate) fn sample() -> SegmentHeader {
         created: Timestamp::from_nanoseconds(-5),
         time_max: Timestamp::from_nanoseconds(77),
         capacity: 1 << 20,
+        rewritten: None,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn rewritten() -> SegmentHeader {
+        let rewritten = Rewritten {
+            end: 8192,
+            last_number: 5,
+            end_offset: Offset::new(1010),
+            records: 9,
+            incarnation: 77,
+            original_end: 12288,
+        };
+        SegmentHeader { generation: 1, rewritten: Some(rewritten), ..sample() }
+    }
+
+    #[test]
+    fn a_rewritten_header_is_known_by_the_last_original_that_it_stands_for() {
+        let header = rewritten();
+        assert_eq!(SegmentHeader::decode(&header.encode()), Ok(Some(header)));
+        let link = Link { number: 5, incarnation: 77, end: 12288 };
+        assert_eq!((header.link(1), header.is_linked_by(&link), header.end(Some(&link))), (link, true, Some(8192)));
+        assert!(
+            !header.is_linked_by(&Link { end: 12296, ..link }) && !header.is_linked_by(&Link { number: 3, ..link })
+        );
+        let sample = sample();
+        let link = Link { number: 3, incarnation: sample.incarnation, end: 4104 };
+        assert_eq!((sample.link(4104), sample.is_linked_by(&link), sample.end(Some(&link))), (link, true, Some(4104)));
+        assert_eq!(sample.end(None), None);
+    }
+
+    #[test]
+    fn rewritten_fields_that_make_no_sense_are_refused() {
+        let edits: [fn(&mut Rewritten); 6] = [
+            |fields| fields.end = 1 << 21,
+            |fields| fields.end += 4,
+            |fields| fields.last_number = 2,
+            |fields| fields.end_offset = Offset::new(999),
+            |fields| fields.records = 11,
+            |fields| fields.incarnation = 0,
+        ];
+        for edit in edits {
+            let mut header = rewritten();
+            header.rewritten.as_mut().map(edit).expect("rewritten");
+            assert!(matches!(SegmentHeader::decode(&header.encode()), Err(Fault::Content { .. })), "{header:?}");
+        }
+    }
+
+    #[test]
+    fn one_bit_that_turned_is_found() {
+        for header in [sample(), rewritten()] {
+            for bit in 0..BYTES * 8 {
+                let mut bad = header.encode();
+                bad.get_mut(bit / 8).map(|byte| *byte ^= 1 << (bit % 8)).expect("inside");
+                assert_eq!(SegmentHeader::mend(&bad), Some(header), "bit {bit}");
+            }
+        }
+        let mut bad = sample().encode();
+        bad.get_mut(60).map(|byte| *byte ^= 6).expect("inside");
+        assert_eq!(SegmentHeader::mend(&bad), None);
+    }
 
     #[test]
     fn a_header_comes_back_as_it_was_stored() {

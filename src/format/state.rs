@@ -80,7 +80,7 @@ impl StateEntry<'_> {
     }
 }
 
-const CUT: Fault = Fault::Content { what: "a state entry reaches past the end of its body" };
+const CUT: Fault = Fault::State { what: "a state entry reaches past the end of its body" };
 
 /// Splits the first entry off the entries of a body.
 pub(crate) fn split(body: &[u8]) -> std::result::Result<(StateEntry<'_>, &[u8]), Fault> {
@@ -97,10 +97,10 @@ pub(crate) fn split(body: &[u8]) -> std::result::Result<(StateEntry<'_>, &[u8]),
     let (value, rest) = rest.split_at_checked(index(table::VALUE_LENGTH.u32(head).into())).ok_or(CUT)?;
     let removed = flags & REMOVED != 0;
     if removed && !value.is_empty() {
-        return Err(Fault::Content { what: "a removed state entry with a value" });
+        return Err(Fault::State { what: "a removed state entry with a value" });
     }
     if value.len() > STATE_VALUE_BYTES_MAX {
-        return Err(Fault::Content { what: "a state entry with a value longer than there can be" });
+        return Err(Fault::State { what: "a state entry with a value longer than there can be" });
     }
     if usize::from(space) == Space::CURSORS.index() && !removed {
         CursorValue::decode(value)?;
@@ -112,7 +112,7 @@ pub(crate) fn split(body: &[u8]) -> std::result::Result<(StateEntry<'_>, &[u8]),
 pub(crate) fn lengths(head: [u8; HEAD_BYTES]) -> std::result::Result<u64, Fault> {
     let value = table::VALUE_LENGTH.u32(&head);
     if index(value.into()) > STATE_VALUE_BYTES_MAX {
-        return Err(Fault::Content { what: "a state entry with a value longer than there can be" });
+        return Err(Fault::State { what: "a state entry with a value longer than there can be" });
     }
     Ok(u64::from(table::KEY_LENGTH.u16(&head)).saturating_add(value.into()))
 }
@@ -160,7 +160,7 @@ impl CursorValue {
     /// A longer value, or one with flags, is a later program's.
     pub(crate) fn decode(value: &[u8]) -> std::result::Result<Self, Fault> {
         let Some((bytes, rest)) = value.split_first_chunk::<CURSOR_BYTES>() else {
-            return Err(Fault::Content { what: "a cursor that is cut short" });
+            return Err(Fault::State { what: "a cursor that is cut short" });
         };
         let flags = cursor_value::FLAGS.u32(bytes);
         if flags != 0 || !rest.is_empty() {
@@ -212,7 +212,7 @@ mod tests {
             assert!(split(&bytes).is_err_and(|fault| fault.is_unknown()), "byte {place}");
         }
         let mut bytes = vec![0, REMOVED, 0, 0, 1, 0, 0, 0, 7];
-        assert!(matches!(split(&bytes), Err(Fault::Content { .. })), "removed, with a value");
+        assert!(matches!(split(&bytes), Err(Fault::State { .. })), "removed, with a value");
         bytes[1] = 0;
         assert!(split(&bytes).is_ok());
     }
@@ -229,6 +229,6 @@ mod tests {
         let entry = StateEntry { space: Space::CURSORS, key: b"c", value: Some(b"short") };
         let mut body = vec![0; measure(&entry).expect("short")];
         entry.encode(&mut body);
-        assert!(matches!(split(&body), Err(Fault::Content { .. })), "no cursor in the space of cursors");
+        assert!(matches!(split(&body), Err(Fault::State { .. })), "no cursor in the space of cursors");
     }
 }

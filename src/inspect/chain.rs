@@ -21,20 +21,20 @@ const LOOKS_MAX: usize = 3;
 
 /// A segment of the log.
 #[derive(Debug)]
-pub(super) struct Piece {
-    pub(super) name: String,
-    pub(super) header: SegmentHeader,
-    pub(super) source: Source,
-    pub(super) length: u64,
+pub(crate) struct Piece {
+    pub(crate) name: String,
+    pub(crate) header: SegmentHeader,
+    pub(crate) source: Source,
+    pub(crate) length: u64,
     /// Where its successor says that it ends.
-    pub(super) end: Option<u64>,
+    pub(crate) end: Option<u64>,
     /// What is wrong between this piece and the one before it.
-    pub(super) gap: Option<Gap>,
+    pub(crate) gap: Option<Gap>,
 }
 
 /// Where the header of a piece comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Source {
+pub(crate) enum Source {
     /// From its file.
     Stored,
     /// Put together from what its neighbours say; the first offset is not known.
@@ -43,34 +43,52 @@ pub(super) enum Source {
 
 /// A link that does not hold.
 #[derive(Debug)]
-pub(super) struct Gap {
+pub(crate) struct Gap {
     /// The segment that is not there or not whole.
-    pub(super) number: u64,
-    pub(super) class: FindingClass,
-    pub(super) cause: String,
+    pub(crate) number: u64,
+    pub(crate) class: FindingClass,
+    pub(crate) cause: String,
 }
 
 /// A directory, as far as its headers tell.
 #[derive(Debug)]
-pub(super) struct Chain {
+pub(crate) struct Chain {
     /// Oldest first; their numbers rise.
-    pub(super) pieces: Vec<Piece>,
-    pub(super) survey: Survey,
+    pub(crate) pieces: Vec<Piece>,
+    pub(crate) survey: Survey,
     /// What was set aside because it is not of this log.
-    pub(super) foreign: Vec<Finding>,
+    pub(crate) foreign: Vec<Finding>,
+    /// What a repair would begin with; empty as the directory is.
+    pub(crate) mended: Vec<Mended>,
+}
+
+/// Whether files are looked at as they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Manner {
+    AsTheyAre,
+    /// As if headers in which one bit turned were as before, and files under another's name under their own.
+    Mended,
+}
+
+/// What was taken for mended.
+#[derive(Debug, Clone)]
+pub(crate) enum Mended {
+    Header { number: u64, fault: Fault },
+    Name { file: String, number: u64 },
 }
 
 impl Piece {
-    pub(super) fn number(&self) -> u64 {
+    pub(crate) fn number(&self) -> u64 {
         self.header.number
     }
 
     /// Up to where frames may lie.
-    pub(super) fn limit(&self) -> u64 {
+    pub(crate) fn limit(&self) -> u64 {
         self.end.unwrap_or(self.header.capacity).min(self.length)
     }
 
-    fn stored(file: &SegmentFile, header: &SegmentHeader, end: Option<u64>) -> Self {
+    fn stored(file: &SegmentFile, header: &SegmentHeader, successor: Option<&Link>) -> Self {
+        let end = header.end(successor);
         Self { name: file.name.clone(), header: *header, source: Source::Stored, length: file.length, end, gap: None }
     }
 
@@ -83,40 +101,43 @@ impl Piece {
             predecessor: None,
             durable: Line::default(),
             capacity,
+            generation: 0,
+            rewritten: None,
             ..*next
         };
-        Self { source: Source::Rebuilt, ..Self::stored(file, &header, Some(link.end)) }
+        Self { source: Source::Rebuilt, ..Self::stored(file, &header, Some(&link)) }
     }
 }
 
 impl Chain {
     /// Looks at the directory, more than once if it does not fit together.
-    pub(super) fn look(disk: &dyn Disk) -> Result<Self> {
-        let mut chain = Self::look_once(disk)?;
+    pub(crate) fn look(disk: &dyn Disk) -> Result<Self> {
+        let mut chain = Self::look_once(disk, Manner::AsTheyAre)?;
         for _ in 1..LOOKS_MAX {
             if chain.fits() {
                 break;
             }
-            chain = Self::look_once(disk)?;
+            chain = Self::look_once(disk, Manner::AsTheyAre)?;
         }
         Ok(chain)
     }
 
-    fn look_once(disk: &dyn Disk) -> Result<Self> {
+    pub(crate) fn look_once(disk: &dyn Disk, manner: Manner) -> Result<Self> {
         let mut survey = Survey::look(disk)?;
         refuse_unknown(disk, &mut survey)?;
+        let mended = if manner == Manner::Mended { mend(disk, &mut survey)? } else { Vec::new() };
         let foreign = set_foreign_aside(disk, &mut survey);
         let pieces = pieces(&survey);
-        Ok(Self { pieces, survey, foreign })
+        Ok(Self { pieces, survey, foreign, mended })
     }
 
     /// The number of the newest segment; 0 if there is none.
-    pub(super) fn newest(&self) -> u64 {
+    pub(crate) fn newest(&self) -> u64 {
         self.pieces.last().map_or(0, Piece::number)
     }
 
     /// The highest segment that something says is durable, as far as headers and anchor tell.
-    pub(super) fn highest_known(&self) -> u64 {
+    pub(crate) fn highest_known(&self) -> u64 {
         let anchored = self.survey.own_anchor().map_or(0, |anchor| anchor.segment_highest);
         anchored.max(self.survey.durable().place.segment)
     }
@@ -130,21 +151,14 @@ impl Chain {
     }
 
     /// Files with a segment's name that are no piece.
-    pub(super) fn leftovers(&self) -> impl Iterator<Item = &SegmentFile> {
+    pub(crate) fn leftovers(&self) -> impl Iterator<Item = &SegmentFile> {
         let is_piece = |file: &&SegmentFile| self.pieces.binary_search_by_key(&file.number, Piece::number).is_ok();
         self.survey.files.iter().filter(move |file| !is_piece(file))
     }
 
     /// What is to be said about the anchor. It decides nothing, so this is never damage.
-    pub(super) fn judge_anchor(&self, disk: &dyn Disk) -> Vec<Finding> {
-        let finding = |cause: String| Finding {
-            class: FindingClass::BadAnchor,
-            segment: None,
-            file: disk.directory().join(ANCHOR_NAME),
-            position: None,
-            offset: None,
-            cause,
-        };
+    pub(crate) fn judge_anchor(&self, disk: &dyn Disk) -> Vec<Finding> {
+        let finding = |cause: String| Finding::of_file(disk, FindingClass::BadAnchor, ANCHOR_NAME, None, cause);
         let unnoticed = "a lost last file would not be noticed";
         let mut findings: Vec<Finding> =
             self.survey.anchor_faults.iter().map(|fault| finding(format!("a slot does not check: {fault}"))).collect();
@@ -159,7 +173,7 @@ impl Chain {
     }
 
     /// Files that are no part of the log: what a crash or a roll leaves, unless something says that they were durable.
-    pub(super) fn judge_leftovers(&self, disk: &dyn Disk, durable: Line) -> Vec<Finding> {
+    pub(crate) fn judge_leftovers(&self, disk: &dyn Disk, durable: Line) -> Vec<Finding> {
         let newest = self.newest();
         let known = self.highest_known().max(durable.place.segment);
         let mut findings = Vec::new();
@@ -228,6 +242,36 @@ fn refuse_unknown(disk: &dyn Disk, survey: &mut Survey) -> Result<()> {
     Ok(())
 }
 
+/// Takes for good what one bit made bad, and gives files their own names, in the survey alone.
+fn mend(disk: &dyn Disk, survey: &mut Survey) -> Result<Vec<Mended>> {
+    let mut mended = Vec::new();
+    for file in &mut survey.files {
+        let Err(fault) = file.header else { continue };
+        let path = disk.directory().join(&file.name);
+        let mut bytes = [0; header::BYTES];
+        let opened = open_segment(disk, &file.name)?;
+        opened.read_at(&mut bytes, 0).map_err(|error| Error::io("read the segment header", error).at_path(path))?;
+        if let Some(header) = SegmentHeader::mend(&bytes).filter(|header| header.number == file.number) {
+            file.header = Ok(Some(header));
+            mended.push(Mended::Header { number: file.number, fault });
+        }
+    }
+    let store_id = most_frequent(survey);
+    let mut taken: Vec<u64> = survey.files.iter().map(|file| file.number).collect();
+    for file in &mut survey.files {
+        if let Ok(Some(header)) = file.header
+            && header.store_id == store_id
+            && !taken.contains(&header.number)
+        {
+            mended.push(Mended::Name { file: file.name.clone(), number: header.number });
+            file.number = header.number;
+            taken.push(header.number);
+        }
+    }
+    survey.files.sort_by_key(|file| file.number);
+    Ok(mended)
+}
+
 /// Whether the checksum is right once the version is the one this build knows: then it is the version that rotted.
 fn sums_with_known_version(bytes: &[u8; header::BYTES]) -> bool {
     let known = VERSION.to_le_bytes();
@@ -254,14 +298,8 @@ fn set_foreign_aside(disk: &dyn Disk, survey: &mut Survey) -> Vec<Finding> {
         } else {
             return true;
         };
-        findings.push(Finding {
-            class: FindingClass::ForeignSegment,
-            segment: Some(file.number),
-            file: disk.directory().join(&file.name),
-            position: None,
-            offset: None,
-            cause,
-        });
+        let class = FindingClass::ForeignSegment;
+        findings.push(Finding::of_file(disk, class, &file.name, Some(file.number), cause));
         false
     });
     findings
@@ -278,14 +316,14 @@ fn most_frequent(survey: &Survey) -> StoreId {
 fn pieces(survey: &Survey) -> Vec<Piece> {
     let mut pieces: Vec<Piece> = Vec::new();
     let mut below = u64::MAX;
-    while let Some((file, newest)) = newest_up_to(survey, below) {
+    while let Some((file, newest)) = survey.newest_up_to(below) {
         pieces.push(Piece::stored(file, newest, None));
         let mut current = *newest;
         below = 0;
         while let Some(link) = current.predecessor {
             match survey.linked(link, current.first_offset) {
                 Ok((file, before)) => {
-                    pieces.push(Piece::stored(file, before, Some(link.end)));
+                    pieces.push(Piece::stored(file, before, Some(&link)));
                     current = *before;
                 }
                 Err(cause) => {
@@ -297,12 +335,6 @@ fn pieces(survey: &Survey) -> Vec<Piece> {
     }
     pieces.reverse();
     pieces
-}
-
-/// The newest segment among those numbered up to `number`.
-fn newest_up_to(survey: &Survey, number: u64) -> Option<(&SegmentFile, &SegmentHeader)> {
-    let within = survey.valid().filter(|(file, _)| file.number <= number);
-    within.max_by_key(|(_, header)| (header.epoch.counter, header.number))
 }
 
 /// Notes a link of `current` that does not hold; the chain goes on at or below the number returned.
@@ -326,6 +358,6 @@ fn cross(survey: &Survey, pieces: &mut Vec<Piece>, current: &SegmentHeader, link
 }
 
 /// Whether a segment without (valid) header was known to be durable.
-pub(super) fn was_durable(number: u64, durable: Line) -> bool {
+pub(crate) fn was_durable(number: u64, durable: Line) -> bool {
     durable.place > Place::new(number, FRAMES_START)
 }

@@ -3,11 +3,13 @@
 //! Guarantees:
 //! 1. Every byte of every checkpoint is read and summed, and every entry decoded.
 //! 2. If nothing else is damaged, the newest one is compared with the log itself: entry by entry, versions included, it is
-//!    what the log holds up to its line, from the start of the log, or from the older checkpoint if that start is gone.
+//!    what the log holds up to its line, from the start of the log, or from the older checkpoint if that start is gone. Over a
+//!    gap that a repair left nothing can be compared.
 //! 3. A checkpoint that a running writer replaced meanwhile is no finding.
 
 use super::chain::{Chain, Piece};
 use super::{Finding, FindingClass};
+use crate::checksum::Seed;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::checkpoint::CheckpointHeader;
 use crate::format::checkpoint_name;
@@ -15,25 +17,25 @@ use crate::log::{
     CheckpointFile, Entries, FoldPiece, State, Store, Unusable, begins_late, ends_as_said, fold, foreign, open_segment,
 };
 use crate::platform::Disk;
-use crate::types::Line;
+use crate::types::{Line, Place};
 
 /// What is known of the checkpoints.
 #[derive(Debug, Default)]
-pub(super) struct Checked {
-    pub(super) findings: Vec<Finding>,
+pub(crate) struct Checked {
+    pub(crate) findings: Vec<Finding>,
     /// How many are good.
-    pub(super) good: u64,
+    pub(crate) good: u64,
 }
 
 /// What was found of all else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Rest {
+pub(crate) enum Rest {
     Whole,
     Damaged,
 }
 
-/// Checks all of them.
-pub(super) fn check(disk: &dyn Disk, chain: &Chain, rest: Rest) -> Result<Checked> {
+/// Checks all of them; `gaps` are the places behind the gaps of the log.
+pub(crate) fn check(disk: &dyn Disk, chain: &Chain, rest: Rest, gaps: &[Place]) -> Result<Checked> {
     let mut checked = Checked::default();
     let mut good: Vec<(CheckpointHeader, State)> = Vec::new();
     for file in &chain.survey.checkpoints {
@@ -65,9 +67,11 @@ pub(super) fn check(disk: &dyn Disk, chain: &Chain, rest: Rest) -> Result<Checke
         && let Some((newest, state)) = good.pop()
     {
         let before = good.pop();
-        if let Some(cause) = disagreement(disk, chain, &newest, &state, before)? {
-            let name = checkpoint_name(newest.sequence);
-            checked.findings.push(finding(disk, FindingClass::WrongCheckpoint, &name, &cause));
+        match disagreement(disk, chain, &newest, &state, before, gaps)? {
+            None => {}
+            Some((class, cause)) => {
+                checked.findings.push(finding(disk, class, &checkpoint_name(newest.sequence), &cause));
+            }
         }
     }
     Ok(checked)
@@ -120,8 +124,8 @@ fn misfit(
     let piece = chain.pieces.iter().find(|piece| piece.number() == place.segment);
     match piece {
         None => Some(format!("goes up to {place}, which is not part of the log")),
-        Some(piece) if piece.header.incarnation != header.incarnation => {
-            let (found, expected) = (piece.header.incarnation, header.incarnation);
+        Some(piece) if piece.header.known_incarnation() != header.incarnation => {
+            let (found, expected) = (piece.header.known_incarnation(), header.incarnation);
             Some(format!("goes up to {place} of incarnation {expected:016x}, found is {found:016x}"))
         }
         Some(piece) if place.position > piece.limit() => {
@@ -130,7 +134,8 @@ fn misfit(
         Some(piece) => {
             let same = open_segment(disk, &piece.name).is_ok_and(|segment| {
                 // What cannot be read was found by the check of the segment.
-                ends_as_said(&*segment, &piece.header, header).unwrap_or(true)
+                let seed = Seed::new(piece.header.incarnation);
+                ends_as_said(&*segment, seed, piece.header.known_incarnation(), header).unwrap_or(true)
             });
             (!same).then(|| format!("goes up to {place}, and another frame ends there than when it was written"))
         }
@@ -144,7 +149,8 @@ fn disagreement(
     newest: &CheckpointHeader,
     state: &State,
     before: Option<(CheckpointHeader, State)>,
-) -> Result<Option<String>> {
+    gaps: &[Place],
+) -> Result<Option<(FindingClass, String)>> {
     let Some(first) = chain.pieces.first() else { return Ok(None) };
     let (from, mut folded) = if !begins_late(&first.header) {
         (Line::default(), State::default())
@@ -153,6 +159,10 @@ fn disagreement(
     } else {
         return Ok(None);
     };
+    let between = from.place..=newest.line.place;
+    if gaps.iter().any(|gap| between.contains(gap)) {
+        return Ok(None);
+    }
     let within = |piece: &&Piece| (from.place.segment..=newest.line.place.segment).contains(&piece.number());
     let pieces = chain.pieces.iter().filter(within).map(|piece| {
         let last = piece.number() == newest.line.place.segment;
@@ -166,15 +176,13 @@ fn disagreement(
     })?;
     if end.end != newest.line {
         let (found, expected) = (newest.line, end.end);
-        return Ok(Some(format!(
-            "goes up to {} with offset {}, the log has {}",
-            found.place, found.offset, expected.offset
-        )));
+        let cause = format!("goes up to {} with offset {}, the log has {}", found.place, found.offset, expected.offset);
+        return Ok(Some((FindingClass::WrongCheckpoint, cause)));
     }
-    Ok(folded.difference(state).map(|key| format!("differs from the log in state {}", key.escape_ascii())))
+    let differs = |key: &[u8]| format!("differs from the log in state {}", key.escape_ascii());
+    Ok(folded.difference(state).map(|key| (FindingClass::BadState, differs(key))))
 }
 
 fn finding(disk: &dyn Disk, class: FindingClass, name: &str, cause: &str) -> Finding {
-    let file = disk.directory().join(name);
-    Finding { class, segment: None, file, position: None, offset: None, cause: format!("{name}: {cause}") }
+    Finding::of_file(disk, class, name, None, format!("{name}: {cause}"))
 }

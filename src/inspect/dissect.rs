@@ -81,7 +81,12 @@ pub fn dissect(path: impl AsRef<Path>) -> Result<Dissection> {
         length: file_bytes,
         header: table::FIELDS.iter().map(|field| FieldValue::of(field, &bytes)).collect(),
         header_fault,
-        end: own_number.and_then(|number| settled_end(&disk, number, incarnation)),
+        end: match header {
+            Some(SegmentHeader { number, rewritten: Some(rewritten), .. }) => {
+                Some(SettledEnd { position: rewritten.end, named_by: number })
+            }
+            _ => own_number.and_then(|number| settled_end(&disk, number, incarnation)),
+        },
         file,
         frames: Frames { seed: Seed::new(incarnation), first_offset, end: limit },
     })
@@ -119,7 +124,7 @@ pub struct Dissection {
     frames: Frames,
 }
 
-/// The end of a segment, as its successor names it.
+/// The end of a segment, as its successor names it, or itself if it was rewritten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SettledEnd {
     /// Position behind the last frame; what lies there or behind is dead.

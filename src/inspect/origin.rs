@@ -6,15 +6,13 @@
 //! 2. No position is tried: a CRC is linear in where it began, so that the one position that fits is computed.
 //! 3. The cost is linear in the bytes looked at.
 
-use crate::checksum::Seed;
+use crate::checksum::{Seed, begun_apart};
 use crate::format::frame::HEADER_BYTES;
 use crate::format::{FRAME_ALIGNMENT, FRAMES_START, frame_header as table};
 use crate::types::{index, length};
 
 /// Disks lose and swap no less than this.
 const SECTOR_BYTES: u64 = 512;
-/// The polynomial of CRC-32, reflected (`format.md`).
-const POLYNOMIAL: u32 = 0xedb8_8320;
 
 /// The segments that bytes may come from.
 #[derive(Debug, Default)]
@@ -81,15 +79,6 @@ impl Origins {
             (fits && moved && elsewhere).then_some(Origin { found, segment: known.segment, home })
         })
     }
-}
-
-/// By how much the initial values differ from which the CRC-32 of the same `bytes` bytes differs by `apart`: the steps of
-/// the register over as many zero bytes, backward.
-fn begun_apart(apart: u32, bytes: usize) -> u32 {
-    (0..bytes.saturating_mul(8)).fold(apart, |register, _| {
-        // A step shifts down and puts the polynomial in if a one fell out; only the polynomial sets the top bit.
-        if register >> 31 == 0 { register << 1 } else { ((register ^ POLYNOMIAL) << 1) | 1 }
-    })
 }
 
 #[cfg(test)]

@@ -8,8 +8,11 @@
 //! 3. What an open refuses as corrupt is damage, if no writer is at work.
 //! 4. Nothing is called damage before it was read twice: a writer may be storing it.
 
+use std::sync::Arc;
+
 use super::chain::{Chain, Gap, Piece, Source, was_durable};
 use super::checkpoints::Rest;
+use super::evidence::{self, CarriedLine, FindingEvidence, Neighbour, Session};
 use super::origin::Origins;
 use super::progress::{Progress, Told};
 use super::{Finding, FindingClass, Verification};
@@ -41,6 +44,9 @@ pub fn verify_on(disk: &dyn Disk, progress: &mut dyn FnMut(Progress)) -> Result<
             .next_step("check the path"));
     }
     let durable = durable_line(disk, &chain)?;
+    let lines = evidence::lines(&chain, durable, |piece| {
+        scan_of(disk, piece, piece.header.first_offset, FRAMES_START, piece.header.first_offset)
+    })?;
     let headers = chain.survey.valid().map(|(_, header)| *header);
     let rebuilt = chain.pieces.iter().filter(|piece| piece.source == Source::Rebuilt).map(|piece| piece.header);
     let origins = Origins::new(headers.chain(rebuilt).map(|h| (h.number, h.incarnation, h.capacity)));
@@ -53,6 +59,10 @@ pub fn verify_on(disk: &dyn Disk, progress: &mut dyn FnMut(Progress)) -> Result<
         durable,
         noted: Noted::new(&chain, durable),
         end: Line { place: Place::default(), offset: start },
+        gaps: Vec::new(),
+        lines: Arc::clone(&lines),
+        session: None,
+        before: None,
         found: Verification {
             findings: Vec::new(),
             omitted: 0,
@@ -64,6 +74,7 @@ pub fn verify_on(disk: &dyn Disk, progress: &mut dyn FnMut(Progress)) -> Result<
             start,
             end: start,
             durable: durable.offset,
+            lines,
             writer,
             damaged: false,
         },
@@ -74,7 +85,7 @@ pub fn verify_on(disk: &dyn Disk, progress: &mut dyn FnMut(Progress)) -> Result<
 }
 
 /// D: beyond what headers and anchor carry only the newest frames can raise it.
-fn durable_line(disk: &dyn Disk, chain: &Chain) -> Result<Line> {
+pub(crate) fn durable_line(disk: &dyn Disk, chain: &Chain) -> Result<Line> {
     let mut durable = chain.survey.durable();
     let known = durable.place;
     for piece in chain.pieces.iter().filter(|piece| piece.number() >= known.segment) {
@@ -110,6 +121,12 @@ struct Check<'a, 'p> {
     durable: Line,
     noted: Noted,
     end: Line,
+    /// Places behind gaps.
+    gaps: Vec<Place>,
+    /// What speaks for a finding at the place that the check has come to.
+    lines: Arc<[CarriedLine]>,
+    session: Option<Session>,
+    before: Option<Neighbour>,
     found: Verification,
     told: Told<'p>,
 }
@@ -185,7 +202,7 @@ impl Check<'_, '_> {
         self.refused_by_an_open();
         // Only if nothing else is wrong can they be held against the log.
         let rest = if self.found.damaged { Rest::Damaged } else { Rest::Whole };
-        let checked = super::checkpoints::check(self.disk, chain, rest)?;
+        let checked = super::checkpoints::check(self.disk, chain, rest, &self.gaps)?;
         self.found.checkpoints = checked.good;
         if checked.good == 0
             && !self.found.damaged
@@ -221,7 +238,10 @@ impl Check<'_, '_> {
     fn gap(&mut self, gap: &Gap, index: usize) -> Result<Then> {
         let place = Place::new(gap.number, 0);
         if was_durable(gap.number, self.durable) {
-            self.report(gap.class, Some(place), None, self.below_durable(&gap.cause));
+            let next = self.chain.pieces.get(index);
+            let behind = next.map(|piece| Neighbour::new(evidence::first_place(piece), piece.header.first_offset));
+            let cause = self.below_durable(&gap.cause);
+            self.report_beside(gap.class, Some(place), None, cause, behind);
             return Ok(Then::GoOn);
         }
         let (frames, records) = self.count_behind(index)?;
@@ -231,10 +251,7 @@ impl Check<'_, '_> {
     }
 
     fn piece(&mut self, index: usize, piece: &Piece) -> Result<Then> {
-        let first_offset = match piece.source {
-            Source::Stored => piece.header.first_offset,
-            Source::Rebuilt => self.end.offset,
-        };
+        let first_offset = self.first_offset(piece);
         let mut scan = scan_of(self.disk, piece, first_offset, FRAMES_START, first_offset)?;
         let then = loop {
             self.check_offset(piece, &scan);
@@ -245,6 +262,15 @@ impl Check<'_, '_> {
                     self.found.records = self.found.records.saturating_add(records);
                     self.check_within(piece, &scan, &found);
                     self.told.at(scan.position);
+                    match found.header.kind {
+                        Kind::Gap => self.note_gap(piece, &scan, found.position, found.offset),
+                        Kind::Session => {
+                            let session = Session::of(self.disk, piece, scan.frame(&found).body);
+                            self.session = session.or(self.session);
+                        }
+                        _ => {}
+                    }
+                    self.before = Some(Neighbour::new(Place::new(piece.number(), found.position), found.offset));
                     continue;
                 }
                 Scanned::End => break self.at_limit(index, piece, &mut scan)?,
@@ -259,6 +285,21 @@ impl Check<'_, '_> {
         self.end = Line { place: Place::new(piece.number(), scan.position), offset: scan.offset };
         self.told.piece(piece.limit());
         Ok(then)
+    }
+
+    /// With which offset a piece begins that comes next.
+    fn first_offset(&self, piece: &Piece) -> Offset {
+        match piece.source {
+            Source::Stored => piece.header.first_offset,
+            Source::Rebuilt => self.end.offset,
+        }
+    }
+
+    fn note_gap(&mut self, piece: &Piece, scan: &Scan, position: u64, offset: Offset) {
+        self.gaps.push(Place::new(piece.number(), scan.position));
+        let bytes = scan.position.saturating_sub(position);
+        let cause = format!("{bytes} bytes that a repair gave up, with the records {offset} up to {}", scan.offset);
+        self.report_at(FindingClass::Gap, piece, position, offset, cause);
     }
 
     /// The next step of a scan; what is no frame is read once more.
@@ -335,7 +376,14 @@ impl Check<'_, '_> {
         }
         let behind = if then == Then::GoOn { scan.position } else { piece.limit() };
         let (class, cause) = self.classify(piece, stop, position..behind)?;
-        self.report_at(class, piece, position, offset, self.below_durable(&cause));
+        let next = if then == Then::GoOn {
+            let first = self.first_offset(piece);
+            evidence::next_frame(scan_of(self.disk, piece, first, scan.position, scan.offset)?, piece.number())
+        } else {
+            None
+        };
+        let (place, cause) = (Place::new(piece.number(), position), self.below_durable(&cause));
+        self.report_beside(class, Some(place), Some(offset), cause, next);
         if let Some(found) = backward {
             let fault = Fault::Offset { found: found.get(), expected: offset.get() };
             self.report_at(FindingClass::BrokenChain, piece, behind, offset, self.below_durable(&fault.to_string()));
@@ -351,6 +399,7 @@ impl Check<'_, '_> {
                 FindingClass::LostBytes
             }
             Fault::Length { .. } | Fault::Offset { .. } => FindingClass::BrokenChain,
+            Fault::State { .. } => FindingClass::BadState,
             _ if stop.next.is_some() => FindingClass::BodyRot,
             _ => FindingClass::HeaderRot,
         };
@@ -420,8 +469,12 @@ impl Check<'_, '_> {
         }
     }
 
-    /// No durable line lies within a frame; and where the log is said to have been closed, a close ends.
+    /// No durable line lies within a frame; and where the log is said to have been closed, a close ends. What a gap gave up may
+    /// have been either.
     fn check_within(&mut self, piece: &Piece, scan: &Scan, found: &FoundFrame) {
+        if found.header.kind == Kind::Gap {
+            return;
+        }
         let end = Place::new(piece.number(), scan.position);
         let within = Place::new(piece.number(), found.position.saturating_add(1))..end;
         if let Some(at) = self.noted.lines.iter().position(|line| within.contains(&line.place)) {
@@ -461,6 +514,22 @@ impl Check<'_, '_> {
     }
 
     fn report(&mut self, class: FindingClass, place: Option<Place>, offset: Option<Offset>, cause: String) {
-        self.found.report(Finding::new(self.disk, class, place, offset, cause));
+        self.report_beside(class, place, offset, cause, None);
+    }
+
+    fn report_beside(
+        &mut self,
+        class: FindingClass,
+        place: Option<Place>,
+        offset: Option<Offset>,
+        cause: String,
+        behind: Option<Neighbour>,
+    ) {
+        let mut finding = Finding::new(self.disk, class, place, offset, cause);
+        if place.is_some() {
+            let lines = Arc::clone(&self.lines);
+            finding.evidence = FindingEvidence { session: self.session, lines, before: self.before, behind };
+        }
+        self.found.report(finding);
     }
 }

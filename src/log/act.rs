@@ -115,7 +115,8 @@ pub(crate) fn act(
 fn settle(disk: &dyn Disk, options: &Options, survey: &Survey, decision: &Decision) -> Result<Begun> {
     let last = decision.chain.last().ok_or_else(|| corrupt("no segment"))?;
     let room = last.header.capacity.saturating_sub(decision.end.place.position);
-    if decision.clean && room >= CONTROL_ROOM_MIN {
+    // Nothing is ever appended to what a repair wrote.
+    if decision.clean && room >= CONTROL_ROOM_MIN && last.header.rewritten.is_none() {
         return go_on(disk, survey, decision);
     }
     if options.recovery == Recovery::Strict && !decision.clean {
@@ -198,17 +199,13 @@ fn succeed(disk: &dyn Disk, options: &Options, survey: &Survey, decision: &Decis
     let epoch = if decision.clean { old } else { Epoch { counter, word: random } };
     let highest = survey.files.iter().map(|file| file.number).max().unwrap_or_default();
     let anchored = survey.own_anchor().map_or(0, |anchor| anchor.segment_highest);
-    let number = highest.max(anchored).checked_add(1);
+    let number = highest.max(anchored).max(last.header.last_number()).checked_add(1);
     let live = decision.chain.iter().fold(0_u64, |sum, member| sum.saturating_add(member.end.unwrap_or_default()));
     let plan = Successor {
         number: number.ok_or_else(|| Error::new(ErrorKind::Limit, "segment numbers are exhausted"))?,
         store_id: last.header.store_id,
         epoch,
-        predecessor: Some(Link {
-            number: last.header.number,
-            incarnation: last.header.incarnation,
-            end: decision.end.place.position,
-        }),
+        predecessor: Some(last.header.link(decision.end.place.position)),
         durable: decision.end,
         first_offset: decision.end.offset,
         time_max: decision.time_max,
@@ -302,6 +299,7 @@ fn begin_segment(disk: &dyn Disk, plan: &Successor) -> Result<(SegmentWriter, En
         created: disk.now(),
         time_max: plan.time_max,
         capacity: plan.capacity,
+        rewritten: None,
     };
     let region = file.map(plan.capacity, Access::Write).map_err(failed("map the segment"))?;
     let mut writer =

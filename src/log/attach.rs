@@ -201,7 +201,8 @@ impl Attached {
                 (Some(bytes), Some(next)) => (bytes, next.header.first_offset, next.header.time_max),
                 _ => (end.place.position, end.offset, time_max),
             };
-            let records = offset.since(entry.header.first_offset);
+            let spanned = offset.since(entry.header.first_offset);
+            let records = entry.header.rewritten.map_or(spanned, |rewritten| rewritten.records);
             segments.push(SegmentInfo {
                 number: entry.number(),
                 generation: entry.header.generation,
@@ -283,16 +284,16 @@ impl State {
         let mut entries: Vec<Entry> = Vec::new();
         loop {
             let follows = |header: &SegmentHeader| match (header.predecessor, entries.last()) {
-                (Some(link), Some(last)) => link.number == last.number() && link.incarnation == last.header.incarnation,
+                (Some(link), Some(last)) => last.header.is_linked_by(&link),
                 (None, None) => true,
                 _ => false,
             };
             let next = survey.valid().map(|(_, header)| *header).filter(follows);
             let Some(header) = next.max_by_key(|header| (header.epoch.counter, header.number)) else { break };
             if let (Some(last), Some(link)) = (entries.last_mut(), header.predecessor) {
-                last.end = Some(link.end);
+                last.end = last.header.end(Some(&link));
             }
-            entries.push(Entry { header, end: None, handle: Handle::Cold(std::sync::Weak::new()) });
+            entries.push(Entry { header, end: header.end(None), handle: Handle::Cold(std::sync::Weak::new()) });
         }
         let (seen, time_max) = entries.last().map_or((Line::default(), Timestamp::default()), |last| {
             let place = Place::new(last.number(), FRAMES_START);

@@ -165,7 +165,8 @@ impl Cursor {
     /// The next records, or `None` if there are none now. Moves what this handle reads next, not the cursor.
     ///
     /// # Errors
-    /// As for [`Reader::poll`].
+    /// As for [`Reader::poll`]. At a gap that a repair left ([`ErrorKind::Gap`] with the offset behind it) the handle stands
+    /// until it is sought behind it: [`Cursor::seek`] also commits that these records are given up.
     pub fn poll(&mut self) -> Result<Option<Batch>> {
         self.reader.poll()
     }

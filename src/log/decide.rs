@@ -87,12 +87,12 @@ fn closed_at(disk: &dyn Disk, survey: &Survey, newest: &Member, durable: Line) -
     let checkpoints = survey.own_checkpoints().map(|found| (found.clean, found.line, found.time_max));
     let mut notes = anchor.into_iter().chain(checkpoints);
     let Some((_, end, time_max)) = notes.find(|(clean, line, _)| *clean && *line == durable) else { return Ok(None) };
-    if end.place.segment != newest.header.number || newest.length < newest.header.capacity {
+    if end.place.segment != newest.header.number || newest.length < newest.end.unwrap_or(newest.header.capacity) {
         return Ok(None);
     }
     let close_bytes = align(length(HEADER_BYTES).saturating_add(length(LINE_BYTES)));
     let start = end.place.position.saturating_sub(close_bytes);
-    let limit = newest.header.capacity;
+    let limit = newest.limit();
     let frames = Frames::new(&newest.header, limit);
     let mut scan = Scan::new(Store::File(open_segment(disk, &newest.name)?), frames, start, end.offset, limit);
     let failed = |error| io_error(disk, "read the segment", &newest.name, error);
@@ -100,6 +100,10 @@ fn closed_at(disk: &dyn Disk, survey: &Survey, newest: &Member, durable: Line) -
         Scanned::Frame(found) => found.header.kind == Kind::Close && scan.position == end.place.position,
         _ => false,
     };
+    if !closed && newest.header.rewritten.is_some() {
+        // A repair gave it up: the end is one like any other.
+        return Ok(None);
+    }
     if !closed {
         // The note was written after the close frame was durable, and frames behind it do not touch it.
         return Err(corrupt("the log was closed here, and its close frame is damaged")

@@ -1,10 +1,13 @@
 //! Readers: one position in the log that moves forward or back, batch by batch.
 //!
 //! Guarantees:
-//! 1. Records come in the order of the log, each once, none left out; damage is an error, never a silent step.
+//! 1. Records come in the order of the log, each once, none left out; damage, and a gap that a repair left in its place,
+//!    is an error, never a silent step.
 //! 2. After an error the reader stands where it stood; [`Reader::skip_damage`] steps over, and says what it left out.
 //! 3. A reader leaves a segment only at its end as the log knows it: behind the seal, or where the successor says.
 //! 4. Reading takes no lock except to go to another segment and to wait.
+
+mod errors;
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,10 +16,9 @@ use std::time::{Duration, Instant};
 use super::batch::Batch;
 use super::catalog::Entry;
 use super::epochs::Epochs;
-use super::survey::{corrupt, io_error};
 use super::window::{Chunk, Scan, Scanned, View};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{FRAMES_START, Fault, Kind, segment_name};
+use crate::format::{FRAMES_START, Fault, Kind};
 use crate::platform::Disk;
 use crate::segment::walk::Step;
 use crate::types::{Epoch, Line, Offset, Place, Timestamp, length};
@@ -145,8 +147,14 @@ struct Found {
 
 /// Why a walk went no further.
 enum Stop {
-    Short { needed: u64 },
+    Short {
+        needed: u64,
+    },
     Fault(Fault),
+    /// Records are missing that a repair could not keep.
+    Gap {
+        next: Offset,
+    },
 }
 
 impl Reader {
@@ -194,7 +202,8 @@ impl Reader {
     /// The next records, or `None` if there are none now. Does not block.
     ///
     /// # Errors
-    /// [`ErrorKind::Corrupt`] with the place of the damage, and what the system says. The reader stands where it stood.
+    /// [`ErrorKind::Corrupt`] with the place of the damage; [`ErrorKind::Gap`] where a repair left a gap in place of records:
+    /// [`Reader::skip_damage`] steps over both. What the system says. The reader stands where it stood.
     pub fn poll(&mut self) -> Result<Option<Batch>> {
         loop {
             let Some(view) = self.view()? else { return Ok(None) };
@@ -296,7 +305,8 @@ impl Reader {
         self.seek(offset)
     }
 
-    /// Goes to the record with this offset, or behind the last record.
+    /// Goes to the record with this offset, or behind the last record. An offset that lies in a gap is a place to stand
+    /// too: the poll that follows says that its record is lost.
     ///
     /// # Errors
     /// [`ErrorKind::Trimmed`] if the log begins behind it; [`ErrorKind::Invalid`] if it does not reach to it;
@@ -333,7 +343,7 @@ impl Reader {
         loop {
             let at = Place::new(entry.number(), scan.position);
             match scan.skim().map_err(|error| self.read_error(entry.number(), error))? {
-                Scanned::Frame(frame) if frame.offset.after(frame.header.record_count.into()) > offset => {
+                Scanned::Frame(frame) if scan.offset > offset => {
                     self.view = Some(Arc::new(view));
                     (self.place, self.frame_offset, self.next) = (at, frame.offset, offset);
                     return Ok(());
@@ -346,7 +356,7 @@ impl Reader {
     }
 
     /// Goes to the first record appended at or after `time`, or behind the last record. Append times may step back; what
-    /// counts is the latest time up to each record.
+    /// counts is the latest time up to each record. Of records that are lost in a gap no time is known: they are passed over.
     ///
     /// # Errors
     /// As for [`Reader::seek`].
@@ -385,8 +395,8 @@ impl Reader {
         }
     }
 
-    /// After [`ErrorKind::Corrupt`]: goes behind the damage, to the next frame that is whole. `None`: there is no damage at
-    /// the position.
+    /// After [`ErrorKind::Corrupt`] or [`ErrorKind::Gap`]: goes behind the damage, to the next frame that is whole, or behind
+    /// the gap. `None`: there is neither at the position.
     ///
     /// # Errors
     /// What the system says; [`ErrorKind::Corrupt`] if nothing whole follows up to the end of the log.
@@ -397,9 +407,14 @@ impl Reader {
         let mut scan = Scan::new(view.store.clone(), view.frames, from.position, self.frame_offset, limit.position);
         let failed = |error| self.read_error(from.segment, error);
         let damaged = match scan.next().map_err(failed)? {
-            Scanned::Frame(found) => found.header.kind == Kind::Gap,
+            Scanned::Frame(found) if found.header.kind == Kind::Gap => {
+                (self.place.position, self.frame_offset) = (scan.position, scan.offset);
+                let records = self.frame_offset.since(next);
+                self.next = next.max(self.frame_offset);
+                return Ok(Some(Skipped { from, to: self.place, records }));
+            }
             Scanned::Bad { .. } | Scanned::Zero => limit.sure && from.position < limit.position,
-            Scanned::End => false,
+            Scanned::Frame(_) | Scanned::End => false,
         };
         if !damaged {
             return Ok(None);
@@ -474,6 +489,7 @@ impl Reader {
         }
         let fault = match found.stop {
             Stop::Fault(fault) => fault,
+            Stop::Gap { next } => return Err(self.gap(start, self.next, next)),
             Stop::Short { needed } => Fault::Short { found: length(chunk.bytes().len()), expected: needed },
         };
         if limit.sure { Err(self.damage(start, self.next, fault)) } else { Ok(Taken::Nothing) }
@@ -485,9 +501,12 @@ impl Reader {
         let stop = loop {
             let before = (walk.position, walk.offset);
             match walk.step() {
-                Step::Frame(frame) if frame.header.kind == Kind::Gap => {
+                // In place of a frame without records nothing is missing.
+                Step::Frame(frame)
+                    if frame.header.kind == Kind::Gap && frame.next_offset() > self.next.max(frame.offset) =>
+                {
                     (walk.position, walk.offset) = before;
-                    break Stop::Fault(Fault::Content { what: "a gap that a repair left" });
+                    break Stop::Gap { next: frame.next_offset() };
                 }
                 Step::Frame(frame) => {
                     if first_data.is_none() && frame.next_offset() > self.next {
@@ -515,6 +534,14 @@ impl Reader {
         while scan.offset < self.next {
             let at = Place::new(number, scan.position);
             let fault = match scan.next().map_err(failed)? {
+                Scanned::Frame(frame) if frame.header.kind == Kind::Gap && scan.offset > frame.offset => {
+                    let error = self.gap(at, frame.offset, scan.offset);
+                    if scan.offset >= self.next {
+                        return Err(error);
+                    }
+                    (first_data, damage) = (None, Some(error));
+                    continue;
+                }
                 Scanned::Frame(frame) => {
                     if frame.header.record_count > 0 {
                         first_data.get_or_insert((frame.position, frame.offset));
@@ -540,34 +567,5 @@ impl Reader {
         self.place.position = position;
         (self.frame_offset, self.next) = (offset, offset);
         Ok(Batch { chunk, frames: view.frames, segment: number, position, offset, offsets })
-    }
-
-    fn damage(&self, place: Place, offset: Offset, fault: Fault) -> Error {
-        corrupt(fault.to_string())
-            .at_path(self.source.disk().directory().join(segment_name(place.segment)))
-            .at_place(place)
-            .at_offset(offset)
-    }
-
-    fn diverged(&self, limit: Limit) -> Result<Error> {
-        let number = self.place.segment;
-        let next = self.source.entry(&|catalog| catalog.after(number).cloned())?;
-        let at = next.map_or(self.next, |entry| entry.header.first_offset);
-        let text = format!(
-            "the writer died, and the log goes on from position {}, before what this reader saw",
-            limit.position
-        );
-        Ok(Error::new(ErrorKind::Diverged { at }, text)
-            .at_path(self.source.disk().directory().join(segment_name(number)))
-            .at_place(self.place)
-            .next_step("seek to an offset that is still there"))
-    }
-
-    fn gone(&self, offset: Offset) -> Error {
-        corrupt("no segment holds the offset").at_path(self.source.disk().directory()).at_offset(offset)
-    }
-
-    fn read_error(&self, number: u64, error: std::io::Error) -> Error {
-        io_error(self.source.disk(), "read the segment", &segment_name(number), error)
     }
 }

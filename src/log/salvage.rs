@@ -36,7 +36,7 @@ pub struct Salvage {
 pub enum Salvaged {
     /// Records that are whole.
     Batch(Batch),
-    /// Something that is not.
+    /// Something that is not, or a gap that a repair left ([`ErrorKind::Gap`]).
     Damage {
         /// What is wrong, and where.
         error: Error,
@@ -76,7 +76,7 @@ impl Iterator for Salvage {
                 self.over = true;
                 None
             }
-            Err(error) if error.kind() == ErrorKind::Corrupt => {
+            Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Gap { .. }) => {
                 let skipped = self.reader.skip_damage().ok().flatten();
                 self.over = skipped.is_none();
                 Some(Ok(Salvaged::Damage { error, skipped }))

@@ -18,7 +18,8 @@ use crate::platform::{Access, Disk, File};
 use crate::segment::walk::Frames;
 use crate::types::{Line, Offset, Place, index};
 
-pub(crate) const ANCHOR_NAME: &str = "anchor";
+pub(crate) use crate::format::ANCHOR_NAME;
+
 const CACHE_LINE_BYTES: usize = 64;
 /// Behind the header and session frame that a segment begins with.
 const FIRST_FRAMES_END: u64 = FRAMES_START + format::align(36 + 40);
@@ -49,7 +50,7 @@ pub(crate) struct Survey {
     pub(crate) files: Vec<SegmentFile>,
     /// In the order of their sequence.
     pub(crate) checkpoints: Vec<CheckpointFile>,
-    /// Names of checkpoints that were being written.
+    /// Names of what was being written: checkpoints, and what a repair makes.
     pub(crate) drafts: Vec<String>,
     /// Slots of the anchor that are valid, of whatever store.
     pub(crate) anchors: Vec<Anchor>,
@@ -97,7 +98,8 @@ pub(crate) fn refuse_other_use(disk: &dyn Disk) -> Result<()> {
     let names = disk.list().map_err(|error| io_error(disk, "list the directory", "", error))?;
     let is_own = |name: &String| {
         let of_log = format::segment_number(name).is_some() || format::checkpoint_sequence(name).is_some();
-        of_log || OWN_NAMES.contains(&name.as_str()) || format::is_checkpoint_draft(name)
+        let leftover = format::is_checkpoint_draft(name) || format::is_repair_leftover(name);
+        of_log || leftover || OWN_NAMES.contains(&name.as_str())
     };
     match names.iter().find(|name| !is_own(name)) {
         Some(stranger) if !names.iter().any(|name| format::segment_number(name).is_some()) => {
@@ -138,7 +140,7 @@ fn look(disk: &dyn Disk) -> Result<Survey> {
             && let Some(file) = checkpoint_file(disk, &name, sequence)?
         {
             survey.checkpoints.push(file);
-        } else if format::is_checkpoint_draft(&name) {
+        } else if format::is_checkpoint_draft(&name) || format::is_repair_leftover(&name) {
             survey.drafts.push(name);
         }
     }
@@ -233,6 +235,7 @@ fn check_headers(disk: &dyn Disk, survey: &Survey) -> Result<()> {
             _ => {}
         }
     }
+    check_cover(disk, survey)?;
     for file in &survey.checkpoints {
         if let Err(fault) = &file.header
             && fault.is_unknown()
@@ -243,6 +246,29 @@ fn check_headers(disk: &dyn Disk, survey: &Survey) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Of two files that stand for one number the higher generation counts; of the same generation none does.
+fn check_cover(disk: &dyn Disk, survey: &Survey) -> Result<()> {
+    let mut before: Option<&SegmentHeader> = None;
+    for (file, header) in survey.valid() {
+        if let Some(before) = before.filter(|before| before.last_number() >= header.number)
+            && before.generation == header.generation
+        {
+            let text = format!("segment {} of the same generation stands for it too", before.number);
+            let path = disk.directory().join(&file.name);
+            return Err(corrupt(text).at_path(path).next_step("move one of the two out of the directory"));
+        }
+        if before.is_none_or(|before| before.last_number() < header.last_number()) {
+            before = Some(header);
+        }
+    }
+    Ok(())
+}
+
+/// Which of two headers is the newer.
+fn rank(header: &SegmentHeader) -> (u64, u64, u32) {
+    (header.epoch.counter, header.last_number(), header.generation)
 }
 
 impl Survey {
@@ -278,7 +304,7 @@ impl Survey {
     pub(crate) fn chain(&self, disk: &dyn Disk) -> Result<Chain> {
         let mut durable = self.durable();
         let mut dropped: Option<Dropped> = None;
-        let mut newest = self.valid().max_by_key(|(_, header)| (header.epoch.counter, header.number));
+        let mut newest = self.newest_up_to(u64::MAX);
         while let Some((file, header)) = newest {
             match self.follow(file, header) {
                 Ok(members) => {
@@ -298,10 +324,7 @@ impl Survey {
                         frames: before.frames.saturating_add(counted.0),
                         records: before.records.saturating_add(counted.1),
                     });
-                    newest = self
-                        .valid()
-                        .filter(|(file, _)| file.number < broken.above)
-                        .max_by_key(|(_, header)| (header.epoch.counter, header.number));
+                    newest = self.newest_up_to(broken.above.saturating_sub(1));
                 }
             }
         }
@@ -310,6 +333,11 @@ impl Survey {
             return Err(corrupt(text).at_path(disk.directory()));
         }
         Ok(Chain::default())
+    }
+
+    /// The newest valid header among the files numbered up to `number`.
+    pub(crate) fn newest_up_to(&self, number: u64) -> Option<(&SegmentFile, &SegmentHeader)> {
+        self.valid().filter(|(file, _)| file.number <= number).max_by_key(|(_, header)| rank(header))
     }
 
     /// A segment behind the newest whose header was complete and is not valid: what was in it is lost.
@@ -358,7 +386,7 @@ impl Survey {
                     return Err(BrokenLink { number, above, named_by, cause, followed: chain });
                 }
             };
-            chain.push(member(found, before, Some(link.end)));
+            chain.push(member(found, before, Some(&link)));
             current = *before;
         }
         chain.reverse();
@@ -371,6 +399,14 @@ impl Survey {
         link: Link,
         first_offset: Offset,
     ) -> std::result::Result<(&SegmentFile, &SegmentHeader), String> {
+        let rewritten = self.valid().filter(|(_, header)| header.rewritten.is_some() && header.is_linked_by(&link));
+        if let Some((file, header)) = rewritten.max_by_key(|(_, header)| header.generation) {
+            return if header.first_offset > first_offset {
+                Err("it begins too late".to_owned())
+            } else {
+                Ok((file, header))
+            };
+        }
         let found = self.files.binary_search_by_key(&link.number, |file| file.number).map_err(|_| "no such file")?;
         let found = &self.files[found];
         let before = match &found.header {
@@ -378,8 +414,9 @@ impl Survey {
             Ok(None) => return Err("it has no header".to_owned()),
             Err(fault) => return Err(fault.to_string()),
         };
-        if before.incarnation != link.incarnation {
-            return Err(format!("incarnation {:016x} found, {:016x} expected", before.incarnation, link.incarnation));
+        if !before.is_linked_by(&link) {
+            let found = before.known_incarnation();
+            return Err(format!("incarnation {found:016x} found, {:016x} expected", link.incarnation));
         }
         if before.first_offset > first_offset || link.end < FRAMES_START || link.end > before.capacity {
             return Err(format!("it cannot end at position {}", link.end));
@@ -403,8 +440,8 @@ fn count_all(disk: &dyn Disk, members: &[Member], durable: &mut Line) -> Result<
     Ok((frames, records))
 }
 
-fn member(file: &SegmentFile, header: &SegmentHeader, end: Option<u64>) -> Member {
-    Member { name: file.name.clone(), header: *header, length: file.length, end }
+fn member(file: &SegmentFile, header: &SegmentHeader, successor: Option<&Link>) -> Member {
+    Member { name: file.name.clone(), header: *header, length: file.length, end: header.end(successor) }
 }
 
 /// A link of the chain that leads nowhere.
@@ -425,7 +462,8 @@ pub(crate) fn open_segment(disk: &dyn Disk, name: &str) -> Result<Arc<dyn File>>
 }
 
 pub(crate) fn corrupt(text: impl Into<String>) -> Error {
-    Error::new(ErrorKind::Corrupt, text).next_step("run esker verify, and restore the file if there is a copy")
+    Error::new(ErrorKind::Corrupt, text)
+        .next_step("run esker verify; restore the file if there is a copy, or see what esker repair would do")
 }
 
 pub(crate) fn io_error(disk: &dyn Disk, attempt: &str, name: &str, error: std::io::Error) -> Error {

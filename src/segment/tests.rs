@@ -17,6 +17,7 @@ fn header() -> SegmentHeader {
         created: Timestamp::default(),
         time_max: Timestamp::default(),
         capacity: 1 << 18,
+        rewritten: None,
     }
 }
 

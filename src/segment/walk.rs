@@ -7,10 +7,11 @@
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::arithmetic_side_effects))]
 
 use crate::checksum::Seed;
+use crate::format::control::GapBody;
 use crate::format::frame::{self, FrameHeader, Look};
 use crate::format::header::SegmentHeader;
 use crate::format::state::States;
-use crate::format::{FRAMES_START, Fault, Kind, control, record};
+use crate::format::{FRAME_ALIGNMENT, FRAMES_START, Fault, Kind, control, record};
 use crate::types::{Offset, index};
 
 /// What of a segment a walk needs to know.
@@ -35,13 +36,20 @@ impl<'a> Frame<'a> {
     /// Where the next frame begins.
     #[inline]
     pub(crate) fn end(&self) -> u64 {
-        self.position.saturating_add(self.header.stride())
+        let bytes = self.gap().map_or(self.header.stride(), |gap| gap.bytes.into());
+        self.position.saturating_add(bytes)
     }
 
     /// Offset of the first record behind it.
     #[inline]
     pub(crate) fn next_offset(&self) -> Offset {
-        self.offset.after(self.header.record_count.into())
+        self.gap().map_or(self.offset.after(self.header.record_count.into()), |gap| gap.next_offset)
+    }
+
+    /// What a gap stands for, if it is one.
+    #[inline]
+    pub(crate) fn gap(&self) -> Option<GapBody> {
+        if self.header.kind == Kind::Gap { GapBody::decode(self.body).ok() } else { None }
     }
 
     /// Its records; none unless it is a data frame.
@@ -52,7 +60,7 @@ impl<'a> Frame<'a> {
 
     /// Checks the body, for one that was skimmed.
     pub(crate) fn check(&self) -> Result<(), Fault> {
-        judge(&self.header, self.body, self.offset, self.offset)
+        judge(&self.header, self.body)
     }
 
     /// Its state entries.
@@ -105,12 +113,29 @@ impl Frames {
             Look::Frame(header) => header,
         };
         let offset = self.first_offset.after(header.offset_delta.into());
-        let next = Some((position.saturating_add(header.stride()), offset.after(header.record_count.into())));
-        let body = frame::body(bytes, &header);
-        match judge(&header, body, offset, expected) {
-            Err(fault) => Step::Bad { fault, next },
-            Ok(()) => Step::Frame(Frame { header, body, position, offset }),
+        let frame = Frame { header, body: frame::body(bytes, &header), position, offset };
+        let judged = if offset == expected { self.judge(&frame) } else { Err(wrong_offset(offset, expected)) };
+        match judged {
+            Ok(()) => Step::Frame(frame),
+            // Without a body that checks nobody knows how far a gap reaches.
+            Err(fault) if header.kind == Kind::Gap && self.judge(&frame).is_err() => bad(fault),
+            Err(fault) => Step::Bad { fault, next: Some((frame.end(), frame.next_offset())) },
         }
+    }
+
+    #[inline]
+    fn judge_gap(&self, frame: &Frame<'_>) -> Result<(), Fault> {
+        if frame.header.kind == Kind::Gap { self.judge(frame) } else { Ok(()) }
+    }
+
+    fn judge(&self, frame: &Frame<'_>) -> Result<(), Fault> {
+        judge(&frame.header, frame.body)?;
+        let Some(gap) = frame.gap() else { return Ok(()) };
+        let bytes = u64::from(gap.bytes);
+        let fits = bytes >= frame.header.stride() && bytes.is_multiple_of(FRAME_ALIGNMENT) && frame.end() <= self.end;
+        // Frames behind the gap say their offsets in 32 bits, from the segment's first.
+        let known = gap.next_offset >= frame.offset && gap.next_offset.since(self.first_offset) <= u32::MAX.into();
+        if fits && known { Ok(()) } else { Err(Fault::Content { what: "a gap that does not fit where it stands" }) }
     }
 
     /// As [`Frames::step`], without looking at the body.
@@ -124,10 +149,15 @@ impl Frames {
             Look::Bad(fault) => bad(fault),
             Look::Frame(header) => {
                 let offset = self.first_offset.after(header.offset_delta.into());
-                if offset == expected {
-                    return Step::Frame(Frame { header, body: frame::body(bytes, &header), position, offset });
+                let frame = Frame { header, body: frame::body(bytes, &header), position, offset };
+                if offset != expected {
+                    return bad(wrong_offset(offset, expected));
                 }
-                bad(Fault::Offset { found: offset.get(), expected: expected.get() })
+                // Where the next frame begins stands in the body of a gap.
+                match self.judge_gap(&frame) {
+                    Ok(()) => Step::Frame(frame),
+                    Err(fault) => bad(fault),
+                }
             }
         }
     }
@@ -156,11 +186,13 @@ impl Frames {
     }
 }
 
+#[cold]
+fn wrong_offset(found: Offset, expected: Offset) -> Fault {
+    Fault::Offset { found: found.get(), expected: expected.get() }
+}
+
 #[inline]
-fn judge(header: &FrameHeader, body: &[u8], offset: Offset, expected: Offset) -> Result<(), Fault> {
-    if offset != expected {
-        return Err(Fault::Offset { found: offset.get(), expected: expected.get() });
-    }
+fn judge(header: &FrameHeader, body: &[u8]) -> Result<(), Fault> {
     frame::check_body(body, header)?;
     if header.kind == Kind::Data { record::check(body, header) } else { control::check(header.kind, body) }
 }

@@ -1,6 +1,7 @@
 //! Verify and dissect: damage is found, classed and told apart from what a crash leaves.
 
 mod checkpoints;
+mod evidence;
 mod hostile;
 
 use std::collections::BTreeSet;

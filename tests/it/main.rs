@@ -20,6 +20,7 @@ mod property;
 #[cfg(target_os = "linux")]
 mod real_disk;
 mod recovery;
+mod repair;
 mod state;
 mod support;
 mod threads;

@@ -6,5 +6,6 @@ pub(crate) mod dump;
 pub(crate) mod import;
 pub(crate) mod info;
 pub(crate) mod ls;
+pub(crate) mod repair;
 pub(crate) mod segment;
 pub(crate) mod verify;

@@ -1,8 +1,8 @@
 //! Why a command did not come to a good end, and the exit code that says so.
 //!
 //! Guarantees:
-//! 1. 1: the answer is no (damage found); 2: usage or input/output; 3: locked by a writer; 0: done, or the reader
-//!    of the output has gone. (130, interrupted, is [`interrupt`](crate::interrupt)'s.)
+//! 1. 1: the answer is no (damage found); 2: usage or input/output; 3: locked by a writer; 4: a repair was refused, as it
+//!    would give up what was durable; 0: done, or the reader of the output has gone. (130, interrupted, is [`interrupt`](crate::interrupt)'s.)
 //! 2. A message says what to do next. A reader of the output that has gone is no news: there is no message.
 
 use std::error::Error as _;
@@ -33,8 +33,9 @@ impl Failure {
         match self {
             Self::Damage(_) => 1,
             Self::Engine(error) | Self::Line { error, .. } => match error.kind() {
-                ErrorKind::Corrupt => 1,
+                ErrorKind::Corrupt | ErrorKind::Gap { .. } => 1,
                 ErrorKind::Locked => 3,
+                ErrorKind::Loss => 4,
                 _ => 2,
             },
             // Whoever reads has seen enough: no failure of ours, and none of the pipeline.

@@ -1,4 +1,5 @@
-//! `esker`, the command-line tool: puts events into a log, shows them, says what state a log is in, and how fast it is.
+//! `esker`, the command-line tool: puts events into a log, shows them, says what state a log is in, repairs it, and says
+//! how fast it is.
 //!
 //! Guarantees:
 //! 1. stdout is data, stderr is talk; what was printed reaches stdout before an error reaches stderr.
@@ -19,15 +20,15 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use command::{bench, cursors, dump, import, info, ls, segment, verify};
+use command::{bench, cursors, dump, import, info, ls, repair, segment, verify};
 use failure::Failure;
 use output::{ColorChoice, Output};
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done, clean or found; 1 the answer is no (damage found); 2 usage or input/output; 3 locked by a writer;
-130 interrupted. A torn tail alone is 0: it is what a crash looks like.";
+4 a repair was refused, as it would give up what was durable; 130 interrupted. A torn tail alone is 0: it is what a crash looks like.";
 
-/// Event logs on disk: import, dump, look at, verify and measure them.
+/// Event logs on disk: import, dump, look at, verify, repair and measure them.
 #[derive(Debug, Parser)]
 #[command(name = "esker", version, about, after_help = EXIT_CODES)]
 struct Arguments {
@@ -46,6 +47,7 @@ enum Command {
     Info(info::Arguments),
     Ls(ls::Arguments),
     Verify(verify::Arguments),
+    Repair(repair::Arguments),
     Segment(segment::Arguments),
     Bench(bench::Arguments),
 }
@@ -59,6 +61,7 @@ impl Command {
             Self::Info(arguments) => info::run(arguments, output),
             Self::Ls(arguments) => ls::run(arguments, output),
             Self::Verify(arguments) => verify::run(arguments, output),
+            Self::Repair(arguments) => repair::run(arguments, output),
             Self::Segment(arguments) => segment::run(arguments, output),
             Self::Bench(arguments) => bench::run(arguments, output),
         }

@@ -14,9 +14,9 @@ use super::{Checkpoints, Entries, Unusable, begins_late};
 use crate::checksum::Seed;
 use crate::error::Result;
 use crate::format::checkpoint::{CheckpointHeader, EpochStart};
-use crate::format::checkpoint_name;
+use crate::format::control::{GAP_BYTES, GapBody};
 use crate::format::frame::{self, HEADER_BYTES};
-use crate::format::header::SegmentHeader;
+use crate::format::{Kind, checkpoint_name};
 use crate::log::appender::StateSpan;
 use crate::log::epochs::Epochs;
 use crate::log::fold::{Piece, fold};
@@ -142,21 +142,27 @@ fn read(
     }
 }
 
-/// Whether the frame that ends at the line of a checkpoint is the one that ended there when it was written. Copies of a log
-/// that both go on have segments and offsets in common, and no frame.
+/// Whether the frame that ends at the line of a checkpoint is the one that ended there when it was written, or a gap that
+/// a repair left in its place. Copies of a log that both go on have segments and offsets in common, and no frame.
 pub(crate) fn ends_as_said(
     file: &dyn File,
-    segment: &SegmentHeader,
+    seed: Seed,
+    known_incarnation: u64,
     checkpoint: &CheckpointHeader,
 ) -> std::io::Result<bool> {
-    let mut bytes = [0; HEADER_BYTES];
+    let mut bytes = [0; HEADER_BYTES + GAP_BYTES];
     let (position, end) = (checkpoint.last.position, checkpoint.line.place.position);
     let read = file.read_at(&mut bytes, position)?;
+    let bytes = bytes.get(..read).unwrap_or_default();
     let room = end.saturating_sub(position);
-    let found = frame::header(&bytes, Seed::new(segment.incarnation), position, room).filter(|_| read == HEADER_BYTES);
-    Ok(found.is_some_and(|found| {
-        found.header_checksum == checkpoint.last.checksum && position.saturating_add(found.stride()) == end
-    }))
+    let Some(found) = frame::header(bytes, seed, position, room) else { return Ok(false) };
+    if found.kind == Kind::Gap {
+        let gap = GapBody::decode(frame::body(bytes, &found));
+        return Ok(gap.is_ok_and(|gap| position.saturating_add(gap.bytes.into()) == end));
+    }
+    // As it was in the segment that was rewritten.
+    let original = found.encode(Seed::new(known_incarnation), position);
+    Ok(original.checksum() == checkpoint.last.checksum && position.saturating_add(found.stride()) == end)
 }
 
 /// Why a checkpoint that is whole is not one of this log.
@@ -190,14 +196,15 @@ fn check_place(disk: &dyn Disk, segments: Segments<'_>, name: &str, header: &Che
     let found = segments.members.iter().find(|member| member.header.number == place.segment);
     let cause = match found {
         None => "which is not part of the log".to_owned(),
-        Some(found) if found.header.incarnation != header.incarnation => {
-            format!("incarnation {:016x}, found is {:016x}", header.incarnation, found.header.incarnation)
+        Some(found) if found.header.known_incarnation() != header.incarnation => {
+            format!("incarnation {:016x}, found is {:016x}", header.incarnation, found.header.known_incarnation())
         }
         Some(found) if place.position > found.limit() => format!("and its segment ends at {}", found.limit()),
         Some(found) => {
             let file = open_segment(disk, &found.name)?;
             let failed = |error| io_error(disk, "read the segment", &found.name, error);
-            if ends_as_said(&*file, &found.header, header).map_err(failed)? {
+            let seed = Seed::new(found.header.incarnation);
+            if ends_as_said(&*file, seed, found.header.known_incarnation(), header).map_err(failed)? {
                 return Ok(());
             }
             "and another frame ends there: the files are of two logs that were one".to_owned()

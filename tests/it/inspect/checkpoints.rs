@@ -37,7 +37,7 @@ fn a_checkpoint_that_is_whole_and_says_what_the_log_does_not_is_wrong() {
         bytes[place] = b'9';
     };
     let (class, cause) = forged(&value);
-    assert_eq!(class, FindingClass::WrongCheckpoint, "{cause}");
+    assert_eq!(class, FindingClass::BadState, "{cause}");
     assert!(cause.contains("differs from the log in state total"), "{cause}");
     let (class, cause) = forged(&|bytes| bytes[64] ^= 1);
     assert_eq!(class, FindingClass::BrokenChain, "the offset of its line, which is the durable line: {cause}");

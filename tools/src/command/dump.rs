@@ -1,7 +1,8 @@
 //! `esker dump`: the records of a log, one a line.
 //!
 //! Guarantees:
-//! 1. What lies before damage is printed, then the damage is reported: never is a record left out in silence.
+//! 1. What lies before damage is printed, then the damage is reported: never is a record left out in silence. Of a gap that
+//!    a repair left it is said which offsets are lost, and what follows is printed.
 //! 2. Beside a writer it ends: with what was visible when it began.
 
 mod range;
@@ -9,15 +10,17 @@ mod show;
 
 use std::path::PathBuf;
 
-use esker::{Attached, RecordRef};
+use esker::{Attached, ErrorKind, Offset, RecordRef};
+use serde_json::json;
 
-use crate::failure::Failure;
+use crate::failure::{Failure, say};
 use crate::output::Output;
 use range::{Bound, Range};
 use show::Show;
 
 const JSON_HELP: &str = "Print one JSON object a record: v offset time event_time key headers topic tombstone payload. \
-    What is not UTF-8 comes as key_hex, payload_hex, [name, {\"value_hex\": ...}]; the payload of a tombstone is null";
+    What is not UTF-8 comes as key_hex, payload_hex, [name, {\"value_hex\": ...}]; the payload of a tombstone is null. For \
+    records that a repair gave up, one object: v gap offset next";
 
 /// Print the records of a log
 ///
@@ -67,7 +70,15 @@ fn forward(attached: &Attached, range: &Range, printer: &mut Printer<'_>) -> Res
     let mut reader = attached.reader();
     range.seek_start(&mut reader)?;
     while reader.offset() < range.end {
-        let Some(batch) = reader.poll()? else { break };
+        let batch = match reader.poll() {
+            Err(error) if let ErrorKind::Gap { next } = error.kind() => {
+                printer.gap(reader.offset(), next)?;
+                reader.skip_damage()?;
+                continue;
+            }
+            batch => batch?,
+        };
+        let Some(batch) = batch else { break };
         for record in &batch {
             if range.is_over(&record) || printer.take(&record)? == Next::Enough {
                 return Ok(());
@@ -82,7 +93,15 @@ fn backward(attached: &Attached, range: &Range, printer: &mut Printer<'_>) -> Re
     let start = range.start_offset(attached)?;
     range.seek_end(&mut reader)?;
     while reader.offset() > start {
-        let Some(batch) = reader.poll_back()? else { break };
+        let batch = match reader.poll_back() {
+            Err(error) if let (ErrorKind::Gap { next }, Some(first)) = (error.kind(), error.offset()) => {
+                printer.gap(first, next)?;
+                reader.seek(first)?;
+                continue;
+            }
+            batch => batch?,
+        };
+        let Some(batch) = batch else { break };
         for record in batch.iter_back().filter(|record| !range.is_over(record)) {
             if record.offset() < start {
                 break;
@@ -111,6 +130,15 @@ struct Printer<'a> {
 }
 
 impl Printer<'_> {
+    /// Says that records are lost.
+    fn gap(&mut self, first: Offset, next: Offset) -> Result<(), Failure> {
+        say(&format!("esker: offsets {first} up to {next} are lost: a repair left a gap"));
+        if self.show.is_json() {
+            self.output.json(&json!({ "v": 1, "gap": true, "offset": first.get(), "next": next.get() }))?;
+        }
+        Ok(())
+    }
+
     fn take(&mut self, record: &RecordRef<'_>) -> Result<Next, Failure> {
         if self.key.is_some() && self.key != record.key() {
             return Ok(Next::More);

@@ -6,6 +6,7 @@ mod dump;
 mod import;
 mod info;
 mod manners;
+mod repair;
 mod run;
 mod segment;
 mod verify;

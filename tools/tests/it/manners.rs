@@ -5,7 +5,7 @@ use std::io::{BufRead as _, BufReader};
 
 use crate::run::{Folder, command, esker, finish, numbers};
 
-const LOOKING: [&str; 4] = ["dump", "info", "ls", "verify"];
+const LOOKING: [&str; 5] = ["dump", "info", "ls", "repair", "verify"];
 
 #[test]
 fn what_is_not_a_log_is_exit_2_and_said_with_a_next_step() {

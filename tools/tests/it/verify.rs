@@ -6,7 +6,7 @@ use esker::{Background, Options};
 
 use crate::run::{Folder, damage, esker, lines, names, numbers, snapshot};
 
-const FINDING: &str = "v class segment position offset cause";
+const FINDING: &str = "v class segment position offset cause session before behind";
 
 #[test]
 fn a_whole_log_is_clean_and_stays_as_it_is() {
@@ -35,6 +35,13 @@ fn damage_is_exit_1_with_one_object_a_finding_and_a_summary_last() {
     assert!(findings.iter().all(|finding| finding["class"] == "body-rot" && finding["segment"] == 1));
     assert_eq!(findings.iter().map(|finding| finding["offset"].as_u64()).collect::<Vec<_>>(), [Some(7), Some(23)]);
     assert_eq!((&summary["summary"], &summary["damaged"]), (&true.into(), &true.into()));
+    let found = &findings[0];
+    assert_eq!((&found["before"]["offset"], &found["behind"]["offset"]), (&6.into(), &8.into()), "{found}");
+    assert_eq!(found["session"]["says"], "same-boot", "{found}");
+    assert!(found["session"]["pid"].as_u64().is_some_and(|pid| pid > 0), "{found}");
+    assert!(summary["lines"].as_array().is_some_and(|lines| lines.iter().any(|line| line["carrier"] == "anchor")));
+    let text = esker(&["verify", &log, "--evidence"]).expect(1).text();
+    assert!(text.contains("body-rot at segment 1 position ") && text.contains("durable up to segment 1"), "{text}");
     let text = esker(&["verify", &log]).expect(1).text();
     assert!(text.starts_with("class") && text.contains("body-rot") && text.contains("\ndamaged: "), "{text}");
 }

@@ -33,6 +33,10 @@ impl Show {
         }
     }
 
+    pub(super) fn is_json(self) -> bool {
+        self == Self::Json
+    }
+
     pub(super) fn print(self, record: &RecordRef<'_>, output: &mut Output) -> Result<(), Failure> {
         match self {
             Self::Columns => print_columns(record, output),

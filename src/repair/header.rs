@@ -1,0 +1,61 @@
+//! Whose frames lie in a file without a valid header.
+//!
+//! Guarantees:
+//! 1. An incarnation that a checkpoint names counts if a frame checks under it. Without one, a frame header gives the seed
+//!    under which its own checksum is right; it counts only if the body of that frame checks, and all of the one behind it.
+//! 2. The cost is linear in the first part of the file that is looked at.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::arithmetic_side_effects))]
+
+use super::slots::Known;
+use crate::checksum::Seed;
+use crate::error::{Error, Result};
+use crate::format::frame::{self, HEADER_BYTES, Look};
+use crate::format::{FRAME_ALIGNMENT, FRAMES_START, frame_header as table};
+use crate::log::{SegmentFile, Store, open_segment};
+use crate::types::{index, length};
+
+/// How much of a file is searched for two frames that agree.
+const SEARCH_BYTES: u64 = 4 << 20;
+
+/// The seed of the frames in a file; `None` if nothing proves one.
+pub(super) fn seed_of(known: &Known<'_>, file: &SegmentFile) -> Result<Option<Seed>> {
+    let store = Store::File(open_segment(known.disk, &file.name)?);
+    let failed = |error| Error::io("read the segment", error).at_path(known.disk.directory().join(&file.name));
+    let limit = file.length;
+    let chunk = store.load(FRAMES_START, SEARCH_BYTES, limit).map_err(failed)?;
+    let within = known.checkpoints.iter().filter(|checkpoint| checkpoint.line.place.segment == file.number);
+    let named = within.map(|checkpoint| Seed::new(checkpoint.incarnation)).find(|seed| {
+        let frames = crate::segment::walk::Frames { seed: *seed, first_offset: crate::types::Offset::ZERO, end: limit };
+        frames.resync(chunk.bytes(), FRAMES_START).is_some()
+    });
+    Ok(named.or_else(|| agreed(chunk.bytes(), limit)))
+}
+
+/// The seed under which two frames, one behind the other, check.
+fn agreed(bytes: &[u8], limit: u64) -> Option<Seed> {
+    let (mut rest, mut position) = (bytes, FRAMES_START);
+    while let Some(head) = rest.first_chunk::<HEADER_BYTES>() {
+        let summed = head.get(..table::HEADER_CHECKSUM.place).unwrap_or_default();
+        let (tag, stored) = (table::TAG.u16(head), table::HEADER_CHECKSUM.u32(head));
+        if table::LENGTH.u32(head) >= u32::try_from(HEADER_BYTES).unwrap_or_default() {
+            let seed = Seed::of_header(position, tag, summed, stored);
+            if let Some(stride) = whole(rest, seed, position, limit)
+                && let Some(behind) = rest.get(index(stride)..)
+                && whole(behind, seed, position.saturating_add(stride), limit).is_some()
+            {
+                return Some(seed);
+            }
+        }
+        rest = rest.get(index(FRAME_ALIGNMENT)..).unwrap_or_default();
+        position = position.saturating_add(FRAME_ALIGNMENT);
+    }
+    None
+}
+
+/// How far the frame at `bytes[0]` reaches, if it checks.
+fn whole(bytes: &[u8], seed: Seed, position: u64, limit: u64) -> Option<u64> {
+    let Look::Frame(found) = frame::look(bytes, seed, position, limit.saturating_sub(position)) else { return None };
+    let body = frame::body(bytes, &found);
+    debug_assert!(length(body.len()) <= found.body_length(), "as long as the header says");
+    frame::check_body(body, &found).ok().map(|()| found.stride())
+}

@@ -1,0 +1,448 @@
+//! The plan: what is to be done, in which order, and what is lost by it.
+//!
+//! Guarantees:
+//! 1. Nothing is changed, and everything that will be done is in the plan.
+//! 2. A durable line that does not fit the frames is given up if an anchor or a checkpoint carries it, which are then set
+//!    aside; where the segments themselves contradict each other, nothing is planned.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::arithmetic_side_effects))]
+
+use std::path::PathBuf;
+
+use super::checkpoints::{Becomes, judge};
+use super::sift::{Position, Sift, Sifted};
+use super::slots::{Known, Rebuilt, Slot, slots};
+use super::write::Work;
+use super::{Action, Plan, StateLoss, Step, refuse_writer};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::anchor::Anchor;
+use crate::format::checkpoint::CheckpointHeader;
+use crate::format::header::{Link, Rewritten, SegmentHeader};
+use crate::format::{ANCHOR_NAME, FRAMES_START, segment_name};
+use crate::inspect::chain::{Chain, Manner, Mended};
+use crate::inspect::{FindingClass, durable_line};
+use crate::log::{Entries, Scan, Store, open_segment};
+use crate::platform::Disk;
+use crate::types::{Epoch, Line, Offset, Place, StoreId, Timestamp};
+
+/// A new segment takes whole pages.
+const PAGE_BYTES: u64 = 4096;
+
+/// What a repair of the log on any [`Disk`] would do, as [`plan`](super::plan) says it of a directory.
+///
+/// # Errors
+/// As for [`plan`](super::plan).
+pub fn plan_on(disk: &dyn Disk) -> Result<Plan> {
+    refuse_writer(disk)?;
+    Ok(make(disk)?.plan)
+}
+
+/// A plan, and how its steps are done.
+#[derive(Debug)]
+pub(super) struct Made {
+    pub(super) plan: Plan,
+    /// As many as the plan has steps, in their order.
+    pub(super) deeds: Vec<Deed>,
+}
+
+/// How a step is done.
+#[derive(Debug)]
+pub(super) enum Deed {
+    Rename { from: String, to: String },
+    Write(Box<Work>),
+    Anchor(Anchor),
+    Quarantine(String),
+}
+
+/// Makes a plan; what contradicts the frames is set aside, one after the other.
+pub(super) fn make(disk: &dyn Disk) -> Result<Made> {
+    let mut chain = Chain::look_once(disk, Manner::Mended)?;
+    let mut aside = Aside::default();
+    loop {
+        match Planner::plan(disk, &chain, &aside)? {
+            Outcome::Made(made) => return Ok(made),
+            Outcome::Contradiction(durable, cause) => {
+                if !aside.take(&mut chain, durable) {
+                    return Err(Error::new(ErrorKind::Corrupt, cause)
+                        .at_path(disk.directory())
+                        .next_step("no repair here can judge this: read the log with salvage, or restore a copy"));
+                }
+            }
+        }
+    }
+}
+
+/// Carriers of durable lines that are not true.
+#[derive(Debug, Default)]
+struct Aside {
+    anchor: Option<Anchor>,
+    checkpoints: Vec<String>,
+}
+
+impl Aside {
+    /// Sets aside whoever carries this line. `false`: a segment does, or nobody.
+    fn take(&mut self, chain: &mut Chain, durable: Line) -> bool {
+        let survey = &mut chain.survey;
+        if let Some(anchor) = survey.own_anchor().copied().filter(|anchor| anchor.durable == durable) {
+            survey.anchors.retain(|slot| *slot != anchor);
+            self.anchor = Some(anchor);
+            return true;
+        }
+        let carries = |file: &crate::log::CheckpointFile| file.header.is_ok_and(|header| header.line == durable);
+        let found = survey.checkpoints.iter().position(carries);
+        found.map(|index| self.checkpoints.push(survey.checkpoints.remove(index).name)).is_some()
+    }
+}
+
+enum Outcome {
+    Made(Made),
+    /// This durable line does not fit what is there.
+    Contradiction(Line, String),
+}
+
+struct Planner<'a> {
+    known: Known<'a>,
+    slots: Vec<Slot>,
+    sifted: Vec<Sifted>,
+    store_id: StoreId,
+    epoch: Option<Epoch>,
+    steps: Vec<Step>,
+    deeds: Vec<Deed>,
+}
+
+impl Planner<'_> {
+    fn plan(disk: &dyn Disk, chain: &Chain, aside: &Aside) -> Result<Outcome> {
+        if chain.pieces.is_empty() && chain.highest_known() == 0 && chain.survey.files.is_empty() {
+            return Err(Error::new(ErrorKind::Invalid, "not a log, or one of which nothing is known to be durable")
+                .at_path(disk.directory())
+                .next_step("check the path"));
+        }
+        let mut checkpoints: Vec<CheckpointHeader> = chain.survey.own_checkpoints().copied().collect();
+        checkpoints.sort_by_key(|checkpoint| checkpoint.sequence);
+        let mut known = Known { disk, chain, durable: durable_line(disk, chain)?, checkpoints: &checkpoints };
+        let mut found = slots(&known)?;
+        let carried = carried_by_unheaded(&known, &found)?;
+        if carried > known.durable {
+            known.durable = carried;
+            found = slots(&known)?;
+        }
+        let (slots, durable) = (found, known.durable);
+        let anchored = chain.survey.own_anchor().map(|anchor| anchor.store_id);
+        let named = chain.survey.valid().map(|(_, header)| header.store_id).next();
+        let named = named.or(anchored).or(checkpoints.first().map(|checkpoint| checkpoint.store_id));
+        let epoch = newest_epoch(&known);
+        let mut planner = Planner {
+            known,
+            slots,
+            sifted: Vec::new(),
+            store_id: named.unwrap_or_default(),
+            epoch,
+            steps: Vec::new(),
+            deeds: Vec::new(),
+        };
+        if let Some(cause) = planner.sift()? {
+            return Ok(Outcome::Contradiction(durable, cause));
+        }
+        planner.finish(aside).map(Outcome::Made)
+    }
+
+    /// Sifts the slots up to the end of the log, which may lie before the last of them. Some: why that is not possible.
+    fn sift(&mut self) -> Result<Option<String>> {
+        let durable = self.known.durable;
+        let mut expected = Offset::ZERO;
+        if let Some(first) = self.slots.first().and_then(|slot| slot.header)
+            && first.predecessor.is_none()
+        {
+            expected = first.first_offset;
+        }
+        for index in 0..self.slots.len() {
+            let next = self.slots.get(index.saturating_add(1));
+            let position = if next.is_some() { Position::Inside } else { Position::Last };
+            let follows = next.and_then(|next| next.first_offset);
+            let Some(slot) = self.slots.get_mut(index) else { break };
+            let goes_on =
+                |before: &Sifted| before.is_sealed() && before.end.place.segment.saturating_add(1) == slot.number;
+            if slot.first_offset.is_none() && !self.sifted.last().is_some_and(goes_on) {
+                // Frames whose offsets nobody knows are not kept: a guess would make other records of them.
+                slot.frames = None;
+            }
+            let Some(slot) = self.slots.get(index) else { break };
+            let nothing = Sifted::default();
+            let sift = Sift::new(&self.known, slot, self.sifted.last().unwrap_or(&nothing), follows, position);
+            let sifted = match &slot.frames {
+                Some(stored) => sift.frames(stored, expected)?,
+                None => sift.lost(expected),
+            };
+            if sifted.contradicts {
+                return Ok(Some(format!(
+                    "segment {}: what is durable up to {} does not fit its frames, or they do not fit its neighbours",
+                    slot.number, durable.place
+                )));
+            }
+            expected = sifted.end.offset;
+            let ends = sifted.ends_log;
+            self.sifted.push(sifted);
+            if ends {
+                break;
+            }
+        }
+        let end = self.sifted.last().map(|sifted| sifted.end).unwrap_or_default();
+        let short = end.place < durable.place || self.sifted.is_empty();
+        Ok(short.then(|| format!("the log was durable up to {}, and nothing leads there", durable.place)))
+    }
+
+    fn finish(mut self, aside: &Aside) -> Result<Made> {
+        let works = self.works()?;
+        self.step_names();
+        let becomes = self.becomes(&works);
+        let gaps: Vec<Place> = self.sifted.iter().flat_map(|sifted| sifted.stateless.iter().copied()).collect();
+        let judged = judge(&self.known, &becomes, &gaps)?;
+        drop(becomes);
+        let end = self.sifted.last().map(|sifted| sifted.end).unwrap_or_default();
+        let last_written = works.last().is_some_and(Option::is_some);
+        for (index, work) in works.into_iter().enumerate() {
+            if let Some(work) = work {
+                self.step_write(index, work, judged.newest);
+            }
+        }
+        let durable = if last_written { end } else { self.known.durable };
+        self.step_anchor(aside, durable, judged.gone);
+        let mut bad = judged.bad;
+        bad.extend(aside.checkpoints.iter().map(|name| (name.clone(), "its durable line is not true".to_owned())));
+        for (name, cause) in bad {
+            // State that only it knew: entries in a gap that lies behind all that stay.
+            let lost = gaps.iter().any(|gap| *gap > judged.newest.place && self.is_old_gap(*gap));
+            let state = if lost { StateLoss::AsLeft } else { StateLoss::None };
+            self.push(Action::Quarantine, &name, None, cause, Deed::Quarantine(name.clone()));
+            if let Some(step) = self.steps.last_mut() {
+                step.state = state;
+            }
+        }
+        self.step_strangers();
+        let torn = self.sifted.last().is_some_and(|sifted| sifted.is_torn);
+        let torn_tail = (torn && !last_written).then_some(end);
+        let plan = Plan { steps: self.steps, durable: self.known.durable, torn_tail };
+        Ok(Made { plan, deeds: self.deeds })
+    }
+
+    /// A gap that was there before.
+    fn is_old_gap(&self, gap: Place) -> bool {
+        let of = |sifted: &Sifted| {
+            let lost = |lost: &super::Lost| lost.position.saturating_add(lost.bytes) == gap.position;
+            sifted.end.place.segment == gap.segment && sifted.lost.iter().any(lost)
+        };
+        !self.sifted.iter().any(of)
+    }
+
+    /// The segments that are written anew, each at its slot.
+    fn works(&self) -> Result<Vec<Option<Work>>> {
+        let mut works: Vec<Option<Work>> = Vec::new();
+        let mut before: Option<(SegmentHeader, Link)> = None;
+        let last = self.sifted.len().saturating_sub(1);
+        for (index, (slot, sifted)) in self.slots.iter().zip(&self.sifted).enumerate() {
+            let position = if index == last { Position::Last } else { Position::Inside };
+            let needed = !sifted.lost.is_empty() || slot.cause.is_some() || slot.frames.is_none();
+            let end = sifted.end.place.position;
+            let (header, work) = if let (false, Some(header)) = (needed, slot.header) {
+                (header, None)
+            } else {
+                let header = self.header(slot, sifted, before.as_ref(), position)?;
+                let (stored, runs) = (slot.frames.clone(), sifted.runs.clone());
+                (header, Some(Work { header, stored, runs }))
+            };
+            works.push(work);
+            // What the next one, if it is put together, calls this one.
+            before = Some((header, header.link(end)));
+        }
+        Ok(works)
+    }
+
+    fn header(
+        &self,
+        slot: &Slot,
+        sifted: &Sifted,
+        before: Option<&(SegmentHeader, Link)>,
+        position: Position,
+    ) -> Result<SegmentHeader> {
+        let end = sifted.end.place.position;
+        let disk = self.known.disk;
+        let random =
+            || disk.random().map_err(|error| Error::io("draw an incarnation", error).at_path(disk.directory()));
+        let durable = if position == Position::Last { sifted.end } else { self.known.durable };
+        let stored = slot.header;
+        let epoch = match (stored, before) {
+            (Some(header), _) => header.epoch,
+            (None, _) if position == Position::Last && self.epoch.is_some() => self.epoch.unwrap_or_default(),
+            (None, Some((before, _))) => before.epoch,
+            (None, None) => self.next_epoch(slot).or(self.epoch).unwrap_or(Epoch { counter: 1, word: random()? }),
+        };
+        let incarnation = if slot.incarnation == 0 { random()?.max(1) } else { slot.incarnation };
+        let original_end = stored.and_then(|header| header.rewritten).map(|rewritten| rewritten.original_end);
+        let first_offset = slot.first_offset.unwrap_or_else(|| self.first_expected(slot));
+        Ok(SegmentHeader {
+            store_id: self.store_id,
+            number: slot.number,
+            generation: stored.map_or(0, |header| header.generation).saturating_add(1),
+            incarnation,
+            epoch,
+            first_offset,
+            predecessor: if slot.rebuilt == Rebuilt::Yes {
+                before.map(|(_, link)| *link)
+            } else {
+                stored.and_then(|header| header.predecessor)
+            },
+            durable,
+            created: stored.map_or_else(|| disk.now(), |header| header.created),
+            time_max: stored.map_or_else(|| self.time_before(slot), |header| header.time_max),
+            capacity: end.max(FRAMES_START.saturating_add(PAGE_BYTES)).next_multiple_of(PAGE_BYTES),
+            rewritten: Some(Rewritten {
+                end,
+                last_number: stored.map_or(slot.number, |header| header.last_number()),
+                end_offset: sifted.end.offset,
+                records: sifted.records,
+                incarnation,
+                original_end: original_end.or(slot.end).unwrap_or(end),
+            }),
+        })
+    }
+
+    fn index_of(&self, slot: &Slot) -> usize {
+        self.slots.iter().position(|other| other.number == slot.number).unwrap_or_default()
+    }
+
+    /// The offset behind the slot before.
+    fn first_expected(&self, slot: &Slot) -> Offset {
+        let before = self.index_of(slot).checked_sub(1).and_then(|index| self.sifted.get(index));
+        before.map_or(Offset::ZERO, |before| before.end.offset)
+    }
+
+    /// The latest append time of all before.
+    fn time_before(&self, slot: &Slot) -> Timestamp {
+        let before = self.index_of(slot).checked_sub(1).and_then(|index| self.sifted.get(index));
+        before.map(|before| before.time_max).unwrap_or_default()
+    }
+
+    fn next_epoch(&self, slot: &Slot) -> Option<Epoch> {
+        let behind = self.slots.iter().skip(self.index_of(slot).saturating_add(1));
+        behind.filter_map(|slot| slot.header).map(|header| header.epoch).next()
+    }
+
+    fn becomes<'w>(&'w self, works: &'w [Option<Work>]) -> Vec<Becomes<'w>> {
+        let slots = self.slots.iter().zip(&self.sifted).zip(works);
+        let becomes = slots.filter_map(|((slot, sifted), work)| {
+            let header = work.as_ref().map(|work| work.header).or(slot.header)?;
+            let end = sifted.end.place.position;
+            Some(Becomes { number: slot.number, stored: slot.frames.as_ref(), header, end, work: work.as_ref() })
+        });
+        becomes.collect()
+    }
+
+    fn step_names(&mut self) {
+        for mended in &self.known.chain.mended {
+            let Mended::Name { file, number } = mended else { continue };
+            let to = segment_name(*number);
+            let cause = format!("its header says that it is {to}");
+            let (from, number) = (file.clone(), *number);
+            let step = step(self.known.disk, Action::Rename, file, Some(number), cause);
+            self.steps.push(step);
+            self.deeds.push(Deed::Rename { from, to });
+        }
+    }
+
+    fn step_write(&mut self, index: usize, mut work: Work, checkpoint: Line) {
+        let (Some(slot), Some(sifted)) = (self.slots.get(index), self.sifted.get(index)) else { return };
+        let renamed = self
+            .known
+            .chain
+            .mended
+            .iter()
+            .any(|mended| matches!(mended, Mended::Name { number, .. } if *number == slot.number));
+        if let Some(stored) = work.stored.as_mut().filter(|_| renamed) {
+            // It has its own name by then.
+            stored.name = segment_name(slot.number);
+        }
+        let action = if slot.frames.is_some() { Action::Rewrite } else { Action::Replace };
+        let cause = slot.cause.clone().unwrap_or_else(|| "frames below the durable line do not check".to_owned());
+        let of_gap = |lost: &super::Lost| Place::new(slot.number, lost.position.saturating_add(lost.bytes));
+        let stateless = |lost: &super::Lost| {
+            let place = of_gap(lost);
+            place > checkpoint.place && sifted.stateless.contains(&place)
+        };
+        let state = if sifted.lost.iter().any(stateless) { StateLoss::AsLeft } else { StateLoss::None };
+        let mut step = step(self.known.disk, action, &segment_name(slot.number), Some(slot.number), cause);
+        (step.records_kept, step.lost, step.state) = (sifted.records, sifted.lost.clone(), state);
+        self.steps.push(step);
+        self.deeds.push(Deed::Write(Box::new(work)));
+    }
+
+    fn step_anchor(&mut self, aside: &Aside, durable: Line, gone: Line) {
+        let survey = &self.known.chain.survey;
+        let findings = self.known.chain.judge_anchor(self.known.disk);
+        let unnoted = gone > survey.own_anchor().map(|anchor| anchor.durable).unwrap_or_default();
+        let cause = match (findings.first(), aside.anchor) {
+            (_, Some(_)) => "its durable line is not true".to_owned(),
+            (Some(finding), None) => finding.cause.clone(),
+            (None, None) if unnoted => "a checkpoint that goes knows of more".to_owned(),
+            (None, None) => return,
+        };
+        let own = survey.own_anchor().copied();
+        let before = own.or(aside.anchor).filter(|anchor| anchor.store_id == self.store_id);
+        let anchor = Anchor {
+            store_id: self.store_id,
+            sequence: before.map_or(0, |anchor| anchor.sequence).wrapping_add(1),
+            segment_highest: durable.place.segment,
+            durable,
+            time_max: self.sifted.last().map(|sifted| sifted.time_max).unwrap_or_default(),
+            clean: own.is_some_and(|anchor| anchor.clean && anchor.durable == durable),
+        };
+        self.push(Action::WriteAnchor, ANCHOR_NAME, None, cause, Deed::Anchor(anchor));
+    }
+
+    /// Segments of other stores, and those that were in use and that no link leads to.
+    fn step_strangers(&mut self) {
+        let chain = self.known.chain;
+        let taken: Vec<String> = self.slots.iter().map(|slot| segment_name(slot.number)).collect();
+        let leftovers = chain.judge_leftovers(self.known.disk, self.known.durable);
+        let strange = leftovers.into_iter().filter(|finding| finding.class == FindingClass::BrokenChain);
+        for finding in chain.foreign.iter().cloned().chain(strange) {
+            let name = finding.file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            // One that stands in the place of a segment went there when that was written.
+            if !taken.contains(&name) {
+                let deed = Deed::Quarantine(name.clone());
+                self.push(Action::Quarantine, &name, finding.segment, finding.cause, deed);
+            }
+        }
+    }
+
+    fn push(&mut self, action: Action, name: &str, segment: Option<u64>, cause: String, deed: Deed) {
+        self.steps.push(step(self.known.disk, action, name, segment, cause));
+        self.deeds.push(deed);
+    }
+}
+
+/// The highest durable line in segments whose headers are lost: whoever goes by headers did not look there.
+fn carried_by_unheaded(known: &Known<'_>, slots: &[Slot]) -> Result<Line> {
+    let mut durable = known.durable;
+    for slot in slots.iter().filter(|slot| slot.header.is_none()) {
+        let Some(stored) = &slot.frames else { continue };
+        let store = Store::File(open_segment(known.disk, &stored.name)?);
+        let mut scan = Scan::new(store, stored.frames, FRAMES_START, stored.frames.first_offset, stored.limit);
+        let counted = scan.count_on(&mut durable);
+        let path = known.disk.directory().join(&stored.name);
+        counted.map_err(|error| Error::io("read the segment", error).at_path(path))?;
+    }
+    Ok(durable)
+}
+
+/// The newest epoch that a checkpoint knows of.
+fn newest_epoch(known: &Known<'_>) -> Option<Epoch> {
+    let whole = known.checkpoints.iter().rev().find_map(|checkpoint| {
+        let name = crate::format::checkpoint_name(checkpoint.sequence);
+        Entries::read_whole(known.disk, &name).ok()
+    });
+    whole.and_then(|(_, epochs, _)| epochs.last().map(|start| start.epoch))
+}
+
+fn step(disk: &dyn Disk, action: Action, name: &str, segment: Option<u64>, cause: String) -> Step {
+    let file: PathBuf = disk.directory().join(name);
+    Step { action, file, segment, cause, records_kept: 0, lost: Vec::new(), state: StateLoss::None }
+}

@@ -1,0 +1,193 @@
+//! Every single operation of a repair: the process dies before it, or it fails; the next repair ends what this one began.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use esker::platform::File;
+use esker::repair::{Accept, Plan, apply_on, plan_on};
+use esker::{Attached, ErrorKind, Reader};
+use harness::{Call, MemoryDisk, Watch, WatchedDisk};
+
+use super::{check_repaired, files, frames, look, reference};
+use crate::support::{forget, numbered, open, segment_name, segments};
+
+/// Keeps what is left before each operation, or makes one fail.
+struct Steps {
+    disk: MemoryDisk,
+    moments: Mutex<Vec<(String, MemoryDisk)>>,
+    /// The operation that fails, counted from 0.
+    fails: Option<usize>,
+}
+
+impl Steps {
+    fn on(disk: &MemoryDisk, fails: Option<usize>) -> WatchedDisk<Self> {
+        WatchedDisk::new(disk.clone(), Self { disk: disk.clone(), moments: Mutex::default(), fails })
+    }
+
+    fn note(&self, operation: String) -> usize {
+        let left = if self.fails.is_none() { self.disk.snapshot() } else { MemoryDisk::new(0) };
+        let mut moments = self.moments.lock().expect("nothing panics under the lock");
+        moments.push((operation, left));
+        moments.len() - 1
+    }
+
+    fn taken(&self) -> Vec<(String, MemoryDisk)> {
+        std::mem::take(&mut self.moments.lock().expect("nothing panics under the lock"))
+    }
+}
+
+impl Watch for Steps {
+    fn before(&self, call: Call<'_>) -> io::Result<()> {
+        if matches!(call, Call::List | Call::Open(_)) {
+            return Ok(());
+        }
+        let number = self.note(call.to_string());
+        if self.fails == Some(number) { Err(io::Error::other("made to fail")) } else { Ok(()) }
+    }
+
+    fn write(&self, file: &dyn File, name: &str, bytes: &[u8], position: u64) -> io::Result<()> {
+        let (half, rest) = bytes.split_at(bytes.len() / 2);
+        file.write_at(half, position)?;
+        self.note(format!("write the other half of {name}"));
+        file.write_at(rest, position + u64::try_from(half.len()).expect("small"))
+    }
+}
+
+/// Logs with much to repair.
+fn damaged() -> Vec<(&'static str, MemoryDisk)> {
+    let of = |damage: &dyn Fn(&MemoryDisk)| {
+        let disk = reference();
+        damage(&disk);
+        disk
+    };
+    let two = |disk: &MemoryDisk| {
+        for number in [1, 3] {
+            let name = segment_name(number);
+            let frame = frames(disk, &name)[2];
+            disk.edit_file(&name, |bytes| bytes[frame + 41] ^= 1);
+        }
+    };
+    let lost = |disk: &MemoryDisk| {
+        disk.remove(&segment_name(2));
+        disk.edit_file(&segment_name(3), |bytes| bytes[..256].fill(0));
+        let newest = segments(disk).pop().expect("one");
+        let frame = frames(disk, &newest)[1];
+        disk.edit_file(&newest, |bytes| bytes[frame + 20] ^= 1);
+        disk.edit_file("anchor", |bytes| (bytes[40], bytes[552]) = (9, 9));
+    };
+    let ends = |disk: &MemoryDisk| {
+        disk.remove(&segment_name(1));
+        let newest = segments(disk).pop().expect("one");
+        disk.truncate(&newest, 5000);
+        forget(disk);
+    };
+    vec![("two", of(&two)), ("lost", of(&lost)), ("ends", of(&ends))]
+}
+
+/// What is left by a repair that ended early: not yet a log that opens, or one whose every record is right.
+fn check_left(left: &MemoryDisk, plan: &Plan, what: &str) {
+    let outside = Attached::open_on(Arc::new(left.snapshot())).expect("attaches");
+    check_whole(&mut outside.reader(), what);
+    match open(&left.snapshot()) {
+        Ok(log) => check_whole(&mut log.reader(), what),
+        Err(error) => assert_eq!(error.kind(), ErrorKind::Corrupt, "{what}: {error}"),
+    }
+    let again = left.snapshot();
+    let rest = apply_on(&again, Accept::Loss).unwrap_or_else(|error| panic!("{what}: {error}"));
+    assert!(rest.steps.len() <= plan.steps.len(), "{what}: {rest:#?}");
+    // What is lost in all is what the first plan said.
+    check_repaired(&again, plan, what);
+}
+
+/// Every record that can be read is the right one, and what cannot is damage.
+fn check_whole(reader: &mut Reader, what: &str) {
+    loop {
+        match reader.poll() {
+            Ok(None) => return,
+            Ok(Some(batch)) => {
+                for record in &batch {
+                    assert!(record.payload() == numbered(record.offset().get()), "{what}: {}", record.offset());
+                }
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::Gap { .. }) => {
+                reader.skip_damage().expect("steps over").expect("a gap");
+            }
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Corrupt, "{what}: {error}");
+                return;
+            }
+        }
+    }
+}
+
+#[test]
+fn the_death_of_the_process_before_each_operation_of_a_repair_leaves_what_the_next_one_ends() {
+    for (name, disk) in damaged() {
+        let plan = plan_on(&disk).expect("plans");
+        let watched = Steps::on(&disk, None);
+        apply_on(&watched, Accept::Loss).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let moments = watched.taken();
+        assert!(moments.len() > 10, "{name}");
+        for (operation, left) in &moments {
+            let what = format!("{name}: dead before {operation}");
+            check_left(left, &plan, &what);
+        }
+        // And the repair of what is left dies too.
+        for (operation, left) in moments.iter().step_by(9) {
+            let watched = Steps::on(left, None);
+            apply_on(&watched, Accept::Loss).expect("repairs");
+            for (second, left) in watched.taken().iter().step_by(7) {
+                check_left(left, &plan, &format!("{name}: dead before {operation}, then before {second}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn each_operation_of_a_repair_may_fail_and_the_next_one_ends_it() {
+    for (name, disk) in damaged() {
+        let plan = plan_on(&disk).expect("plans");
+        let mut number = 0;
+        loop {
+            let left = disk.snapshot();
+            let watched = Steps::on(&left, Some(number));
+            let failed = apply_on(&watched, Accept::Loss);
+            let operations: Vec<String> = watched.taken().into_iter().map(|(operation, _)| operation).collect();
+            let Some(operation) = operations.get(number) else {
+                assert!(failed.is_ok(), "{name}");
+                break;
+            };
+            if !operation.contains("other half") {
+                assert_eq!(failed.expect_err(operation).kind(), ErrorKind::Io, "{name}: {operation}");
+            }
+            check_left(&left, &plan, &format!("{name}: {operation} failed"));
+            number += 1;
+        }
+        assert!(number > 10, "{name}");
+    }
+}
+
+#[test]
+fn originals_are_durable_in_quarantine_before_their_names_mean_something_else() {
+    let (_, disk) = damaged().swap_remove(0);
+    let before = files(&disk);
+    let watched = Steps::on(&disk, None);
+    apply_on(&watched, Accept::Loss).expect("repairs");
+    let name = segment_name(1);
+    let steps: Vec<String> = watched.taken().into_iter().map(|(operation, _)| operation).collect();
+    let first = steps.iter().position(|step| step.contains(&name)).expect("it is written");
+    let of_it: Vec<&String> = steps[first..].iter().filter(|step| !step.starts_with("write")).take(8).collect();
+    let expected = [
+        format!("create {name}.original"),
+        format!("sync {name}.original"),
+        format!("quarantine {name}.original"),
+        "sync directory".to_owned(),
+        format!("create {name}.draft"),
+        format!("sync {name}.draft"),
+        format!("rename {name}"),
+        "sync directory".to_owned(),
+    ];
+    assert!(of_it.into_iter().eq(expected.iter()), "{steps:?}");
+    assert_eq!(disk.read_file(&format!("quarantine/{name}.original")).as_ref(), before.get(&name));
+    assert!(!look(&disk).is_damaged());
+}
