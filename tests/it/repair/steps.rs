@@ -1,4 +1,5 @@
-//! Every single operation of a repair: the process dies before it, or it fails; the next repair ends what this one began.
+//! Every single operation of a repair: the process dies before it, or the power fails, or the operation does; the next repair
+//! ends what this one began.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -6,7 +7,8 @@ use std::sync::{Arc, Mutex};
 use esker::platform::File;
 use esker::repair::{Accept, Plan, apply_on, plan_on};
 use esker::{Attached, ErrorKind, Reader};
-use harness::{Call, MemoryDisk, Watch, WatchedDisk};
+use harness::crash::ByDice;
+use harness::{Call, Dice, MemoryDisk, Watch, WatchedDisk};
 
 use super::{check_repaired, files, frames, look, reference};
 use crate::support::{forget, numbered, open, segment_name, segments};
@@ -15,20 +17,38 @@ use crate::support::{forget, numbered, open, segment_name, segments};
 struct Steps {
     disk: MemoryDisk,
     moments: Mutex<Vec<(String, MemoryDisk)>>,
-    /// The operation that fails, counted from 0.
-    fails: Option<usize>,
+    happens: Happens,
+}
+
+/// What happens at an operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Happens {
+    /// The process dies.
+    Death,
+    /// The power fails; what is left follows from the seed.
+    PowerLoss(u64),
+    /// The operation of this number fails, counted from 0.
+    Failure(usize),
 }
 
 impl Steps {
-    fn on(disk: &MemoryDisk, fails: Option<usize>) -> WatchedDisk<Self> {
-        WatchedDisk::new(disk.clone(), Self { disk: disk.clone(), moments: Mutex::default(), fails })
+    fn on(disk: &MemoryDisk, happens: Happens) -> WatchedDisk<Self> {
+        WatchedDisk::new(disk.clone(), Self { disk: disk.clone(), moments: Mutex::default(), happens })
     }
 
     fn note(&self, operation: String) -> usize {
-        let left = if self.fails.is_none() { self.disk.snapshot() } else { MemoryDisk::new(0) };
         let mut moments = self.moments.lock().expect("nothing panics under the lock");
+        let number = moments.len();
+        let left = match self.happens {
+            Happens::Death => self.disk.snapshot(),
+            Happens::PowerLoss(seed) => {
+                let seed = seed << 32 | u64::try_from(number).expect("few");
+                self.disk.lose_power(&mut ByDice::new(Dice::new(seed)))
+            }
+            Happens::Failure(_) => MemoryDisk::new(0),
+        };
         moments.push((operation, left));
-        moments.len() - 1
+        number
     }
 
     fn taken(&self) -> Vec<(String, MemoryDisk)> {
@@ -42,7 +62,7 @@ impl Watch for Steps {
             return Ok(());
         }
         let number = self.note(call.to_string());
-        if self.fails == Some(number) { Err(io::Error::other("made to fail")) } else { Ok(()) }
+        if self.happens == Happens::Failure(number) { Err(io::Error::other("made to fail")) } else { Ok(()) }
     }
 
     fn write(&self, file: &dyn File, name: &str, bytes: &[u8], position: u64) -> io::Result<()> {
@@ -124,7 +144,7 @@ fn check_whole(reader: &mut Reader, what: &str) {
 fn the_death_of_the_process_before_each_operation_of_a_repair_leaves_what_the_next_one_ends() {
     for (name, disk) in damaged() {
         let plan = plan_on(&disk).expect("plans");
-        let watched = Steps::on(&disk, None);
+        let watched = Steps::on(&disk, Happens::Death);
         apply_on(&watched, Accept::Loss).unwrap_or_else(|error| panic!("{name}: {error}"));
         let moments = watched.taken();
         assert!(moments.len() > 10, "{name}");
@@ -134,10 +154,33 @@ fn the_death_of_the_process_before_each_operation_of_a_repair_leaves_what_the_ne
         }
         // And the repair of what is left dies too.
         for (operation, left) in moments.iter().step_by(9) {
-            let watched = Steps::on(left, None);
+            let watched = Steps::on(left, Happens::Death);
             apply_on(&watched, Accept::Loss).expect("repairs");
             for (second, left) in watched.taken().iter().step_by(7) {
                 check_left(left, &plan, &format!("{name}: dead before {operation}, then before {second}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn the_loss_of_power_before_each_operation_of_a_repair_leaves_what_the_next_one_ends() {
+    for (name, disk) in damaged() {
+        let plan = plan_on(&disk).expect("plans");
+        let before = files(&disk);
+        for seed in 0..6 {
+            let watched = Steps::on(&disk.snapshot(), Happens::PowerLoss(seed));
+            apply_on(&watched, Accept::Loss).unwrap_or_else(|error| panic!("{name}: {error}"));
+            for (operation, left) in watched.taken() {
+                let what = format!("{name}, seed {seed}: power failed before {operation}");
+                for (file, original) in &before {
+                    let copy = left.read_file(&format!("quarantine/{file}.original"));
+                    let moved = left.read_file(&format!("quarantine/{file}"));
+                    let there =
+                        [left.read_file(file), copy, moved].into_iter().flatten().any(|found| found == *original);
+                    assert!(there, "{what}: {file} is neither there nor in quarantine");
+                }
+                check_left(&left, &plan, &what);
             }
         }
     }
@@ -150,7 +193,7 @@ fn each_operation_of_a_repair_may_fail_and_the_next_one_ends_it() {
         let mut number = 0;
         loop {
             let left = disk.snapshot();
-            let watched = Steps::on(&left, Some(number));
+            let watched = Steps::on(&left, Happens::Failure(number));
             let failed = apply_on(&watched, Accept::Loss);
             let operations: Vec<String> = watched.taken().into_iter().map(|(operation, _)| operation).collect();
             let Some(operation) = operations.get(number) else {
@@ -171,7 +214,7 @@ fn each_operation_of_a_repair_may_fail_and_the_next_one_ends_it() {
 fn originals_are_durable_in_quarantine_before_their_names_mean_something_else() {
     let (_, disk) = damaged().swap_remove(0);
     let before = files(&disk);
-    let watched = Steps::on(&disk, None);
+    let watched = Steps::on(&disk, Happens::Death);
     apply_on(&watched, Accept::Loss).expect("repairs");
     let name = segment_name(1);
     let steps: Vec<String> = watched.taken().into_iter().map(|(operation, _)| operation).collect();
