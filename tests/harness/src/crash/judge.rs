@@ -69,7 +69,7 @@ impl Case {
     fn judge(mut self) -> Result<(), String> {
         let mut looked = if self.dice.one_in(4) { Some(look(&self.image)?) } else { None };
         let nests = matches!(self.run.conditions.tempo, Tempo::OneIn(_)) && self.depth < DEPTH_MAX;
-        let dies_at = (nests && self.dice.one_in(3)).then(|| 1 + self.dice.below(20));
+        let dies_at = (nests && self.dice.one_in(2)).then(|| 1 + self.dice.below(20));
         let mode = Mode::Recovering { dies_at, depth: self.depth };
         let (watched, log, frames) = self.open(mode, &mut looked)?;
         let report = log.recovery().clone();
