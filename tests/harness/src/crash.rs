@@ -61,7 +61,7 @@ fn live(mut world: World, operations: &[Operation], run: &Run, at: &mut String) 
 pub fn recover_after_crash(input: &[u8]) {
     let mut dice = Dice::from_bytes(input);
     let plan = Plan::of(&mut dice.fork());
-    let conditions = Conditions { tempo: Tempo::OneIn(3), conduct: Conduct::Honest };
+    let conditions = Conditions { tempo: Tempo::OneIn(8), conduct: Conduct::Honest };
     let outcome = carry_out(&plan, dice, conditions);
     if let Some(violation) = outcome.violation {
         panic!("{violation}\n{plan}");
