@@ -10,8 +10,6 @@ mod flight_board;
 mod fork;
 mod hostile;
 mod inspect;
-#[cfg(unix)]
-mod kill;
 mod limits;
 mod property;
 #[cfg(target_os = "linux")]
