@@ -28,7 +28,7 @@ use readers::Tally;
 use stretch::Stretch;
 
 /// After so many cycles a new directory is begun, so that reading all of it stays cheap.
-const STRETCH_CYCLES: u64 = 10;
+const STRETCH_CYCLES: u64 = 7;
 /// A run of so many says of itself whether it tested anything.
 const CYCLES_TELLING: u64 = 100;
 const LINE_EVERY: Duration = Duration::from_secs(10);

@@ -105,7 +105,7 @@ pub fn fingerprint(parts: &[&[u8]]) -> u64 {
         }
         let mut last = [0; 8];
         last[..rest.len()].copy_from_slice(rest);
-        state = mix(state ^ u64::from_le_bytes(last)).wrapping_add(u64::try_from(part.len()).expect("fits"));
+        state = mix(state ^ u64::from_le_bytes(last)).wrapping_add(length(part.len()));
     }
     mix(state)
 }

@@ -193,7 +193,9 @@ fn a_clean_end_goes_on_in_the_newest_epoch() {
 /// What somebody saw who read these.
 fn sight(records: &[u64]) -> Sight {
     let mut sight = Sight::default();
-    records.iter().for_each(|record| sight.see(*record));
+    for record in records {
+        sight.see(*record);
+    }
     sight
 }
 
