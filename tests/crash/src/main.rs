@@ -2,7 +2,8 @@
 //!
 //! Guarantees:
 //! 1. A violation ends the program with exit code 1, and prints the line that runs it again, as short as it could be made.
-//! 2. Two runs with the same arguments do the same, save for how far they come in the time.
+//! 2. Two runs with the same arguments do the same, save for how far they come in the time; real processes die at moments
+//!    that no seed decides.
 
 mod kill;
 mod power;

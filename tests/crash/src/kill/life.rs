@@ -110,9 +110,11 @@ pub(super) enum Moment {
 impl Moment {
     pub(super) fn random(dice: &mut Dice) -> Self {
         match dice.below(8) {
-            0 | 1 => Self::Started(Duration::from_micros(dice.below(25_000))),
+            // While it recovers.
+            0 => Self::Started(Duration::from_micros(dice.below(6_000))),
+            1 => Self::Started(Duration::from_micros(dice.below(25_000))),
             2..=4 => Self::Opened(Duration::from_micros(dice.below(25_000))),
-            5 => Self::Worked(Duration::from_micros(dice.below(3_000))),
+            5 => Self::Worked(Duration::from_micros(dice.below(6_000))),
             _ => Self::Lines(1 + usize_of(dice.below(120))),
         }
     }
