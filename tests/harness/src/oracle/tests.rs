@@ -188,6 +188,9 @@ fn a_clean_end_goes_on_in_the_newest_epoch() {
     history.settle(Found::default(), place(0), epoch(1, 7));
     history.settle(Found::default(), place(0), epoch(2, 8));
     refuses(history.judge_epoch(epoch(1, 7), Raised::No), "is not the newest");
+    history.begin(place(0), epoch(3, 9));
+    refuses(history.judge_epoch(epoch(3, 10), Raised::Yes), "is no new one");
+    assert!(history.judge_epoch(epoch(3, 9), Raised::No).is_ok());
 }
 
 /// What somebody saw who read these.
