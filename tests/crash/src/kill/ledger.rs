@@ -75,7 +75,7 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    /// State and cursor of a log are what its records say, and what was reported; returns them.
+    /// State and cursor of a log are what its records say, and what was reported.
     pub(super) fn check(&mut self, look: &Look, found: &[Identity], outputs: &[u64], reported: u64) {
         let cursor = look.cursor.unwrap_or_default();
         assert!(cursor >= reported.max(self.moved), "the cursor is at {cursor}, {reported} was reported");

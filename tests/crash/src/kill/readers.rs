@@ -17,7 +17,6 @@ use harness::Dice;
 use harness::oracle::{Audience, Moment, Sight};
 
 use super::pipe;
-use super::plan::usize_of;
 use super::reader::Habit;
 
 /// Nothing that a reader does takes so long.
@@ -80,7 +79,7 @@ pub(super) struct Ends {
 }
 
 impl Readers {
-    pub(super) fn of(folder: &Path, count: usize) -> Self {
+    pub(super) fn of(folder: &Path, count: u64) -> Self {
         let seats = (0..count).map(|_| None).collect();
         Self { folder: folder.to_owned(), seats, audience: Audience::default(), known: 0 }
     }
@@ -147,7 +146,7 @@ impl Seat {
     }
 
     fn kill(&mut self) {
-        // One that ended by itself is found out by what it said last.
+        // One that ended by itself was not killed.
         let ended = self.process.try_wait().expect("asks for its status");
         self.process.kill().expect("kills");
         self.process.wait().expect("is reaped");
@@ -161,7 +160,7 @@ impl Seat {
                 Ok(line) => self.take(line),
                 Err(TryRecvError::Empty) if self.killed => thread::yield_now(),
                 Err(TryRecvError::Empty) => break,
-                Err(TryRecvError::Disconnected) => return,
+                Err(TryRecvError::Disconnected) => return self.over(),
             }
         }
         let (deadline, lines) = (Instant::now() + SILENCE_MAX, self.heard.len());
@@ -169,13 +168,19 @@ impl Seat {
         while self.heard.len() < lines + LINES_AFTER || !farthest(self) {
             match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
                 Ok(line) => self.take(line),
-                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Disconnected) => return self.over(),
                 Err(RecvTimeoutError::Timeout) => {
                     let last = &self.heard[self.heard.len().saturating_sub(5)..];
                     panic!("a reader ({:?}) hangs at {} of {visible}; it said last: {last:?}", self.habit, self.end);
                 }
             }
         }
+    }
+
+    /// It says nothing any more.
+    fn over(&self) {
+        let last = self.heard.last();
+        assert!(self.killed, "a reader ({:?}) ended by itself; it said last: {last:?}", self.habit);
     }
 
     fn take(&mut self, line: String) {
@@ -221,10 +226,6 @@ impl Seat {
             };
             assert_eq!(judged, Ok(()), "a reader ({habit:?}), {ends:?}");
         }
-        if !self.killed {
-            let ended = self.process.try_wait().expect("asks for its status");
-            assert!(ended.is_none(), "a reader ({habit:?}) ended by itself: {ended:?}");
-        }
         tally.followed += u64::from(!self.attached_since && self.end_before < self.end);
         (self.end_before, self.attached_since) = (self.end, false);
     }
@@ -237,9 +238,4 @@ impl Drop for Seat {
             let _ended = (self.process.kill(), self.process.wait());
         }
     }
-}
-
-/// As a number of seats.
-pub(super) fn seats(count: u64) -> usize {
-    usize_of(count)
 }

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use super::ledger::{Ledger, Look};
 use super::life::{self, Account, Moment};
 use super::plan::{Identity, LastAct, Run};
-use super::readers::{self, Ends, Readers};
+use super::readers::{Ends, Readers};
 use super::verdict::{self, Before, Content, End};
 use super::{Totals, chronicle};
 
@@ -59,7 +59,7 @@ impl Stretch {
         Self {
             now: String::new(),
             history: History::default(),
-            readers: Readers::of(folder.path(), readers::seats(readers)),
+            readers: Readers::of(folder.path(), readers),
             settled: Vec::new(),
             ledger: Ledger::default(),
             checkpoints: 0,
