@@ -224,7 +224,7 @@ impl Seat {
                 }
                 _ => Err(line.clone()),
             };
-            assert_eq!(judged, Ok(()), "a reader ({habit:?}), {ends:?}");
+            assert_eq!(judged, Ok(()), "a reader ({habit:?}) said {line:?}, {ends:?}");
         }
         tally.followed += u64::from(!self.attached_since && self.end_before < self.end);
         (self.end_before, self.attached_since) = (self.end, false);
