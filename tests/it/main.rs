@@ -12,8 +12,6 @@ mod flight_board;
 mod fork;
 mod hostile;
 mod inspect;
-#[cfg(unix)]
-mod kill;
 mod limits;
 mod power;
 mod property;

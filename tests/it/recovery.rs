@@ -1,5 +1,7 @@
 //! What an open makes of what it finds: DESIGN's rules for ends, tears, damage, epochs and leftovers, one claim a test.
 
+mod headers;
+
 use std::sync::Arc;
 
 use esker::{Attached, Ending, ErrorKind, Evidence, Offset, Recovery, Salvage, Salvaged};

@@ -1,12 +1,14 @@
-//! Long runs against the engine: power loss at any moment, inside recovery too, and damage of every kind.
+//! Long runs against the engine: power loss at any moment, inside recovery too, death by SIGKILL, and damage of every kind.
 //!
 //! Guarantees:
 //! 1. A violation ends the program with exit code 1, and prints the line that runs it again, as short as it could be made.
-//! 2. Two runs with the same arguments do the same, save for how far they come in the time.
+//! 2. Two runs with the same arguments do the same, save for how far they come in the time; real processes die at moments
+//!    that no seed decides.
 
 mod damage;
 mod drive;
 mod exhaustive;
+mod kill;
 mod power;
 
 use std::process::ExitCode;
@@ -26,6 +28,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Kill(kill::Arguments),
     Power(power::Arguments),
     Exhaustive(exhaustive::Arguments),
     Damage(damage::Arguments),
@@ -33,6 +36,7 @@ enum Command {
 
 fn main() -> ExitCode {
     match Arguments::parse().command {
+        Command::Kill(arguments) => kill::run(&arguments),
         Command::Power(arguments) => power::run(&arguments),
         Command::Exhaustive(arguments) => exhaustive::run(&arguments),
         Command::Damage(arguments) => damage::run(&arguments),

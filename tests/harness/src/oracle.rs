@@ -12,14 +12,20 @@
 //! 3. Nothing is there that was not submitted, twice, or whose append was refused.
 //! 4. State and cursors are what the frames that are there say, and no cursor stands behind the end.
 //! 5. Of two histories that end alike the epoch tells which is meant: an end that is not clean raises it.
+//! 6. Whoever looks while the log is written sees what the log holds, and the state of one moment: see [`Audience`].
+
+mod audience;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use esker::{Epoch, Place, RecordRef};
+use esker::{Epoch, Place, RecordRef, Timestamp};
 
 use crate::memory::mix;
-use crate::numbers::{index, length};
+use crate::numbers::{index as index_of, length};
+pub use audience::{Audience, Moment, Sight};
 
 /// Who submits, one frame at a time.
 pub type Producer = u64;
@@ -85,7 +91,8 @@ pub struct History {
     open: BTreeMap<Producer, Frame>,
     /// Acknowledged durable.
     durable: Place,
-    epochs: BTreeSet<(u64, u64)>,
+    /// The newest that is known.
+    epoch: Option<Epoch>,
 }
 
 /// A byte for byte comparison in one word.
@@ -104,19 +111,72 @@ pub fn fingerprint(parts: &[&[u8]]) -> u64 {
     mix(state)
 }
 
+/// All that a caller gives for a record.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Parts<'a> {
+    /// Its payload.
+    pub payload: &'a [u8],
+    /// Its key, if it has one.
+    pub key: Option<&'a [u8]>,
+    /// Its headers, each encoded by [`Parts::header`], one behind the other.
+    pub headers: &'a [u8],
+    /// Its event time, in nanoseconds.
+    pub event_time: Option<i64>,
+    /// The number of its topic.
+    pub topic: u32,
+    /// What says that its key has no value any more.
+    pub tombstone: Tombstone,
+}
+
+/// Whether a record is a tombstone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Tombstone {
+    /// It has a value.
+    #[default]
+    No,
+    /// It is one.
+    Yes,
+}
+
+impl Parts<'_> {
+    /// A header, in bytes that no other row of headers has.
+    ///
+    /// # Panics
+    /// If the name is longer than a header's may be.
+    pub fn header(bytes: &mut Vec<u8>, name: &str, value: &[u8]) {
+        bytes.push(u8::try_from(name.len()).expect("a short name"));
+        bytes.extend_from_slice(name.as_bytes());
+        bytes.extend_from_slice(&length(value.len()).to_le_bytes());
+        bytes.extend_from_slice(value);
+    }
+
+    /// The fingerprint of all of it.
+    #[must_use]
+    pub fn fingerprint(&self) -> u64 {
+        let flags = [u8::from(self.key.is_some()), u8::from(self.tombstone == Tombstone::Yes)];
+        let time = self.event_time.map(i64::to_le_bytes);
+        let time = time.as_ref().map_or(&[][..], |time| &time[..]);
+        let key = self.key.unwrap_or_default();
+        fingerprint(&[&flags, key, self.headers, time, &self.topic.to_le_bytes(), self.payload])
+    }
+}
+
 /// The fingerprint of a record as it is read: of all that its caller gave.
 #[must_use]
 pub fn fingerprint_of(record: &RecordRef<'_>) -> u64 {
     let mut headers = Vec::new();
     for header in record.headers() {
-        headers.extend_from_slice(&length(header.name.len()).to_le_bytes());
-        headers.extend_from_slice(header.name.as_bytes());
-        headers.extend_from_slice(header.value);
+        Parts::header(&mut headers, header.name, header.value);
     }
-    let flags = [u8::from(record.key().is_some()), u8::from(record.is_tombstone())];
-    let event_time = record.event_time().map_or(Vec::new(), |time| time.nanoseconds().to_le_bytes().to_vec());
-    let topic = record.topic().get().to_le_bytes();
-    fingerprint(&[&flags, record.key().unwrap_or_default(), &headers, &event_time, &topic, record.payload()])
+    let parts = Parts {
+        payload: record.payload(),
+        key: record.key(),
+        headers: &headers,
+        event_time: record.event_time().map(Timestamp::nanoseconds),
+        topic: record.topic().get(),
+        tombstone: if record.is_tombstone() { Tombstone::Yes } else { Tombstone::No },
+    };
+    parts.fingerprint()
 }
 
 /// The name of a cursor as a key of the state.
@@ -164,11 +224,11 @@ impl History {
     /// Whether this record was appended, or submitted, to stand at this offset.
     #[must_use]
     pub fn knows(&self, offset: u64, record: u64) -> bool {
-        if let Some(settled) = self.settled.records.get(index(offset)) {
+        if let Some(settled) = self.settled.records.get(index_of(offset)) {
             return *settled == record;
         }
         let of_frame =
-            |frame: &Visible| Some(*frame.frame.records.get(index(offset.checked_sub(frame.first)?))? == record);
+            |frame: &Visible| Some(*frame.frame.records.get(index_of(offset.checked_sub(frame.first)?))? == record);
         let visible = self.visible.iter().find_map(of_frame);
         visible.unwrap_or_else(|| self.open.values().any(|frame| frame.records.contains(&record)))
     }
@@ -192,94 +252,71 @@ impl History {
         of_segment.map(|frame| frame.place.position)
     }
 
-    /// How many records are visible.
-    #[must_use]
-    pub fn records(&self) -> u64 {
-        let new: usize = self.visible.iter().map(|frame| frame.frame.records.len()).sum();
-        length(self.settled.records.len() + new)
-    }
-
-    /// Records of visible frames behind the first `kept` of them, with the place behind each frame.
-    pub fn lost(&self, kept: Kept) -> impl Iterator<Item = (Place, u64)> {
-        self.visible.iter().skip(kept.visible).map(|frame| (frame.place, length(frame.frame.records.len())))
-    }
-
-    /// The state behind all that is visible.
-    #[must_use]
-    pub fn state(&self) -> StateMap {
-        fold(&self.settled.state, self.visible.iter().map(|frame| &frame.frame))
-    }
-
     /// Compares what a recovered log holds with what is known.
     ///
     /// # Errors
     /// What is wrong, in words.
     pub fn judge(&self, death: Death, found: &Found) -> Result<Kept, String> {
-        let (kept, least, unreported) = self.judge_records(death, found)?;
+        let order = self.order(death, found)?;
         let end = length(found.records.len());
         if let Some((name, offset)) = found.state.iter().find(|(key, offset)| key.starts_with(b"@") && **offset > end) {
             return Err(format!("cursor {} stands at {offset}, the log ends at {end}", name.escape_ascii()));
         }
         // Frames of state alone leave no trace among the records: each end that they allow is one the log may have.
-        let most = if death == Death::Process { least } else { kept };
-        let silent: Vec<&Frame> = self.open.values().filter(|frame| frame.records.is_empty()).collect();
-        for visible in (least..=most.max(least)).rev() {
-            let frames = self.visible[..visible].iter().map(|frame| &frame.frame).chain(unreported.iter().copied());
-            let state = fold(&self.settled.state, frames);
+        for visible in (order.least..=order.most).rev() {
+            let steps = order.steps.iter().filter(|step| step.index.is_none_or(|index| index < visible));
+            let state = fold(&self.settled.state, steps.map(|step| step.frame));
             if state == found.state {
-                return Ok(Kept { visible, unreported: unreported.len() });
+                return Ok(Kept { visible, unreported: order.unreported });
             }
-            for frame in &silent {
+            for (_, frame) in &order.silent {
                 if fold(&state, std::iter::once(*frame)) == found.state {
-                    return Ok(Kept { visible, unreported: unreported.len() + 1 });
+                    return Ok(Kept { visible, unreported: order.unreported + 1 });
                 }
             }
         }
-        let expected = fold(&self.settled.state, self.visible[..least].iter().map(|frame| &frame.frame));
+        let least = order.steps.iter().filter(|step| step.index.is_none_or(|index| index < order.least));
+        let expected = fold(&self.settled.state, least.map(|step| step.frame));
+        let (least, most) = (order.least, order.most);
         Err(format!("state is not that of {least} to {most} frames: {}", differences(&found.state, &expected)))
     }
 
-    /// The most and the fewest visible frames that the records allow, and the unreported ones that are among them.
-    fn judge_records(&self, death: Death, found: &Found) -> Result<(usize, usize, Vec<&Frame>), String> {
+    /// The frames that are there, in the order of the log, as the records tell it.
+    fn order(&self, death: Death, found: &Found) -> Result<Order<'_>, String> {
         let settled = self.settled.records.len();
         if found.records.get(..settled) != Some(&self.settled.records[..]) {
             let same = found.records.iter().zip(&self.settled.records).take_while(|(one, other)| one == other).count();
             return Err(format!("of {settled} records that were settled only {same} are there"));
         }
-        let mut open: Vec<(Producer, &Frame)> =
-            self.open.iter().filter(|(_, frame)| !frame.records.is_empty()).map(|(who, frame)| (*who, frame)).collect();
-        let (mut next, mut unreported) = (settled, Vec::new());
-        let (mut most, mut least) = (self.visible.len(), 0);
-        for (at, visible) in self.visible.iter().enumerate() {
+        let mut order = Order::of(self);
+        let (mut next, mut most) = (settled, self.visible.len());
+        for (index, visible) in self.visible.iter().enumerate() {
             let records = &visible.frame.records;
-            let first = index(visible.first);
-            if records.is_empty() {
-                continue;
-            }
-            if next < first {
-                take_open(found, &mut next, first, &mut open, &mut unreported)?;
-            }
-            if next != first {
-                if next < first && next == found.records.len() {
-                    most = at;
+            let first = index_of(visible.first);
+            if !records.is_empty() {
+                if next < first {
+                    order.take_open(found, &mut next, first)?;
+                }
+                if next < first && next == found.records.len() || next == first && found.records.len() <= first {
+                    most = index;
                     break;
                 }
-                return Err(format!("a frame begins at offset {first}, the one before it ends at {next}"));
+                if next != first {
+                    return Err(format!("a frame begins at offset {first}, the one before it ends at {next}"));
+                }
+                if found.records.get(first..first + records.len()) != Some(&records[..]) {
+                    let of = visible.producer;
+                    return Err(format!("offsets {first} to {} are not producer {of}'s", first + records.len()));
+                }
+                next = first + records.len();
+                order.least = index + 1;
             }
-            if found.records.len() <= first {
-                most = at;
-                break;
-            }
-            if found.records.get(first..first + records.len()) != Some(&records[..]) {
-                let of = visible.producer;
-                return Err(format!("offsets {first} to {} are not producer {of}'s", first + records.len()));
-            }
-            next = first + records.len();
-            least = at + 1;
+            let (index, producer) = (Some(index), visible.producer);
+            order.steps.push(Step { frame: &visible.frame, producer, index, end: length(next) });
         }
         let end = found.records.len();
         if next < end {
-            take_open(found, &mut next, end, &mut open, &mut unreported)?;
+            order.take_open(found, &mut next, end)?;
         }
         if next != end {
             return Err(format!("{} records from offset {next} on that nobody submitted", end - next));
@@ -293,7 +330,9 @@ impl History {
             let word = if death == Death::Process { "visible" } else { "durable" };
             return Err(format!("was {word}, and is lost: offset {}, up to {}", lost.first, lost.place));
         }
-        Ok((most, least.max(bound), unreported))
+        order.least = order.least.max(bound);
+        order.most = most;
+        Ok(order)
     }
 
     /// What an open says of the epoch.
@@ -301,17 +340,21 @@ impl History {
     /// # Errors
     /// What is wrong, in words.
     pub fn judge_epoch(&self, epoch: Epoch, raised: Raised) -> Result<(), String> {
-        let known = self.epochs.contains(&(epoch.counter, epoch.word));
-        let newest = self.epochs.last().map_or(0, |(counter, _)| *counter);
         match raised {
-            Raised::Yes if known || epoch.counter <= newest => {
+            Raised::Yes if self.epoch.is_some_and(|newest| epoch.counter <= newest.counter) => {
                 Err(format!("the end was not clean, and epoch {epoch} is no new one"))
             }
-            Raised::No if !known && !self.epochs.is_empty() => {
-                Err(format!("the end was clean, and epoch {epoch} is a new one"))
+            Raised::No if self.epoch.is_some_and(|newest| epoch != newest) => {
+                Err(format!("the end was clean, and epoch {epoch} is not the newest that was known"))
             }
             _ => Ok(()),
         }
+    }
+
+    /// A writer opened the log, and found what was settled.
+    pub fn begin(&mut self, durable: Place, epoch: Epoch) {
+        self.durable = durable;
+        self.epoch = Some(epoch);
     }
 
     /// From here on the log is what a recovery found.
@@ -319,7 +362,7 @@ impl History {
         (self.settled, self.durable) = (found, durable);
         self.visible.clear();
         self.open.clear();
-        self.epochs.insert((epoch.counter, epoch.word));
+        self.epoch = Some(epoch);
     }
 }
 
@@ -332,24 +375,52 @@ pub enum Raised {
     No,
 }
 
-/// Finds the frames, of those that were not reported, that stand from `next` up to `end`.
-fn take_open<'a>(
-    found: &Found,
-    next: &mut usize,
-    end: usize,
-    open: &mut Vec<(Producer, &'a Frame)>,
-    taken: &mut Vec<&'a Frame>,
-) -> Result<(), String> {
-    while *next < end.min(found.records.len()) {
-        let here = &found.records[*next..];
-        let Some(index) = open.iter().position(|(_, frame)| here.starts_with(&frame.records)) else {
-            return Err(format!("nobody submitted what stands at offset {next}, or not all of it is there"));
-        };
-        let (_, frame) = open.swap_remove(index);
-        *next += frame.records.len();
-        taken.push(frame);
+/// A frame that is there.
+#[derive(Debug, Clone, Copy)]
+struct Step<'a> {
+    frame: &'a Frame,
+    producer: Producer,
+    /// Which of those that were reported visible; `None`: one that was not.
+    index: Option<usize>,
+    /// Offset behind it.
+    end: u64,
+}
+
+/// The frames that are there, in the order of the log.
+#[derive(Debug)]
+struct Order<'a> {
+    steps: Vec<Step<'a>>,
+    /// The fewest and the most visible frames that the records allow.
+    least: usize,
+    most: usize,
+    /// Open ones with records, which are among the steps, and those that are not.
+    unreported: usize,
+    open: Vec<(Producer, &'a Frame)>,
+    /// Open ones without records: nothing but the state can tell whether one of them is there.
+    silent: Vec<(Producer, &'a Frame)>,
+}
+
+impl<'a> Order<'a> {
+    fn of(history: &'a History) -> Self {
+        let (silent, open): (Vec<_>, Vec<_>) =
+            history.open.iter().map(|(who, frame)| (*who, frame)).partition(|(_, frame)| frame.records.is_empty());
+        Self { steps: Vec::new(), least: 0, most: 0, unreported: 0, open, silent }
     }
-    Ok(())
+
+    /// Finds the frames, of those that were not reported, that stand from `next` up to `end`.
+    fn take_open(&mut self, found: &Found, next: &mut usize, end: usize) -> Result<(), String> {
+        while *next < end.min(found.records.len()) {
+            let here = &found.records[*next..];
+            let Some(index) = self.open.iter().position(|(_, frame)| here.starts_with(&frame.records)) else {
+                return Err(format!("nobody submitted what stands at offset {next}, or not all of it is there"));
+            };
+            let (producer, frame) = self.open.swap_remove(index);
+            *next += frame.records.len();
+            self.unreported += 1;
+            self.steps.push(Step { frame, producer, index: None, end: length(*next) });
+        }
+        Ok(())
+    }
 }
 
 fn fold<'a>(state: &StateMap, frames: impl Iterator<Item = &'a Frame>) -> StateMap {

@@ -15,7 +15,7 @@ use super::run::{Conduct, Run, Tempo};
 use super::watch::{Fault, FaultKind, Mode, Watcher};
 use crate::dice::Dice;
 use crate::memory::{AfterFailure, Honesty, MemoryDisk};
-use crate::oracle::{Death, Frame, History, Raised, cursor_key, fingerprint};
+use crate::oracle::{Death, Frame, History, Parts, Raised, cursor_key, fingerprint};
 use crate::watched::WatchedDisk;
 
 /// Who carries out the plan.
@@ -51,7 +51,11 @@ struct Content {
 
 impl Content {
     fn frame(&self) -> Frame {
-        let records = self.records.iter().map(|(payload, key)| fingerprint_of_parts(key.as_deref(), payload)).collect();
+        let records = self
+            .records
+            .iter()
+            .map(|(payload, key)| Parts { payload, key: key.as_deref(), ..Parts::default() }.fingerprint())
+            .collect();
         let state =
             self.state.iter().map(|(key, value)| (key.clone(), value.as_ref().map(|value| fingerprint(&[value]))));
         let cursor = self.cursor.iter().map(|(name, offset)| (cursor_key(name), Some(*offset)));
@@ -380,11 +384,5 @@ pub(super) fn append_one(log: &Log, history: &mut History, payload: &[u8]) -> Re
 
 /// Of a record that is a payload and nothing else.
 pub(super) fn fingerprint_of_payload(payload: &[u8]) -> u64 {
-    fingerprint_of_parts(None, payload)
-}
-
-/// As [`crate::oracle::fingerprint_of`], before it is appended.
-fn fingerprint_of_parts(key: Option<&[u8]>, payload: &[u8]) -> u64 {
-    let flags = [u8::from(key.is_some()), 0];
-    fingerprint(&[&flags, key.unwrap_or_default(), &[], &[], &0_u32.to_le_bytes(), payload])
+    Parts { payload, ..Parts::default() }.fingerprint()
 }

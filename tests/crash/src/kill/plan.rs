@@ -8,6 +8,8 @@
 use std::time::Duration;
 
 use esker::{Header, Options, Record, RecordRef, Sync, Timestamp, Topic};
+use harness::Dice;
+use harness::oracle::{Parts, Tombstone};
 
 /// What a segment holds beyond data, with some to spare.
 const OVERHEAD_BYTES: u64 = 9 * 1024;
@@ -16,68 +18,41 @@ const RECORD_OVERHEAD_BYTES: usize = 64;
 const PAYLOAD_BYTES_MAX: u64 = 5000;
 const IDENTITY_BYTES: usize = 24;
 /// The topic of what the consumer makes; no sample has it.
-pub(crate) const OUTPUT_TOPIC: u32 = 3;
+pub(super) const OUTPUT_TOPIC: u32 = 3;
 /// The thread that outputs name; their number is the offset of the input.
-const CONSUMER: u64 = 1 << 32;
-
-/// Random numbers from a seed: splitmix64.
-pub(crate) struct Dice(u64);
-
-impl Dice {
-    pub(crate) fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    pub(crate) fn word(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// Less than `limit`, which is not 0.
-    pub(crate) fn below(&mut self, limit: u64) -> u64 {
-        self.word() % limit
-    }
-
-    fn bytes(&mut self, count: u64) -> Vec<u8> {
-        (0..count.div_ceil(8)).flat_map(|_| self.word().to_le_bytes()).take(usize_of(count)).collect()
-    }
-}
+pub(super) const CONSUMER: u64 = 1 << 32;
 
 /// Which record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Identity {
+pub(super) struct Identity {
     /// Seed of the run.
-    pub(crate) run: u64,
-    pub(crate) thread: u64,
+    pub(super) run: u64,
+    pub(super) thread: u64,
     /// Counts the records of the thread.
-    pub(crate) number: u64,
+    pub(super) number: u64,
 }
 
 impl Identity {
     fn dice(self) -> Dice {
-        let mut dice = Dice::new(self.run);
-        dice.0 ^= Dice::new(self.thread.wrapping_mul(0x1_0001)).word();
-        dice.0 ^= Dice::new(self.number.wrapping_add(1)).word();
-        dice
+        let of_thread = Dice::new(self.thread.wrapping_mul(0x1_0001)).word();
+        Dice::new(self.run ^ of_thread ^ Dice::new(self.number.wrapping_add(1)).word())
     }
 
     /// Of what the consumer of a run makes of the input at an offset.
-    pub(crate) fn of_output(run: u64, input: u64) -> Self {
+    pub(super) fn of_output(run: u64, input: u64) -> Self {
         Self { run, thread: CONSUMER, number: input }
     }
 
-    pub(crate) fn is_output(self) -> bool {
+    pub(super) fn is_output(self) -> bool {
         self.thread == CONSUMER
     }
 
-    pub(crate) fn bytes(self) -> Vec<u8> {
+    pub(super) fn bytes(self) -> Vec<u8> {
         [self.run, self.thread, self.number].iter().flat_map(|word| word.to_le_bytes()).collect()
     }
 
     /// The identity that a record carries in its payload, or in its key if it is a tombstone.
-    pub(crate) fn found_in(record: &RecordRef<'_>) -> Option<Self> {
+    pub(super) fn found_in(record: &RecordRef<'_>) -> Option<Self> {
         let carrier = if record.is_tombstone() { record.key()? } else { record.payload() };
         let mut words = carrier.get(..IDENTITY_BYTES)?.chunks_exact(8);
         let mut word = || Some(u64::from_le_bytes(words.next()?.try_into().ok()?));
@@ -87,7 +62,7 @@ impl Identity {
 
 /// A record, in full.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Sample {
+pub(super) struct Sample {
     payload: Vec<u8>,
     key: Option<Vec<u8>>,
     headers: Vec<(String, Vec<u8>)>,
@@ -97,7 +72,7 @@ pub(crate) struct Sample {
 }
 
 impl Sample {
-    pub(crate) fn of(identity: Identity) -> Self {
+    pub(super) fn of(identity: Identity) -> Self {
         let mut dice = identity.dice();
         let tombstone = dice.below(16) == 0;
         let mut payload = identity.bytes();
@@ -106,11 +81,12 @@ impl Sample {
             12..=14 => dice.below(2000),
             _ => dice.below(PAYLOAD_BYTES_MAX),
         };
-        payload.extend(dice.bytes(random_bytes));
+        payload.extend(bytes(&mut dice, random_bytes));
         let key_bytes = dice.below(40);
-        let key = (dice.below(3) == 0).then(|| dice.bytes(key_bytes));
+        let key = (dice.below(3) == 0).then(|| bytes(&mut dice, key_bytes));
         let header_count = dice.below(4).saturating_sub(1);
-        let headers = (0..header_count).map(|number| (format!("header-{number}"), dice.bytes(number * 7))).collect();
+        let headers =
+            (0..header_count).map(|number| (format!("header-{number}"), bytes(&mut dice, number * 7))).collect();
         let topic = u32::try_from(dice.below(3)).expect("small");
         let event_time = (dice.below(4) == 0).then(|| i64::from_le_bytes(dice.word().to_le_bytes()));
         if tombstone {
@@ -119,7 +95,7 @@ impl Sample {
         Self { payload, key, headers, topic, event_time, tombstone }
     }
 
-    pub(crate) fn found(record: &RecordRef<'_>) -> Self {
+    pub(super) fn found(record: &RecordRef<'_>) -> Self {
         Self {
             payload: record.payload().to_vec(),
             key: record.key().map(<[u8]>::to_vec),
@@ -130,10 +106,19 @@ impl Sample {
         }
     }
 
-    /// A number that depends on all of payload and key.
-    pub(crate) fn digest(&self) -> u64 {
-        let all = self.payload.iter().chain(self.key.iter().flatten());
-        all.fold(17, |digest: u64, byte| digest.wrapping_mul(31).wrapping_add(u64::from(*byte)))
+    /// A number that depends on all of it.
+    pub(super) fn fingerprint(&self) -> u64 {
+        let mut headers = Vec::new();
+        self.headers.iter().for_each(|(name, value)| Parts::header(&mut headers, name, value));
+        let parts = Parts {
+            payload: &self.payload,
+            key: self.key.as_deref(),
+            headers: &headers,
+            event_time: self.event_time,
+            topic: self.topic,
+            tombstone: if self.tombstone { Tombstone::Yes } else { Tombstone::No },
+        };
+        parts.fingerprint()
     }
 
     fn bytes(&self) -> usize {
@@ -141,11 +126,11 @@ impl Sample {
         self.payload.len() + self.key.as_ref().map_or(0, Vec::len) + headers + RECORD_OVERHEAD_BYTES
     }
 
-    pub(crate) fn headers(&self) -> Vec<Header<'_>> {
+    pub(super) fn headers(&self) -> Vec<Header<'_>> {
         self.headers.iter().map(|(name, value)| Header { name, value }).collect()
     }
 
-    pub(crate) fn record<'a>(&'a self, headers: &'a [Header<'a>]) -> Record<'a> {
+    pub(super) fn record<'a>(&'a self, headers: &'a [Header<'a>]) -> Record<'a> {
         let record = match &self.key {
             Some(key) if self.tombstone => Record::tombstone(key),
             Some(key) => Record::new(&self.payload).key(key),
@@ -161,27 +146,27 @@ impl Sample {
 
 /// How a run ends if nobody kills it before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum LastAct {
+pub(super) enum LastAct {
     Close,
     Stay,
 }
 
 /// One life of a writer.
 #[derive(Debug, Clone)]
-pub(crate) struct Run {
-    pub(crate) seed: u64,
-    pub(crate) threads: u64,
-    pub(crate) options: Options,
+pub(super) struct Run {
+    pub(super) seed: u64,
+    pub(super) threads: u64,
+    pub(super) options: Options,
     /// Frames of each thread.
-    pub(crate) frames: u64,
+    pub(super) frames: u64,
     /// One of so many appends is waited for.
-    pub(crate) waits: u64,
-    pub(crate) last_act: LastAct,
+    pub(super) waits: u64,
+    pub(super) last_act: LastAct,
     frame_bytes: usize,
 }
 
 impl Run {
-    pub(crate) fn of(seed: u64) -> Self {
+    pub(super) fn of(seed: u64) -> Self {
         let mut dice = Dice::new(seed ^ 0x72_756e);
         let segment_bytes = [16, 32, 64][usize_of(dice.below(3))] * 1024;
         let sync = match dice.below(4) {
@@ -208,13 +193,13 @@ impl Run {
     }
 
     /// The numbers of the records of each frame of a thread, frame by frame.
-    pub(crate) fn plan(&self, thread: u64) -> Plan<'_> {
+    pub(super) fn plan(&self, thread: u64) -> Plan<'_> {
         Plan { run: self, thread, dice: Dice::new(self.seed ^ (thread + 1).wrapping_mul(0xb_a7c4)), next: 0 }
     }
 }
 
 /// See [`Run::plan`].
-pub(crate) struct Plan<'a> {
+pub(super) struct Plan<'a> {
     run: &'a Run,
     thread: u64,
     dice: Dice,
@@ -244,6 +229,10 @@ impl Iterator for Plan<'_> {
     }
 }
 
-pub(crate) fn usize_of(number: u64) -> usize {
+fn bytes(dice: &mut Dice, count: u64) -> Vec<u8> {
+    (0..count.div_ceil(8)).flat_map(|_| dice.word().to_le_bytes()).take(usize_of(count)).collect()
+}
+
+pub(super) fn usize_of(number: u64) -> usize {
     usize::try_from(number).expect("a small number")
 }
