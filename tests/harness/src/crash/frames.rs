@@ -11,18 +11,47 @@ use crate::numbers::length;
 const FRAMES_START: usize = 4096;
 const SEGMENT_HEADER_BYTES: usize = 256;
 const FRAME_HEADER_BYTES: usize = 36;
+/// Mark, seal and close: their bodies begin with the durable line.
+const LINE_KINDS: [u8; 3] = [2, 3, 6];
 const SEGMENT_MAGIC: &[u8; 8] = b"eskerseg";
 
 /// Valid frames of an image: the place where each begins, and its records.
 #[derive(Debug, Default)]
 pub(super) struct Valid {
     frames: Vec<(Place, u64)>,
+    /// The highest durable line that a valid header or frame carries.
+    durable: Place,
 }
 
 impl Valid {
     /// Frames from `end` on, and the records in them.
     pub(super) fn behind(&self, end: Place) -> (u64, u64) {
         self.list_behind(end).iter().fold((0, 0), |(frames, records), (_, more)| (frames + 1, records + more))
+    }
+
+    fn find(&mut self, bytes: &[u8], number: u64, incarnation: [u8; 8]) {
+        let tag = incarnation.chunks(2).fold([0; 2], |tag, word| [tag[0] ^ word[0], tag[1] ^ word[1]]);
+        let start = crc32(0, &incarnation);
+        let mut at = FRAMES_START;
+        while at + FRAME_HEADER_BYTES <= bytes.len() {
+            let frame = frame_length(bytes, at, tag, start);
+            if frame.is_some() {
+                let records = u64::from(u16::from_le_bytes([bytes[at + 28], bytes[at + 29]]));
+                self.frames.push((Place { segment: number, position: length(at) }, records));
+                if LINE_KINDS.contains(&bytes[at + 4]) {
+                    self.durable = self.durable.max(place(bytes, at + FRAME_HEADER_BYTES));
+                }
+            }
+            at += frame.unwrap_or(8).next_multiple_of(8);
+        }
+    }
+
+    /// Whether a log that ends there holds all that something in the image says was durable.
+    pub(super) fn judge_end(&self, end: Place) -> Result<(), String> {
+        if self.durable <= end {
+            return Ok(());
+        }
+        Err(format!("it ends at {end}, and what is stored says that it was durable up to {}", self.durable))
     }
 
     /// The same, one by one.
@@ -39,7 +68,8 @@ pub(super) fn valid(image: &MemoryDisk) -> Valid {
         if let Some(bytes) = image.read_file(&name)
             && let Some(incarnation) = incarnation(&bytes)
         {
-            find(&bytes, number, incarnation, &mut valid.frames);
+            valid.durable = valid.durable.max(place(&bytes, 112));
+            valid.find(&bytes, number, incarnation);
         }
     }
     valid
@@ -51,21 +81,6 @@ fn incarnation(bytes: &[u8]) -> Option<[u8; 8]> {
     let stored = word(&header, 12)?;
     header[12..16].fill(0);
     (header.starts_with(SEGMENT_MAGIC) && crc32(0, &header) == stored).then(|| header[56..].first_chunk().copied())?
-}
-
-fn find(bytes: &[u8], number: u64, incarnation: [u8; 8], frames: &mut Vec<(Place, u64)>) {
-    let tag = incarnation.chunks(2).fold([0; 2], |tag, word| [tag[0] ^ word[0], tag[1] ^ word[1]]);
-    let start = crc32(0, &incarnation);
-    let mut at = FRAMES_START;
-    while at + FRAME_HEADER_BYTES <= bytes.len() {
-        let frame = frame_length(bytes, at, tag, start);
-        if frame.is_some() {
-            let records = u64::from(u16::from_le_bytes([bytes[at + 28], bytes[at + 29]]));
-            let position = length(at);
-            frames.push((Place { segment: number, position }, records));
-        }
-        at += frame.unwrap_or(8).next_multiple_of(8);
-    }
 }
 
 /// The length of a valid frame at this position.
@@ -81,6 +96,13 @@ fn frame_length(bytes: &[u8], at: usize, tag: [u8; 2], start: u32) -> Option<usi
     }
     let body = bytes.get(at + FRAME_HEADER_BYTES..at.checked_add(length)?)?;
     (crc32(0, body) == word(header, 8)?).then_some(length)
+}
+
+/// A place that is stored there.
+fn place(bytes: &[u8], at: usize) -> Place {
+    let word =
+        |at: usize| bytes.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |word| u64::from_le_bytes(*word));
+    Place { segment: word(at), position: word(at + 8) }
 }
 
 fn word(bytes: &[u8], at: usize) -> Option<u32> {

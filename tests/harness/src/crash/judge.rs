@@ -88,7 +88,8 @@ impl Case {
         self.follow(&watched, log, &found, &report)
     }
 
-    /// An image with damage below the durable line: it may be refused, and records may be missing, none may be wrong.
+    /// An image with damage below the durable line: it may be refused, and reading may end in an error; nothing may be wrong,
+    /// and nothing missing in silence that a line in the image says was durable.
     fn judge_damaged(self) -> Result<(), String> {
         let refused = |error: esker::Error| {
             if !matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Incompatible) {
@@ -98,6 +99,7 @@ impl Case {
             Ok(())
         };
         let watched = self.watch(Mode::Quiet, Dice::new(0));
+        let frames = frames::valid(&self.image);
         let log = match self.run.settings.options().open_on(Arc::new(watched.clone())) {
             Ok(log) => log,
             Err(error) => return refused(error),
@@ -113,7 +115,8 @@ impl Case {
                     }
                     self.run.count(|totals| totals.records += length(batch.len()));
                 }
-                Ok(None) => break Ok(()),
+                // Nothing is said to be wrong: then nothing that something calls durable is missing at the end.
+                Ok(None) => break frames.judge_end(log.recovery().end.place),
                 Err(error) => break refused(error),
             }
         };
@@ -173,6 +176,10 @@ impl Case {
         if report.end.offset.get() != end {
             return Err(format!("the report says that the log ends at {}, it ends at {end}", report.end.offset));
         }
+        if !report.checkpoint_faults.is_empty() {
+            return Err(format!("a checkpoint got its name before it was durable: {:?}", report.checkpoint_faults));
+        }
+        frames.judge_end(report.end.place)?;
         let raised = match report.ending {
             Ending::Unclean | Ending::Torn => Raised::Yes,
             _ => Raised::No,

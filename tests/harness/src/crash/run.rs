@@ -176,10 +176,6 @@ impl Run {
         count(&mut self.inner().totals);
     }
 
-    pub(super) fn count_event(&self, all: bool) {
-        self.count(|totals| *if all { &mut totals.events_all } else { &mut totals.events_sampled } += 1);
-    }
-
     /// Notes the first.
     pub(super) fn violated(&self, what: String, place: &str) {
         self.inner().violation.get_or_insert_with(|| Violation { what, place: place.to_owned() });

@@ -200,7 +200,7 @@ impl Watcher {
             return;
         }
         let all = unsettled.sectors + unsettled.changes + unsettled.lengths <= sectors_max;
-        self.run.count_event(all);
+        self.run.count(|totals| *if all { &mut totals.events_all } else { &mut totals.events_sampled } += 1);
         let mut odometer = Odometer::default();
         let mut index = 0;
         while if all { odometer.turn() } else { index < sample } {

@@ -65,7 +65,7 @@ pub(super) fn frame(stored: &Stored, bytes: &[u8], at: usize) -> bool {
         2 | 3 | 6 => body.len() == 32,
         4 => body.len() == 40,
         5 => body.len() == 16,
-        7 => body.len() == 8,
+        7 => body.len() == 12,
         _ => true,
     }
 }

@@ -161,6 +161,7 @@ fn judge(bytes: &[u8]) {
 
 fn holds(held: &Held, reading: &Reading) {
     assert_eq!(held.drained.records, reading.records);
+    assert_eq!(lost(&held.drained.gaps), lost(&reading.gaps));
     assert_eq!(held.drained.ended, None);
     let of_space = |space: u8| reading.state.iter().filter(move |((found, _), _)| *found == space);
     let entries: Vec<_> = held.entries.iter().map(|(key, value)| (&**key, value.value())).collect();
@@ -169,4 +170,16 @@ fn holds(held: &Held, reading: &Reading) {
     let cursors: Vec<_> = held.cursors.iter().map(|cursor| cursor.offset.get()).collect();
     let expected: Vec<_> = of_space(1).map(|(_, value)| word(value, 16)).collect();
     assert_eq!(cursors, expected, "{:?}", held.cursors);
+}
+
+/// The offsets that gaps take, however many frames say so.
+fn lost(gaps: &[(u64, u64)]) -> Vec<(u64, u64)> {
+    let mut lost: Vec<(u64, u64)> = Vec::new();
+    for (from, next) in gaps.iter().filter(|(from, next)| from < next) {
+        match lost.last_mut() {
+            Some((_, end)) if *end == *from => *end = *next,
+            _ => lost.push((*from, *next)),
+        }
+    }
+    lost
 }

@@ -11,6 +11,8 @@ use super::bytes::{Input, align, half, short, word};
 use super::sums::{FRAME_HEADER_BYTES, FRAMES_START, Seed, crc32};
 use super::ways::OwnRecord;
 
+const GAP: u8 = 7;
+const GAP_BYTES_MIN: usize = 48;
 const KEY: u8 = 1;
 const EVENT_TIME: u8 = 2;
 const HEADERS: u8 = 4;
@@ -28,6 +30,8 @@ pub(super) struct Reading {
     pub(super) records: Vec<OwnRecord>,
     /// By space and key.
     pub(super) state: BTreeMap<(u8, Vec<u8>), Vec<u8>>,
+    /// Offsets that a gap takes: the first of them, and the one behind.
+    pub(super) gaps: Vec<(u64, u64)>,
     /// Where the first frame begins that is not valid.
     pub(super) end: Place,
     /// Whether what stands there is a later program's.
@@ -74,6 +78,12 @@ pub(super) fn read(bytes: &[u8], number: u64) -> Reading {
         match frame.and_then(|frame| Ok((body_of(&frame, offset)?, frame))) {
             Ok((body, frame)) => {
                 reading.durable = reading.durable.max(line_of(&frame));
+                if frame.kind == GAP {
+                    let Some((next, span)) = gap(&frame, offset, bytes.len() - at) else { break Fault::Bad };
+                    reading.gaps.push((offset, next));
+                    (at, offset) = (at + span, next);
+                    continue;
+                }
                 at = align(at + FRAME_HEADER_BYTES + frame.body.len());
                 offset += u64::from(frame.records);
                 reading.records.extend(body.records);
@@ -142,10 +152,17 @@ fn body_of(frame: &Frame<'_>, offset: u64) -> Result<Body, Fault> {
         2 | 3 | 6 => 32,
         4 => 40,
         5 => 16,
-        7 => 8,
+        GAP => 12,
         _ => frame.body.len(),
     };
     if length == frame.body.len() { Ok(body) } else { Err(Fault::Bad) }
+}
+
+/// The offset behind a gap, and the bytes that it takes.
+fn gap(frame: &Frame<'_>, offset: u64, left: usize) -> Option<(u64, usize)> {
+    let (next, span) = (word(frame.body, 0), usize::try_from(half(frame.body, 8)).ok()?);
+    let fits = (GAP_BYTES_MIN..=left).contains(&span) && span.is_multiple_of(8);
+    (fits && (offset..=u64::from(u32::MAX)).contains(&next)).then_some((next, span))
 }
 
 /// Exactly so many bytes.

@@ -49,6 +49,12 @@ pub fn seeds() -> Vec<Seed> {
         wrong[1][4] = 8;
         add("decode_frame", format!("wrong_{bit}"), wrong.concat());
     }
+    for (span, body_bytes) in [(48_u32, 12), (56, 12), (48, 8)] {
+        let body = [&0_u64.to_le_bytes()[..], &span.to_le_bytes()[..]].concat();
+        let next = [0, 1, 1, 0, 0, 7, 0, 2, 0, 0, 0, 0, b'r', b'c'];
+        let input = [&[0, 7, 0, 0, 0, body_bytes, 0][..], &body[..body_bytes.into()], &next[..]].concat();
+        add("decode_frame", format!("gap_{span}_{body_bytes}"), input);
+    }
     for (name, input) in states() {
         add("decode_state", name.to_owned(), input);
     }

@@ -50,6 +50,8 @@ impl OwnRecord {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Drained {
     pub(super) records: Vec<OwnRecord>,
+    /// Where the reader met gaps, and stepped over: the first offset that is lost, and the one behind.
+    pub(super) gaps: Vec<(u64, u64)>,
     pub(super) ended: Option<ErrorKind>,
 }
 
@@ -76,6 +78,7 @@ pub(super) fn options() -> Options {
 
 pub(super) fn drain(mut reader: Reader) -> Drained {
     let mut records: Vec<OwnRecord> = Vec::new();
+    let mut gaps = Vec::new();
     loop {
         match reader.poll() {
             Ok(Some(batch)) => {
@@ -83,8 +86,14 @@ pub(super) fn drain(mut reader: Reader) -> Drained {
                 records.extend(batch.iter().map(|record| OwnRecord::of(&record)));
                 assert_eq!(records.len() - before, batch.len(), "a batch holds what it says");
             }
-            Ok(None) => return Drained { records, ended: None },
-            Err(error) => return Drained { records, ended: Some(error.kind()) },
+            Ok(None) => return Drained { records, gaps, ended: None },
+            Err(error) => match error.kind() {
+                ErrorKind::Gap { next } => {
+                    gaps.push((reader.offset().get(), next.get()));
+                    reader.skip_damage().expect("steps over").expect("a gap");
+                }
+                kind => return Drained { records, gaps, ended: Some(kind) },
+            },
         }
     }
 }
