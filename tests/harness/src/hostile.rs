@@ -5,21 +5,19 @@
 //! 2. Any bytes are an input. What they say is done on a disk in memory, the same way each time.
 
 mod anchor;
-mod bytes;
 mod checkpoint;
 mod directory;
 mod edits;
 mod frames;
 mod reading;
 mod seeds;
-mod sums;
 mod ways;
 
 use esker::platform::Disk as _;
 
 use crate::MemoryDisk;
-use bytes::{Input, store, word};
-use sums::{FRAMES_START, SEGMENT_HEADER_BYTES, mend_frames, mend_opening};
+use crate::format::bytes::{Input, store, word};
+use crate::format::sums::{FRAMES_START, SEGMENT_HEADER_BYTES, mend_frames, mend_opening};
 
 pub use anchor::open_anchor;
 pub use checkpoint::{good_checkpoint_bytes, open_checkpoint};

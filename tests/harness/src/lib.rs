@@ -11,6 +11,7 @@ pub mod allocation;
 pub mod crash;
 pub mod damage;
 pub mod dice;
+mod format;
 pub mod hostile;
 pub mod memory;
 mod numbers;

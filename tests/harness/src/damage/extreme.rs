@@ -4,15 +4,14 @@
 //! 1. The fields are found by a walk of its own over the reference, by the tables of `src/format.md`.
 //! 2. A forgery whose result the format does not allow is an accident: it has to be reported as one.
 
+use crate::format::sums::{Seed, crc32, mend_opening};
 use std::ops::Range;
 
 use super::edit::{Damage, Edit, Nature};
-use super::layout::{
-    CHECKPOINT_HEADER, FRAME_HEADER, FileKind, SEGMENT_HEADER, SLOT, SLOTS, Stored, Unit, u16_at, u32_at, u64_at,
-    usize_at,
-};
+use super::layout::{CHECKPOINT_HEADER, FRAME_HEADER, FileKind, SEGMENT_HEADER, SLOT, SLOTS, Stored, Unit, usize_at};
 use super::reference::Reference;
 use super::valid;
+use crate::format::bytes::{half, short, word};
 
 /// Places and widths of the numbers in a segment header; magic, checksum and identities are not among them.
 const SEGMENT_FIELDS: [(usize, usize); 25] = [
@@ -101,7 +100,7 @@ impl Extreme {
         }
         let (range, is_possible) = match self.summed {
             Summed::Segment => {
-                valid::sum_header(&mut bytes[..SEGMENT_HEADER]);
+                mend_opening(&mut bytes, SEGMENT_HEADER);
                 (0..SEGMENT_HEADER, valid::segment_header(&stored.bytes, &bytes))
             }
             Summed::Frame { at } => {
@@ -110,15 +109,15 @@ impl Extreme {
             }
             Summed::Checkpoint => {
                 let body = &bytes[CHECKPOINT_HEADER..];
-                let length = usize::try_from(u64_at(&bytes, 120)).unwrap_or(usize::MAX).min(body.len());
-                let sum = valid::crc32(&body[..length], 0);
+                let length = usize::try_from(word(&bytes, 120)).unwrap_or(usize::MAX).min(body.len());
+                let sum = crc32(&body[..length]);
                 put(&mut bytes, 108, 4, sum.into());
-                valid::sum_header(&mut bytes[..CHECKPOINT_HEADER]);
+                mend_opening(&mut bytes, CHECKPOINT_HEADER);
                 (0..bytes.len(), valid::checkpoint(&stored.bytes, &bytes))
             }
             Summed::Slot { at } => {
-                valid::sum_header(&mut bytes[at..at + SLOT]);
-                (at..at + SLOT, u16_at(&bytes, at + 8) == 0)
+                mend_opening(&mut bytes[at..], SLOT);
+                (at..at + SLOT, short(&bytes, at + 8) == 0)
             }
         };
         let nature = if is_possible { Nature::Forgery } else { Nature::Accident };
@@ -134,10 +133,9 @@ fn put(bytes: &mut [u8], at: usize, width: usize, value: u64) {
 /// Makes the sums of the frame at `at` right, as far as its length makes sense; where what changed ends.
 fn sum_frame(stored: &Stored, bytes: &mut [u8], at: usize) -> usize {
     let end = at.saturating_add(usize_at(bytes, at)).clamp(at + FRAME_HEADER, bytes.len());
-    let sum = valid::crc32(&bytes[at + FRAME_HEADER..end], 0);
+    let sum = crc32(&bytes[at + FRAME_HEADER..end]);
     put(bytes, at + 8, 4, sum.into());
-    let start = valid::crc32(&stored.bytes[56..64], 0) ^ u32::try_from(at).expect("small");
-    let sum = valid::crc32(&bytes[at..at + 32], start);
+    let sum = Seed::of_segment(&stored.bytes).header_sum(&bytes[at..], at);
     put(bytes, at + 32, 4, sum.into());
     let before = at + usize_at(&stored.bytes, at);
     end.max(before)
@@ -211,11 +209,11 @@ impl Fields<'_> {
             self.found.extend(words.map(|word| (word, 8, summed)));
             return;
         }
-        let mixed = u32_at(bytes, at + 12) == u32::MAX;
-        for _ in 0..u16_at(bytes, at + 28) {
+        let mixed = half(bytes, at + 12) == u32::MAX;
+        for _ in 0..short(bytes, at + 28) {
             body = self.record(body, mixed, summed);
         }
-        for _ in 0..u16_at(bytes, at + 30) {
+        for _ in 0..short(bytes, at + 30) {
             body = self.entry(body, summed);
         }
         assert_eq!(body, frame.range.end, "records and entries fill the body");
@@ -234,7 +232,7 @@ impl Fields<'_> {
             let at = next;
             next += width;
             self.found.push((at, width, summed));
-            if length { usize::from(u16_at(bytes, at)) } else { 0 }
+            if length { usize::from(short(bytes, at)) } else { 0 }
         };
         let key = if flags & 1 == 0 { 0 } else { section(2, true) };
         if flags & 2 != 0 {
@@ -245,7 +243,7 @@ impl Fields<'_> {
         let end = header + headers;
         while header < end {
             self.found.extend([(header, 1, summed), (header + 1, 2, summed)]);
-            header += 3 + usize::from(bytes[header]) + usize::from(u16_at(bytes, header + 1));
+            header += 3 + usize::from(bytes[header]) + usize::from(short(bytes, header + 1));
         }
         end + payload
     }
@@ -253,7 +251,7 @@ impl Fields<'_> {
     fn entry(&mut self, at: usize, summed: Summed) -> usize {
         let bytes = &self.stored.bytes;
         self.found.extend([(at, 1, summed), (at + 1, 1, summed), (at + 2, 2, summed), (at + 4, 4, summed)]);
-        let value = at + 8 + usize::from(u16_at(bytes, at + 2));
+        let value = at + 8 + usize::from(short(bytes, at + 2));
         let end = value + usize_at(bytes, at + 4);
         if bytes[at] == 1 && value < end {
             let fields: Range<usize> = value..end;
@@ -266,11 +264,11 @@ impl Fields<'_> {
         let bytes = &self.stored.bytes;
         let summed = Summed::Checkpoint;
         let mut at = CHECKPOINT_HEADER;
-        for _ in 0..u32_at(bytes, 104) {
+        for _ in 0..half(bytes, 104) {
             self.found.extend([(at, 8, summed), (at + 8, 8, summed), (at + 16, 8, summed)]);
             at += 24;
         }
-        for _ in 0..u64_at(bytes, 112) {
+        for _ in 0..word(bytes, 112) {
             self.found.extend([(at, 8, summed), (at + 8, 8, summed)]);
             at = self.entry(at + 16, summed);
         }

@@ -5,6 +5,7 @@
 //! 2. A byte that is not judged is one that `format.md` says is not: padding, what lies between header and frames, what is
 //!    dead behind a named end, what follows the first word behind the end of the log, and what is in neither slot.
 
+use crate::format::bytes::{half, word};
 use std::ops::Range;
 
 use esker::{Line, Offset, Place};
@@ -83,25 +84,13 @@ impl Stored {
     }
 }
 
-pub(super) fn u16_at(bytes: &[u8], at: usize) -> u16 {
-    u16::from_le_bytes([bytes[at], bytes[at + 1]])
-}
-
-pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
-}
-
-pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    u64::from(u32_at(bytes, at)) | u64::from(u32_at(bytes, at + 4)) << 32
-}
-
 pub(super) fn usize_at(bytes: &[u8], at: usize) -> usize {
-    usize::try_from(u32_at(bytes, at)).expect("32 bits")
+    usize::try_from(half(bytes, at)).expect("32 bits")
 }
 
 fn line_at(bytes: &[u8], at: usize) -> Line {
-    let place = Place { segment: u64_at(bytes, at), position: u64_at(bytes, at + 8) };
-    Line { place, offset: Offset::new(u64_at(bytes, at + 16)) }
+    let place = Place { segment: word(bytes, at), position: word(bytes, at + 8) };
+    Line { place, offset: Offset::new(word(bytes, at + 16)) }
 }
 
 /// What the files are; all of them have to be whole.
@@ -109,7 +98,7 @@ pub(super) fn layout(files: Files) -> Vec<Stored> {
     let ends: Vec<(u64, usize)> = files
         .iter()
         .filter(|(name, _)| name.contains(".seg"))
-        .map(|(_, bytes)| (u64_at(bytes, 88), usize::try_from(u64_at(bytes, 104)).expect("small")))
+        .map(|(_, bytes)| (word(bytes, 88), usize::try_from(word(bytes, 104)).expect("small")))
         .collect();
     files.into_iter().map(|(name, bytes)| stored(name, bytes, &ends)).collect()
 }
@@ -120,10 +109,10 @@ fn stored(name: String, bytes: Vec<u8>, ends: &[(u64, usize)]) -> Stored {
     } else if name.contains(".ckp") {
         (FileKind::Checkpoint, checkpoint(&bytes))
     } else {
-        let number = u64_at(&bytes, 40);
+        let number = word(&bytes, 40);
         assert_eq!(name, format!("{number:010}.seg"), "only segments in use are expected");
         let end = ends.iter().find(|(before, _)| *before == number).map(|(_, end)| *end);
-        (FileKind::Segment { number, first_offset: u64_at(&bytes, 80) }, segment(&bytes, end))
+        (FileKind::Segment { number, first_offset: word(&bytes, 80) }, segment(&bytes, end))
     };
     let tiles = units.windows(2).all(|pair| pair[0].range.end == pair[1].range.start);
     assert!(tiles && units[0].range.start == 0 && units.last().is_some_and(|unit| unit.range.end == bytes.len()));
@@ -148,7 +137,7 @@ fn segment(bytes: &[u8], end: Option<usize>) -> Vec<Unit> {
     tiles.up_to(SEGMENT_HEADER, What::SegmentHeader, Some(line_at(bytes, 112)));
     tiles.up_to(FRAMES_START, What::Free(Proof::HeaderPage), None);
     let mut at = FRAMES_START;
-    while at + FRAME_HEADER <= end.unwrap_or(bytes.len()) && u64_at(bytes, at) != 0 {
+    while at + FRAME_HEADER <= end.unwrap_or(bytes.len()) && word(bytes, at) != 0 {
         let length = usize_at(bytes, at);
         // Marks, seals and closes carry a line.
         let line = matches!(bytes[at + 4], 2 | 3 | 6).then(|| line_at(bytes, at + FRAME_HEADER));
@@ -169,7 +158,7 @@ fn segment(bytes: &[u8], end: Option<usize>) -> Vec<Unit> {
 fn checkpoint(bytes: &[u8]) -> Vec<Unit> {
     let mut tiles = Tiles::default();
     tiles.up_to(CHECKPOINT_HEADER, What::CheckpointHeader, Some(line_at(bytes, 48)));
-    let body = usize::try_from(u64_at(bytes, 120)).expect("small");
+    let body = usize::try_from(word(bytes, 120)).expect("small");
     tiles.up_to(CHECKPOINT_HEADER + body, What::CheckpointBody, None);
     tiles.up_to(bytes.len(), What::CheckpointZeros, None);
     tiles.0

@@ -8,12 +8,12 @@ use std::sync::{Arc, OnceLock};
 
 use esker::{Commit, ErrorKind, Log};
 
-use super::bytes::{Input, half, word};
 use super::edits::{Form, carry_out};
 use super::put;
-use super::sums::{OPENING_SUM, mend_opening, opening_sum};
 use super::ways::{Checkpoints, Held, drain, open_all_ways, options};
 use crate::MemoryDisk;
+use crate::format::bytes::{Input, half, word};
+use crate::format::sums::{OPENING_SUM, mend_opening, opening_sum};
 
 const ANCHOR: &str = "anchor";
 const SLOTS: [usize; 2] = [0, 512];

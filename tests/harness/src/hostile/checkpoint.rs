@@ -10,11 +10,11 @@ use std::sync::{Arc, OnceLock};
 
 use esker::{Attached, Background, Commit, CursorInfo, Error, ErrorKind, Log, Offset, Options, StateValue};
 
-use super::bytes::{store, word};
 use super::edits::{Form, carry_out};
 use super::put;
-use super::sums::{crc32, mend_opening, opening_sum};
 use crate::MemoryDisk;
+use crate::format::bytes::{store, word};
+use crate::format::sums::{crc32, mend_opening, opening_sum};
 
 const HEADER_BYTES: usize = 256;
 /// The longest that edits may make it.

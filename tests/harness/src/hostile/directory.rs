@@ -10,11 +10,11 @@ use std::sync::{Arc, OnceLock};
 use esker::platform::{Disk as _, Lock};
 use esker::{Attached, Commit, ErrorKind, Log};
 
-use super::bytes::{Input, store};
 use super::put;
-use super::sums::{SEGMENT_HEADER_BYTES, mend_frames, mend_opening};
 use super::ways::{Checkpoints, Drained, drain, open_all_ways, options};
 use crate::MemoryDisk;
+use crate::format::bytes::{Input, store};
+use crate::format::sums::{SEGMENT_HEADER_BYTES, mend_frames, mend_opening};
 
 const STEPS_MAX: usize = 24;
 const FILE_BYTES_MAX: usize = 64 * 1024;

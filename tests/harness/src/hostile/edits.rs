@@ -3,7 +3,7 @@
 //! Guarantees:
 //! 1. Any bytes are edits, four bytes each: what, where (two), and with what. No edit makes the file longer than allowed.
 
-use super::bytes::{extreme, store};
+use crate::format::bytes::{extreme, store};
 
 /// What is known of the file that is edited.
 #[derive(Debug, Clone, Copy)]

@@ -7,12 +7,12 @@
 
 use esker::{ErrorKind, FORMAT_VERSION};
 
-use super::bytes::{Input, align, store, word};
 use super::reading::{Reading, read};
-use super::sums::{FRAME_HEADER_BYTES, FRAMES_START, SEGMENT_HEADER_BYTES, Seed, crc32, mend_opening};
 use super::ways::{Checkpoints, Held, open_all_ways};
 use super::{SEGMENT, put};
 use crate::MemoryDisk;
+use crate::format::bytes::{Input, align, store, word};
+use crate::format::sums::{FRAME_HEADER_BYTES, FRAMES_START, SEGMENT_HEADER_BYTES, Seed, crc32, mend_opening};
 
 /// The length of the segment.
 const CAPACITY: usize = 16 * 1024;

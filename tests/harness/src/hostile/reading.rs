@@ -7,9 +7,9 @@
 
 use std::collections::BTreeMap;
 
-use super::bytes::{Input, align, half, short, word};
-use super::sums::{FRAME_HEADER_BYTES, FRAMES_START, Seed, crc32};
 use super::ways::OwnRecord;
+use crate::format::bytes::{Input, align, half, short, word};
+use crate::format::sums::{FRAME_HEADER_BYTES, FRAMES_START, Seed, crc32};
 
 const GAP: u8 = 7;
 const GAP_BYTES_MIN: usize = 48;

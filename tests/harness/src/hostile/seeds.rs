@@ -8,10 +8,10 @@ use std::sync::Arc;
 use esker::{Commit, Header, Record, Timestamp, Topic};
 
 use super::SEGMENT;
-use super::bytes::{align, half, short};
-use super::sums::{FRAME_HEADER_BYTES, FRAMES_START, SEGMENT_HEADER_BYTES};
 use super::ways::options;
 use crate::MemoryDisk;
+use crate::format::bytes::{align, half, short};
+use crate::format::sums::{FRAME_HEADER_BYTES, FRAMES_START, SEGMENT_HEADER_BYTES};
 
 /// An input of a target, and what it is.
 #[derive(Debug, Clone)]

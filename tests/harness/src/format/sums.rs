@@ -5,83 +5,65 @@
 
 use super::bytes::{align, store, word};
 
-pub(super) const FRAMES_START: usize = 4096;
-pub(super) const FRAME_HEADER_BYTES: usize = 36;
-pub(super) const SEGMENT_HEADER_BYTES: usize = 256;
+pub(crate) const FRAMES_START: usize = 4096;
+pub(crate) const FRAME_HEADER_BYTES: usize = 36;
+pub(crate) const SEGMENT_HEADER_BYTES: usize = 256;
 /// Where the checksum stands in the headers of segments, checkpoints and in the slots of the anchor.
-pub(super) const OPENING_SUM: usize = 12;
+pub(crate) const OPENING_SUM: usize = 12;
 
 const INCARNATION: usize = 56;
-const TABLE: [u32; 256] = table();
-
-const fn table() -> [u32; 256] {
-    let mut table = [0; 256];
-    let (mut at, mut first) = (0, 0_u32);
-    while at < table.len() {
-        let (mut sum, mut bit) = (first, 0);
-        while bit < 8 {
-            sum = (sum >> 1) ^ (0xedb8_8320 & 0_u32.wrapping_sub(sum & 1));
-            bit += 1;
-        }
-        table[at] = sum;
-        (at, first) = (at + 1, first + 1);
-    }
-    table
-}
-
 /// CRC-32 of zlib.
-pub(super) fn crc32(bytes: &[u8]) -> u32 {
+pub(crate) fn crc32(bytes: &[u8]) -> u32 {
     crc32_on(0, bytes)
 }
 
 /// ... continued from the sum of earlier bytes.
 fn crc32_on(start: u32, bytes: &[u8]) -> u32 {
-    !bytes.iter().fold(!start, |sum, byte| {
-        let [low, ..] = sum.to_le_bytes();
-        (sum >> 8) ^ TABLE[usize::from(low ^ byte)]
-    })
+    let mut hasher = crc32fast::Hasher::new_with_initial(start);
+    hasher.update(bytes);
+    hasher.finalize()
 }
 
 /// The checksum of a header of so many bytes, whose own field counts as zero.
-pub(super) fn opening_sum(bytes: &[u8], header_bytes: usize) -> u32 {
+pub(crate) fn opening_sum(bytes: &[u8], header_bytes: usize) -> u32 {
     let mut header = bytes[..header_bytes.min(bytes.len())].to_vec();
     store(&mut header, OPENING_SUM, &[0; 4]);
     crc32(&header)
 }
 
 /// Makes the checksum of a header of so many bytes right.
-pub(super) fn mend_opening(bytes: &mut [u8], header_bytes: usize) {
+pub(crate) fn mend_opening(bytes: &mut [u8], header_bytes: usize) {
     let sum = opening_sum(bytes, header_bytes);
     store(bytes, OPENING_SUM, &sum.to_le_bytes());
 }
 
 /// What the frames of a segment are bound to.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Seed {
+pub(crate) struct Seed {
     start: u32,
-    pub(super) tag: u16,
+    pub(crate) tag: u16,
 }
 
 impl Seed {
-    pub(super) fn new(incarnation: u64) -> Self {
+    pub(crate) fn new(incarnation: u64) -> Self {
         let bytes = incarnation.to_le_bytes();
         let tag = bytes.chunks(2).fold(0, |tag, pair| tag ^ u16::from_le_bytes([pair[0], pair[1]]));
         Self { start: crc32(&bytes), tag }
     }
 
-    pub(super) fn of_segment(bytes: &[u8]) -> Self {
+    pub(crate) fn of_segment(bytes: &[u8]) -> Self {
         Self::new(word(bytes, INCARNATION))
     }
 
     /// The checksum of the frame header that begins with these bytes and stands at this position.
-    pub(super) fn header_sum(self, header: &[u8], position: usize) -> u32 {
+    pub(crate) fn header_sum(self, header: &[u8], position: usize) -> u32 {
         let low = u32::try_from(position & 0xffff_ffff).unwrap_or_default();
         crc32_on(self.start ^ low, &header[..32.min(header.len())])
     }
 }
 
 /// Makes tags and sums of the frames of a segment right, as far as their lengths lead.
-pub(super) fn mend_frames(bytes: &mut [u8]) {
+pub(crate) fn mend_frames(bytes: &mut [u8]) {
     let seed = Seed::of_segment(bytes);
     let mut at = FRAMES_START;
     while let Some(rest) = bytes.get_mut(at..) {
