@@ -49,12 +49,8 @@ impl SystemDisk {
         let absolute = std::path::absolute(path)?;
         let missing: Vec<&Path> = absolute.ancestors().take_while(|folder| !folder.exists()).collect();
         for folder in missing.into_iter().rev() {
-            let mut builder = fs::DirBuilder::new();
             // Somebody else may make it at the same moment.
-            builder.recursive(true);
-            #[cfg(unix)]
-            std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-            builder.create(folder)?;
+            own_folder().recursive(true).create(folder)?;
             if let Some(parent) = folder.parent() {
                 sync_path(parent)?;
             }
@@ -74,6 +70,15 @@ impl SystemDisk {
         }
         Ok(file)
     }
+}
+
+/// A folder for its owner alone.
+fn own_folder() -> fs::DirBuilder {
+    #[cfg_attr(not(unix), expect(unused_mut, reason = "only unix has modes"))]
+    let mut builder = fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder
 }
 
 fn sync_path(path: &Path) -> io::Result<()> {
@@ -119,7 +124,7 @@ impl Disk for SystemDisk {
         let folder = self.path(QUARANTINE);
         // A link in its place is not followed: then the folder cannot be made, and that is the error.
         if !fs::symlink_metadata(&folder).is_ok_and(|found| found.is_dir()) {
-            fs::create_dir(&folder)?;
+            own_folder().create(&folder)?;
             sync_path(&self.directory)?;
         }
         let mut target = folder.join(name);

@@ -54,6 +54,14 @@ impl Failure {
     }
 }
 
+/// What a command ends with. A verdict that nobody can read, since stdout took it not, is none.
+pub(crate) fn first(done: Result<(), Failure>, written: Result<(), Failure>) -> Result<(), Failure> {
+    match (&done, &written) {
+        (Err(verdict), Err(unheard)) if verdict.exit_code() != 2 && unheard.exit_code() == 2 => written,
+        _ => done.and(written),
+    }
+}
+
 /// A line on stderr; there is nobody to tell if that fails.
 pub(crate) fn say(text: &str) {
     let _unheard = writeln!(io::stderr(), "{text}");

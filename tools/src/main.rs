@@ -74,7 +74,7 @@ fn main() -> ExitCode {
     let done = interrupt::install().and_then(|()| arguments.command.run(&mut output));
     let written = output.finish();
     interrupt::let_it_end();
-    match done.and(written) {
+    match failure::first(done, written) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             failure.report(arguments.color);

@@ -236,8 +236,19 @@ impl Entries {
         Ok((entries.header, epochs, state))
     }
 
-    /// The next entry; `None` when all were there and the checksum is right.
+    /// The next entry; `None` when all were there and the checksum is right. What only a later program could have written is
+    /// called so only if the checksum is right too: else it rotted.
     pub(crate) fn next(&mut self) -> std::result::Result<Option<Stored>, Unusable> {
+        self.parse().or_else(|unusable| match unusable {
+            Unusable::Bad(fault) if fault.is_unknown() => {
+                self.check_sum()?;
+                Err(fault.into())
+            }
+            unusable => Err(unusable),
+        })
+    }
+
+    fn parse(&mut self) -> std::result::Result<Option<Stored>, Unusable> {
         let Some(left) = self.left.checked_sub(1) else {
             self.check_end()?;
             return Ok(None);
@@ -259,14 +270,28 @@ impl Entries {
         Ok(Some(Stored { space: entry.space, key: entry.key.into(), value: value.into(), version }))
     }
 
-    fn check_end(&mut self) -> std::result::Result<(), Unusable> {
-        if self.position < self.end || self.taken < self.buffer.len() {
-            return Err(Fault::Content { what: "bytes behind the last entry of a checkpoint" }.into());
+    /// Whether the sum of the body is right, whatever is left of it.
+    fn check_sum(&mut self) -> std::result::Result<(), Unusable> {
+        loop {
+            let held = length(self.buffer.len().saturating_sub(self.taken));
+            let left = self.end.saturating_sub(self.position).saturating_add(held);
+            if left == 0 {
+                break;
+            }
+            self.bytes(left.min(length(BUFFER_BYTES)))?;
         }
         let (stored, computed) = (self.header.body_checksum, std::mem::take(&mut self.sum).finish());
         if stored != computed {
             return Err(Fault::Checksum { what: "checkpoint body", stored, computed }.into());
         }
+        Ok(())
+    }
+
+    fn check_end(&mut self) -> std::result::Result<(), Unusable> {
+        if self.position < self.end || self.taken < self.buffer.len() {
+            return Err(Fault::Content { what: "bytes behind the last entry of a checkpoint" }.into());
+        }
+        self.check_sum()?;
         let found = self.file.length()?;
         if found.saturating_sub(self.end) > ZEROS_MAX || holds_bytes(&*self.file, self.end, found)? {
             return Err(Fault::Content { what: "bytes behind the body of a checkpoint" }.into());

@@ -52,9 +52,8 @@ pub(crate) fn drive(range: Range, run: &(dyn Fn(u64) -> (Totals, Option<String>)
     thread::scope(|scope| {
         for _ in 0..range.threads {
             scope.spawn(|| {
+                let _over = Over(&progress.running);
                 work(range, started, &progress, run);
-                // Relaxed, as all here: counts, and words to stop.
-                progress.running.fetch_sub(1, Ordering::Relaxed);
             });
         }
         say(&progress, started);
@@ -65,6 +64,16 @@ pub(crate) fn drive(range: Range, run: &(dyn Fn(u64) -> (Totals, Option<String>)
     println!("{totals}");
     println!("{seconds:.1} s, {:.0} images a second on {} threads", images / seconds, range.threads);
     if progress.failed.load(Ordering::Relaxed) { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// Says that a thread is over, also when it panicked.
+struct Over<'a>(&'a AtomicU64);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        // Relaxed, as all here: counts, and words to stop.
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 fn work(range: Range, started: Instant, progress: &Progress, run: &dyn Fn(u64) -> (Totals, Option<String>)) {

@@ -23,10 +23,10 @@ pub(crate) struct Arguments {
     #[arg(long)]
     seeds: Option<u64>,
     /// Threads
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     threads: u64,
     /// Take an image at one event in so many
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..))]
     every: u64,
     /// How the disk keeps its promises
     #[arg(long, value_enum, default_value_t = Disk::Honest)]

@@ -15,6 +15,7 @@ mod shrink;
 mod watch;
 mod world;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 pub use exhaustive::{exhaust, workload, workloads};
@@ -32,13 +33,24 @@ use world::{Attention, World};
 #[must_use]
 pub fn carry_out(plan: &Plan, dice: Dice, conditions: Conditions) -> Outcome {
     let run = Arc::new(Run::new(plan.settings, conditions));
+    guarded(&run, |at| {
+        let world = World::begin(&run, dice, Attention::Close)?;
+        live(world, &plan.operations, &run, at)
+    });
+    run.outcome()
+}
+
+/// Notes what is wrong: an error of a life, or a panic in it.
+fn guarded(run: &Run, live: impl FnOnce(&mut String) -> Result<(), String>) {
     let mut at = "the first open".to_owned();
-    let lived =
-        World::begin(&run, dice, Attention::Close).and_then(|world| live(world, &plan.operations, &run, &mut at));
+    let lived = catch_unwind(AssertUnwindSafe(|| live(&mut at))).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("with no text");
+        Err(format!("panicked: {text}"))
+    });
     if let Err(what) = lived {
         run.violated(what, &at);
     }
-    run.outcome()
 }
 
 fn live(mut world: World, operations: &[Operation], run: &Run, at: &mut String) -> Result<(), String> {

@@ -69,4 +69,9 @@ fn what_is_made_is_for_its_owner_alone() {
     let files: Vec<_> = fs::read_dir(&path).expect("lists").map(|entry| entry.expect("an entry").path()).collect();
     assert!(files.len() >= 4, "{files:?}");
     assert!(files.iter().all(|file| mode(file) == 0o600), "{files:?}");
+    // And the place for what an open sets aside.
+    fs::write(path.join("0000000009.seg"), [0x5a; 8192]).expect("writes");
+    let log = Log::open(&path).expect("opens");
+    assert_eq!(log.recovery().quarantined, ["0000000009.seg"]);
+    assert_eq!(mode(&path.join("quarantine")), 0o700);
 }

@@ -48,3 +48,28 @@ fn a_checkpoint_that_is_whole_and_says_what_the_log_does_not_is_wrong() {
     let (class, cause) = forged(&|bytes| bytes[112] ^= 1);
     assert_eq!(class, FindingClass::BadCheckpoint, "the count of entries: {cause}");
 }
+
+/// Whatever a turned bit makes of an entry: the sum says that it rotted, and nobody waits for a later version.
+#[test]
+fn a_rotten_entry_is_a_bad_checkpoint_and_never_of_a_later_program() {
+    let disk = MemoryDisk::new(22);
+    let log = open(&disk).expect("opens");
+    append_numbered(&log, 0..20);
+    let _ = log
+        .commit(esker::Commit::new().state("total", "12345").cursor("reader", esker::Offset::new(7)))
+        .expect("commits");
+    log.close().expect("closes");
+    let body = 256..disk.read_file("0000000001.ckp").expect("there").len();
+    assert!(body.len() > 60, "an epoch, an entry, a cursor");
+    for position in body {
+        for bit in 0..8 {
+            let left = disk.snapshot();
+            left.edit_file("0000000001.ckp", |bytes| bytes[position] ^= 1 << bit);
+            let found = look(&left);
+            let classes: Vec<FindingClass> = found.findings.iter().map(|finding| finding.class).collect();
+            assert!(classes.contains(&FindingClass::BadCheckpoint), "bit {bit} of {position}: {classes:?}");
+            let log = open(&left).expect("opens by the log");
+            assert_eq!(log.state("total").expect("state").expect("there").value(), b"12345");
+        }
+    }
+}

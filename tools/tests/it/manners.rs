@@ -73,6 +73,17 @@ fn output_that_cannot_be_written_is_exit_2() {
     let folder = Folder::new();
     let log = folder.log_of(&numbers(3), 1);
     let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("opens");
-    let run = finish(command(&["dump", &log]).stdout(full).spawn().expect("starts")).expect(2);
-    run.says("standard output");
+    let to_full = |arguments: &[&str]| {
+        let full = full.try_clone().expect("a second handle");
+        finish(command(arguments).stdout(full).spawn().expect("starts")).expect(2).says("standard output");
+    };
+    to_full(&["dump", &log]);
+    // A verdict that nobody can read is none.
+    let segment = std::path::Path::new(&log).join("0000000001.seg");
+    let mut bytes = fs::read(&segment).expect("reads");
+    bytes[4160] ^= 1;
+    fs::write(&segment, bytes).expect("writes");
+    esker(&["verify", &log]).expect(1);
+    to_full(&["verify", &log]);
+    to_full(&["repair", &log]);
 }

@@ -79,12 +79,12 @@ pub fn exhaust(number: u64, sectors_max: usize, sample: u64) -> Outcome {
     let tempo = Tempo::Exhaustive { sectors_max, sample };
     let run = Arc::new(Run::new(SETTINGS, Conditions { tempo, conduct: Conduct::Honest }));
     let first = if plan.operations.is_empty() { Attention::Close } else { Attention::Away };
-    let mut at = "the first open".to_owned();
-    let lived = World::begin(&run, Dice::new(number), first).and_then(|mut world| {
+    super::guarded(&run, |at| {
+        let mut world = World::begin(&run, Dice::new(number), first)?;
         let last = plan.operations.len().saturating_sub(1);
         let mut lived = Ok(());
         for (number, operation) in plan.operations.iter().enumerate() {
-            at = format!("operation {number}, {operation}");
+            *at = format!("operation {number}, {operation}");
             if number == last {
                 world.pay(Attention::Close);
             }
@@ -93,8 +93,5 @@ pub fn exhaust(number: u64, sectors_max: usize, sample: u64) -> Outcome {
         world.end();
         lived
     });
-    if let Err(what) = lived {
-        run.violated(what, &at);
-    }
     run.outcome()
 }

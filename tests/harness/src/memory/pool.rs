@@ -9,6 +9,8 @@ use std::io;
 
 use esker::platform::Region;
 
+use crate::numbers::length;
+
 /// Larger ones are not kept.
 const REGION_BYTES_MAX: u64 = 64 * 1024;
 const KEPT_BYTES_MAX: u64 = 4 << 20;
@@ -20,6 +22,8 @@ thread_local! {
 
 /// Memory of at least so many bytes.
 pub(super) fn take(bytes: u64) -> io::Result<Region> {
+    // Whole pages: files of any length then use each other's memory again.
+    let bytes = bytes.next_multiple_of(length(PIECE_BYTES));
     let kept = KEPT.with_borrow_mut(|kept| {
         let index = kept.iter().rposition(|region| region.length() == bytes)?;
         Some(kept.swap_remove(index))
