@@ -30,8 +30,7 @@ const JSON_HELP: &str = "Print one JSON object a finding: v class segment positi
 /// Check every byte of a log that counts
 ///
 /// Segments, frames, checkpoints, anchor. Writes nothing. Exit code 0: clean; a torn tail, a spare segment, a gap that a
-/// repair left and a running writer are clean. 1: damage. 2: not a
-/// log, or it cannot be read.
+/// repair left, an anchor that says nothing and a running writer are clean. 1: damage. 2: not a log, or it cannot be read.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// Directory of the log
