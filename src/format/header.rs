@@ -180,6 +180,7 @@ impl SegmentHeader {
         if !(FRAMES_START..=SEGMENT_BYTES_MAX).contains(&header.capacity)
             || !header.capacity.is_multiple_of(FRAME_ALIGNMENT)
             || !link.end.is_multiple_of(FRAME_ALIGNMENT)
+            || link.end > SEGMENT_BYTES_MAX
         {
             return Err(Fault::Content { what: "segment header: capacity or end out of range" });
         }

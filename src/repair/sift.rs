@@ -6,7 +6,8 @@
 //!    that places and offsets that are written down elsewhere stay true.
 //! 3. Below the durable line D every stretch that does not check becomes a gap. At or above it the first such place ends
 //!    the log, and D itself ends it if it lies inside of one.
-//! 4. Offsets rise: a frame whose offset is not above what is known before it is not kept.
+//! 4. No end and no offset is taken from a neighbour or a durable line that no segment could have.
+//! 5. Offsets rise: a frame whose offset is not above what is known before it is not kept.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::arithmetic_side_effects))]
 
 use super::Lost;
@@ -14,7 +15,7 @@ use super::slots::{Known, Slot, Stored};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::checkpoint::CheckpointHeader;
 use crate::format::frame::{self, HEADER_BYTES};
-use crate::format::{FRAME_ALIGNMENT, FRAMES_START, Fault, GAP_FRAME_BYTES, Kind};
+use crate::format::{FRAME_ALIGNMENT, FRAMES_START, Fault, GAP_FRAME_BYTES, Kind, SEGMENT_BYTES_MAX};
 use crate::log::{FoundFrame, Scan, Scanned, Store, open_segment};
 use crate::types::{Line, Offset, Place, Timestamp, length};
 
@@ -70,6 +71,8 @@ pub(super) struct Sift<'a> {
     /// The offset that the next segment begins with, if it says so.
     follows: Option<Offset>,
     last: Position,
+    /// The offset that it begins with.
+    first: Offset,
     done: Sifted,
     durable_met: bool,
 }
@@ -100,11 +103,12 @@ impl<'a> Sift<'a> {
         let done = Sifted { time_max, ..Sifted::default() };
         // What D says of this segment can be wrong only here.
         let durable_met = known.durable.place.segment != slot.number || known.durable == Line::default();
-        Self { known, slot, follows, last, done, durable_met }
+        Self { known, slot, follows, last, first: Offset::ZERO, done, durable_met }
     }
 
     /// Of a segment of which nothing is left.
     pub(super) fn lost(mut self, expected: Offset) -> Sifted {
+        self.first = expected;
         let durable = self.known.durable;
         let in_it = durable.place.segment == self.slot.number;
         let settled = if in_it { Some(durable.place.position) } else { self.slot.end };
@@ -123,6 +127,7 @@ impl<'a> Sift<'a> {
     /// Of a segment with frames.
     pub(super) fn frames(mut self, stored: &Stored, expected: Offset) -> Result<Sifted> {
         let first = self.slot.first_offset.unwrap_or(expected);
+        self.first = first;
         let frames = crate::segment::walk::Frames { first_offset: first, ..stored.frames };
         self.done.contradicts |= first != expected;
         let store = Store::File(open_segment(self.known.disk, &stored.name)?);
@@ -266,6 +271,8 @@ impl<'a> Sift<'a> {
             return;
         }
         self.done.contradicts |= next < offset || !end.is_multiple_of(FRAME_ALIGNMENT);
+        // Whoever says so was not written by an engine: no segment is as long, or holds as many records.
+        self.done.contradicts |= end > SEGMENT_BYTES_MAX || next.since(self.first) > u32::MAX.into();
         let mut at = from;
         for cut in self.cuts(start, end, offset, next) {
             self.push_gap(&mut at, cut);
