@@ -289,6 +289,14 @@ mod tests {
     }
 
     #[test]
+    fn an_end_beyond_every_segment_is_refused() {
+        for (end, valid) in [(SEGMENT_BYTES_MAX, true), (SEGMENT_BYTES_MAX + 8, false), (u64::MAX - 7, false)] {
+            let header = SegmentHeader { predecessor: Some(Link { number: 2, incarnation: 5, end }), ..sample() };
+            assert_eq!(SegmentHeader::decode(&header.encode()).is_ok(), valid, "{end}");
+        }
+    }
+
+    #[test]
     fn one_bit_that_turned_is_found() {
         for header in [sample(), rewritten()] {
             for bit in 0..BYTES * 8 {

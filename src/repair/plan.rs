@@ -124,7 +124,9 @@ impl Planner<'_> {
         }
         let mut checkpoints: Vec<CheckpointHeader> = chain.survey.own_checkpoints().copied().collect();
         checkpoints.sort_by_key(|checkpoint| checkpoint.sequence);
-        let mut known = Known { disk, chain, durable: durable_line(disk, chain)?, checkpoints: &checkpoints };
+        let epoch = newest_epoch(disk, &checkpoints);
+        let durable = durable_line(disk, chain)?;
+        let mut known = Known { disk, chain, durable, checkpoints: &checkpoints, epoch };
         let mut found = slots(&known)?;
         let carried = carried_by_unheaded(&known, &found)?;
         if carried > known.durable {
@@ -135,13 +137,12 @@ impl Planner<'_> {
         let anchored = chain.survey.own_anchor().map(|anchor| anchor.store_id);
         let named = chain.survey.valid().map(|(_, header)| header.store_id).next();
         let named = named.or(anchored).or(checkpoints.first().map(|checkpoint| checkpoint.store_id));
-        let epoch = newest_epoch(&known);
         let mut planner = Planner {
             known,
             slots,
             sifted: Vec::new(),
             store_id: named.unwrap_or_default(),
-            epoch,
+            epoch: epoch.map(|(epoch, _)| epoch),
             steps: Vec::new(),
             deeds: Vec::new(),
         };
@@ -384,13 +385,13 @@ impl Planner<'_> {
             stored.name = segment_name(slot.number);
         }
         let action = if slot.frames.is_some() { Action::Rewrite } else { Action::Replace };
-        let mut cause = slot.cause.clone().unwrap_or_else(|| "frames below the durable line do not check".to_owned());
-        if sifted.is_torn {
+        let cause = slot.cause.clone().unwrap_or_else(|| "frames below the durable line do not check".to_owned());
+        let cause = if sifted.is_torn {
             let end = sifted.end.place.position;
-            cause.push_str(&format!(
-                "; what lies behind {end}, not known to be durable, is cut, as the next open would"
-            ));
-        }
+            format!("{cause}; what lies behind {end}, not known to be durable, is cut, as the next open would")
+        } else {
+            cause
+        };
         let of_gap = |lost: &super::Lost| Place::new(slot.number, lost.position.saturating_add(lost.bytes));
         let stateless = |lost: &super::Lost| {
             let place = of_gap(lost);
@@ -505,12 +506,13 @@ fn carried_by_unheaded(known: &Known<'_>, slots: &[Slot]) -> Result<Line> {
 }
 
 /// The newest epoch that a checkpoint knows of.
-fn newest_epoch(known: &Known<'_>) -> Option<Epoch> {
-    let whole = known.checkpoints.iter().rev().find_map(|checkpoint| {
+fn newest_epoch(disk: &dyn Disk, checkpoints: &[CheckpointHeader]) -> Option<(Epoch, u64)> {
+    let mut newest = checkpoints.iter().rev();
+    newest.find_map(|checkpoint| {
         let name = crate::format::checkpoint_name(checkpoint.sequence);
-        Entries::read_whole(known.disk, &name).ok()
-    });
-    whole.and_then(|(_, epochs, _)| epochs.last().map(|start| start.epoch))
+        let (_, epochs, _) = Entries::read_whole(disk, &name).ok()?;
+        Some((epochs.last()?.epoch, checkpoint.line.place.segment))
+    })
 }
 
 fn step(disk: &dyn Disk, action: Action, name: &str, segment: Option<u64>, cause: String) -> Step {

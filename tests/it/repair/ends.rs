@@ -13,6 +13,9 @@ use super::steps::{Happens, Steps};
 use super::{FRAMES_START, actions, frames, look, read_all};
 use crate::support::{append_numbered, at, numbered, open, segment_name, segments};
 
+/// What is done to a log.
+type Damage<'a> = &'a dyn Fn(&MemoryDisk);
+
 /// Nothing survives but what was synced.
 struct Nothing;
 
@@ -66,21 +69,21 @@ fn cached() -> MemoryDisk {
 
 #[test]
 fn what_a_repair_did_not_sync_is_not_called_durable() {
-    let last = |disk: &MemoryDisk| {
+    let newest_of = |disk: &MemoryDisk| {
         let used = |name: &String| disk.read_file(name).expect("a segment")[..8] != [0; 8];
         segments(disk).into_iter().rfind(used).expect("one")
     };
     let cut = |disk: &MemoryDisk| {
-        let newest = last(disk);
+        let newest = newest_of(disk);
         let end = *all_frames(disk, &newest).last().expect("a frame");
         disk.truncate(&newest, u64::try_from(end / 512 * 512 + 1536).expect("small"));
     };
-    let header = |disk: &MemoryDisk| disk.edit_file(&last(disk), |bytes| bytes[140] ^= 1);
+    let header = |disk: &MemoryDisk| disk.edit_file(&newest_of(disk), |bytes| bytes[140] ^= 1);
     let no_anchor = |disk: &MemoryDisk| {
         header(disk);
         disk.edit_file("anchor", |bytes| bytes.fill(7));
     };
-    let damages: [(&str, &dyn Fn(&MemoryDisk)); 3] = [("cut", &cut), ("header", &header), ("no anchor", &no_anchor)];
+    let damages: [(&str, Damage<'_>); 3] = [("cut", &cut), ("header", &header), ("no anchor", &no_anchor)];
     for (what, damage) in damages {
         let disk = cached();
         damage(&disk);
@@ -212,4 +215,59 @@ fn the_end_of_a_repair_that_cuts_between_any_two_steps_leaves_what_the_next_one_
             assert!((0..20).all(|offset| found.contains_key(&offset) || lost.contains(&offset)), "{what}: {lost:?}");
         }
     }
+}
+
+/// A log with records that a recovery cut, dead behind the tear in its segment 1; and how many records it holds.
+fn with_dead_frames() -> (MemoryDisk, u64) {
+    let disk = MemoryDisk::new(6);
+    let log = open(&disk).expect("opens");
+    append_numbered(&log, 0..10);
+    log.sync().expect("syncs");
+    for number in 1000..1020 {
+        let _ = log.append(&numbered(number)).expect("appends");
+    }
+    let left = disk.snapshot();
+    drop(log);
+    let name = segment_name(1);
+    let torn = frames(&left, &name)[12];
+    left.edit_file(&name, |bytes| bytes[torn + 41] ^= 1);
+    let log = open(&left).expect("recovers");
+    let kept = log.visible().get();
+    assert_eq!((kept, log.stats().visible.place.segment), (12, 2), "{}", log.recovery());
+    append_numbered(&log, kept..150);
+    log.close().expect("closes");
+    (left, 150)
+}
+
+#[test]
+fn frames_that_a_recovery_cut_do_not_come_back_when_the_segment_that_named_the_cut_is_lost() {
+    for without in [vec![2], vec![2, 3]] {
+        let (disk, records) = with_dead_frames();
+        for number in &without {
+            disk.remove(&segment_name(*number));
+        }
+        let plan = apply_on(&disk, Accept::Loss).expect("repairs");
+        assert!(!look(&disk).is_damaged(), "{:?}", look(&disk).findings);
+        let (found, lost) = read_all(&mut open(&disk).expect("opens").reader());
+        assert!(found.keys().all(|offset| *offset < 12 || *offset > 20), "{plan:#?}");
+        for (offset, payload) in &found {
+            let told = if (10..12).contains(offset) { offset + 990 } else { *offset };
+            assert_eq!(*payload, numbered(told), "{offset}");
+        }
+        let lost = lost.into_iter().flatten().count();
+        assert_eq!(found.len() + lost, at(records), "without {without:?}");
+    }
+}
+
+#[test]
+fn rot_before_a_lost_segment_of_the_same_epoch_costs_its_frame_alone() {
+    let disk = super::reference();
+    let name = segment_name(1);
+    let all = frames(&disk, &name);
+    disk.edit_file(&name, |bytes| bytes[all[3] + 41] ^= 1);
+    disk.remove(&segment_name(2));
+    let plan = apply_on(&disk, Accept::Loss).expect("repairs");
+    let of_first: Vec<_> = plan.steps.iter().filter(|step| step.segment == Some(1)).collect();
+    assert_eq!(of_first.len(), 1, "{plan:#?}");
+    assert_eq!(of_first[0].lost.iter().map(|lost| lost.offsets.end.since(lost.offsets.start)).sum::<u64>(), 1);
 }
