@@ -193,7 +193,12 @@ impl Planner<'_> {
             }
         }
         let end = self.sifted.last().map(|sifted| sifted.end).unwrap_or_default();
-        let short = end.place < durable.place || self.sifted.is_empty();
+        let stands_for = |slot: &Slot| {
+            let last = slot.header.map_or(slot.number, |header| header.last_number());
+            (slot.number..=last).contains(&durable.place.segment)
+        };
+        let held = durable == Line::default() || self.slots.iter().any(stands_for);
+        let short = end.place < durable.place || self.sifted.is_empty() || !held;
         Ok(short.then(|| format!("the log was durable up to {}, and nothing leads there", durable.place)))
     }
 

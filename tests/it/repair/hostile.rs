@@ -131,3 +131,28 @@ fn damage_that_goes_on_is_an_error_and_what_was_done_stays() {
     assert_eq!(actions, []);
     assert!(segments(&disk).len() >= 4);
 }
+
+#[test]
+fn a_segment_that_says_it_is_another_is_not_renamed_if_what_was_durable_lies_in_it() {
+    let disk = MemoryDisk::new(7);
+    let log = open(&disk).expect("opens");
+    append_numbered(&log, 0..60);
+    log.sync().expect("syncs");
+    append_numbered(&log, 60..65);
+    log.sync().expect("syncs");
+    let within = log.stats().durable.place.segment;
+    let mut number = 65;
+    while log.stats().visible.place.segment == within {
+        append_numbered(&log, number..number + 1);
+        number += 1;
+    }
+    let left = disk.snapshot();
+    drop(log);
+    left.edit_file(&segment_name(within), |bytes| {
+        put(bytes, 40, 4096);
+        hostile::mend(bytes);
+    });
+    let error = apply_on(&left, Accept::Loss).expect_err("it contradicts itself");
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+    assert!(left.read_file(&segment_name(within)).is_some(), "nothing was changed");
+}
