@@ -6,24 +6,31 @@
 //!
 //! Guarantees:
 //! 1. [`plan`] changes nothing. [`apply`] holds the writer's lock, plans anew under it, and changes nothing if that plan
-//!    gives up something durable and [`Accept`] does not allow it.
+//!    gives up something durable and [`Accept`] does not allow it. What only shows once that plan is carried out is planned
+//!    and judged the same way; if it is refused then, what was done before stays.
 //! 2. A frame is written again only if both its sums and its content check, and never another byte: damage is never
 //!    copied under a fresh checksum.
 //! 3. What is not below the durable line is left alone, in whatever state: the next open cuts it as after any crash. Only
-//!    where a segment has to be written anyway, it ends where that open would end it.
+//!    where a segment has to be written anyway, it ends where that open would end it, and so does the log: later segments go
+//!    to `quarantine/`, and the plan says what was in them.
 //! 4. Repair is idempotent: behind it a plan is empty and `verify` finds no damage.
 //! 5. Memory is bounded by the longest frame, the count of files and the count of damaged stretches.
 //!
 //! The argument for a crash at any moment, by cases. A segment is replaced in this order: (1) a copy of the original is
 //! written beside it, synced, and moved to `quarantine/`; (2) the new generation is written as a draft, synced, and read
-//! back; (3) the draft is renamed over the original; (4) the directory is synced.
+//! back (as the system has it: what the medium holds, no program can ask); (3) the draft is renamed over the original; (4) the directory is synced.
 //!
 //! - *Before the rename is durable*: the original is there under its name. Copy and draft are leftovers: nobody reads them,
 //!   the next repair or open removes them. A copy that came to `quarantine/` stays there.
 //! - *After it*: the new generation is there in full, since it was synced before. Links and checkpoints know it by the
 //!   original's incarnation and end, which its header carries on, so that its neighbours hold whether they were replaced
 //!   or not: between two segments the log is one with less damage, and a plan made of it is the rest of this one.
-//! - *Other files*: checkpoints, anchor and strangers are moved by one rename each, and after all segments are durable, so
+//! - *Segments behind the new end of the log*: they go first, before anything is replaced. (1) The anchor is written anew, with
+//!   the durable line D of the plan, and no segment above the one in which the log ends; (2) the segments above that one are
+//!   moved to `quarantine/`, newest first, the directory synced behind each. Between any two of these steps the log is the
+//!   one that it was, with less behind the place at which it is torn: an open cuts there in any case, or refuses because of
+//!   the damage below D, of which the anchor tells whatever is gone.
+//! - *Other files*: checkpoints, anchor and strangers are moved by one rename each, and else after all segments are durable, so
 //!   that no durable line that they carry is forgotten while something below it is still damaged.
 //!
 //! State that was lost with a gap is not known any more, unless a checkpoint lies behind the gap. Repaired, the state is
@@ -115,7 +122,8 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// Up to where something says that the log was durable.
     pub durable: Line,
-    /// A torn tail that is there, and needs no repair: the next open cuts it.
+    /// A torn tail that is there, and needs no repair: the next open cuts it. One that is cut by the repair itself is told of by
+    /// the step that does.
     pub torn_tail: Option<Line>,
 }
 

@@ -180,6 +180,7 @@ impl SegmentHeader {
         if !(FRAMES_START..=SEGMENT_BYTES_MAX).contains(&header.capacity)
             || !header.capacity.is_multiple_of(FRAME_ALIGNMENT)
             || !link.end.is_multiple_of(FRAME_ALIGNMENT)
+            || link.end > SEGMENT_BYTES_MAX
         {
             return Err(Fault::Content { what: "segment header: capacity or end out of range" });
         }
@@ -284,6 +285,14 @@ mod tests {
             let mut header = rewritten();
             header.rewritten.as_mut().map(edit).expect("rewritten");
             assert!(matches!(SegmentHeader::decode(&header.encode()), Err(Fault::Content { .. })), "{header:?}");
+        }
+    }
+
+    #[test]
+    fn an_end_beyond_every_segment_is_refused() {
+        for (end, valid) in [(SEGMENT_BYTES_MAX, true), (SEGMENT_BYTES_MAX + 8, false), (u64::MAX - 7, false)] {
+            let header = SegmentHeader { predecessor: Some(Link { number: 2, incarnation: 5, end }), ..sample() };
+            assert_eq!(SegmentHeader::decode(&header.encode()).is_ok(), valid, "{end}");
         }
     }
 

@@ -1,9 +1,11 @@
 //! A plan, carried out.
 //!
 //! Guarantees:
-//! 1. Those of the [module](super): what is replaced is durable in `quarantine/` before its name means something else.
+//! 1. Those of the [module](super): what is replaced is durable in `quarantine/` before its name means something else, unless
+//!    it is empty.
 //! 2. It goes on until nothing is left to do: what only shows once the segments are whole is a plan of its own, under the
-//!    same condition.
+//!    same condition. If that one is refused, or something is left after all rounds, it is an error: what was done until then
+//!    stays, and the next repair goes on from there.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::arithmetic_side_effects))]
 
 use super::plan::{Deed, Made, make};
@@ -57,6 +59,12 @@ pub fn apply_on(disk: &dyn Disk, accept: Accept) -> Result<Plan> {
             None => done = Some(made.plan),
         }
         made = make(disk)?;
+    }
+    if let Some(step) = made.plan.steps.first() {
+        let text = format!("something is left to repair after {ROUNDS_MAX} rounds: {step}");
+        return Err(Error::new(ErrorKind::Corrupt, text)
+            .at_path(disk.directory())
+            .next_step("check the disk, then repair again; what was done so far stays"));
     }
     Ok(done.unwrap_or(made.plan))
 }
@@ -123,6 +131,10 @@ fn keep_original(disk: &dyn Disk, name: &str) -> Result<()> {
     let copy = name.to_owned() + ORIGINAL_SUFFIX;
     let from = open_segment(disk, name)?;
     let bytes = from.length().map_err(|error| io(disk, "read the length", name, error))?;
+    if bytes == 0 {
+        // It was cut to nothing: there is nothing to keep, and no file system has room of no bytes.
+        return Ok(());
+    }
     let to = disk.create(&copy, bytes).map_err(|error| io(disk, "create a copy of the original", name, error))?;
     let mut piece = vec![0; index(COPY_BYTES.min(bytes))];
     let mut at = 0;

@@ -2,7 +2,12 @@
 //!
 //! Guarantees:
 //! 1. Nothing is changed, and everything that will be done is in the plan.
-//! 2. A durable line that does not fit the frames is given up if an anchor or a checkpoint carries it, which are then set
+//! 2. Nothing is called durable that is not known to be, or synced by the repair itself: a segment that is written anew is, and
+//!    what is kept before it only below D. So the last segment and the anchor say that the log is durable up to its end only
+//!    if D lies in that segment; else they say D.
+//! 3. Where the log ends before the last segment of its chain, and the segment in which it ends is written anew, the segments
+//!    behind it are taken off: whether its end still fits their link or not, none of them goes on behind a cut.
+//! 4. A durable line that does not fit the frames is given up if an anchor or a checkpoint carries it, which are then set
 //!    aside; where the segments themselves contradict each other, nothing is planned.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::arithmetic_side_effects))]
 
@@ -20,8 +25,9 @@ use crate::format::header::{Link, Rewritten, SegmentHeader};
 use crate::format::{ANCHOR_NAME, FRAMES_START, segment_name};
 use crate::inspect::chain::{Chain, Manner, Mended};
 use crate::inspect::{FindingClass, durable_line};
-use crate::log::{Entries, Scan, Store, open_segment};
+use crate::log::{Entries, Scan, SegmentFile, Store, open_segment};
 use crate::platform::Disk;
+use crate::segment::walk::Frames;
 use crate::types::{Epoch, Line, Offset, Place, StoreId, Timestamp};
 
 /// A new segment takes whole pages.
@@ -118,7 +124,9 @@ impl Planner<'_> {
         }
         let mut checkpoints: Vec<CheckpointHeader> = chain.survey.own_checkpoints().copied().collect();
         checkpoints.sort_by_key(|checkpoint| checkpoint.sequence);
-        let mut known = Known { disk, chain, durable: durable_line(disk, chain)?, checkpoints: &checkpoints };
+        let epoch = newest_epoch(disk, &checkpoints);
+        let durable = durable_line(disk, chain)?;
+        let mut known = Known { disk, chain, durable, checkpoints: &checkpoints, epoch };
         let mut found = slots(&known)?;
         let carried = carried_by_unheaded(&known, &found)?;
         if carried > known.durable {
@@ -129,13 +137,12 @@ impl Planner<'_> {
         let anchored = chain.survey.own_anchor().map(|anchor| anchor.store_id);
         let named = chain.survey.valid().map(|(_, header)| header.store_id).next();
         let named = named.or(anchored).or(checkpoints.first().map(|checkpoint| checkpoint.store_id));
-        let epoch = newest_epoch(&known);
         let mut planner = Planner {
             known,
             slots,
             sifted: Vec::new(),
             store_id: named.unwrap_or_default(),
-            epoch,
+            epoch: epoch.map(|(epoch, _)| epoch),
             steps: Vec::new(),
             deeds: Vec::new(),
         };
@@ -186,7 +193,12 @@ impl Planner<'_> {
             }
         }
         let end = self.sifted.last().map(|sifted| sifted.end).unwrap_or_default();
-        let short = end.place < durable.place || self.sifted.is_empty();
+        let stands_for = |slot: &Slot| {
+            let last = slot.header.map_or(slot.number, |header| header.last_number());
+            (slot.number..=last).contains(&durable.place.segment)
+        };
+        let held = durable == Line::default() || self.slots.iter().any(stands_for);
+        let short = end.place < durable.place || self.sifted.is_empty() || !held;
         Ok(short.then(|| format!("the log was durable up to {}, and nothing leads there", durable.place)))
     }
 
@@ -199,13 +211,21 @@ impl Planner<'_> {
         drop(becomes);
         let end = self.sifted.last().map(|sifted| sifted.end).unwrap_or_default();
         let last_written = works.last().is_some_and(Option::is_some);
+        let goes = if last_written { self.behind() } else { Vec::new() };
+        if !goes.is_empty() {
+            // First of all: no line that they carry is forgotten, and nobody misses them when they are gone.
+            self.push_anchor(aside, self.known.durable, "it may speak of segments that go".to_owned());
+        }
+        self.step_behind(&goes, end)?;
         for (index, work) in works.into_iter().enumerate() {
             if let Some(work) = work {
                 self.step_write(index, work, judged.newest);
             }
         }
-        let durable = if last_written { end } else { self.known.durable };
-        self.step_anchor(aside, durable, judged.gone);
+        let durable = if last_written { self.durable_at(end) } else { self.known.durable };
+        if goes.is_empty() {
+            self.step_anchor(aside, durable, judged.gone);
+        }
         let mut bad = judged.bad;
         bad.extend(aside.checkpoints.iter().map(|name| (name.clone(), "its durable line is not true".to_owned())));
         for (name, cause) in bad {
@@ -217,7 +237,7 @@ impl Planner<'_> {
                 step.state = state;
             }
         }
-        self.step_strangers();
+        self.step_strangers(&goes);
         let torn = self.sifted.last().is_some_and(|sifted| sifted.is_torn);
         let torn_tail = (torn && !last_written).then_some(end);
         let plan = Plan { steps: self.steps, durable: self.known.durable, torn_tail };
@@ -267,7 +287,7 @@ impl Planner<'_> {
         let disk = self.known.disk;
         let random =
             || disk.random().map_err(|error| Error::io("draw an incarnation", error).at_path(disk.directory()));
-        let durable = if position == Position::Last { sifted.end } else { self.known.durable };
+        let durable = if position == Position::Last { self.durable_at(sifted.end) } else { self.known.durable };
         let stored = slot.header;
         let epoch = match (stored, before) {
             (Some(header), _) => header.epoch,
@@ -276,6 +296,7 @@ impl Planner<'_> {
             (None, None) => self.next_epoch(slot).or(self.epoch).unwrap_or(Epoch { counter: 1, word: random()? }),
         };
         let incarnation = if slot.incarnation == 0 { random()?.max(1) } else { slot.incarnation };
+        let cut = position == Position::Last && self.slots.len() > self.sifted.len();
         let original_end = stored.and_then(|header| header.rewritten).map(|rewritten| rewritten.original_end);
         let first_offset = slot.first_offset.unwrap_or_else(|| self.first_expected(slot));
         Ok(SegmentHeader {
@@ -300,9 +321,17 @@ impl Planner<'_> {
                 end_offset: sifted.end.offset,
                 records: sifted.records,
                 incarnation,
-                original_end: original_end.or(slot.end).unwrap_or(end),
+                // Nothing goes on behind a segment that ends early.
+                original_end: if cut { end } else { original_end.or(slot.end).unwrap_or(end) },
             }),
         })
+    }
+
+    /// How far the log is durable once the last segment is written anew, and ends there. What is kept between D and that
+    /// segment may be in the page cache only, and is not synced by a repair.
+    fn durable_at(&self, end: Line) -> Line {
+        let reaches = self.known.durable.place.segment >= end.place.segment;
+        if reaches { end } else { self.known.durable }
     }
 
     fn index_of(&self, slot: &Slot) -> usize {
@@ -348,20 +377,26 @@ impl Planner<'_> {
         }
     }
 
+    fn is_renamed(&self, segment: u64) -> bool {
+        let mut mended = self.known.chain.mended.iter();
+        mended.any(|mended| matches!(mended, Mended::Name { number, .. } if *number == segment))
+    }
+
     fn step_write(&mut self, index: usize, mut work: Work, checkpoint: Line) {
         let (Some(slot), Some(sifted)) = (self.slots.get(index), self.sifted.get(index)) else { return };
-        let renamed = self
-            .known
-            .chain
-            .mended
-            .iter()
-            .any(|mended| matches!(mended, Mended::Name { number, .. } if *number == slot.number));
+        let renamed = self.is_renamed(slot.number);
         if let Some(stored) = work.stored.as_mut().filter(|_| renamed) {
             // It has its own name by then.
             stored.name = segment_name(slot.number);
         }
         let action = if slot.frames.is_some() { Action::Rewrite } else { Action::Replace };
         let cause = slot.cause.clone().unwrap_or_else(|| "frames below the durable line do not check".to_owned());
+        let cause = if sifted.is_torn {
+            let end = sifted.end.place.position;
+            format!("{cause}; what lies behind {end}, not known to be durable, is cut, as the next open would")
+        } else {
+            cause
+        };
         let of_gap = |lost: &super::Lost| Place::new(slot.number, lost.position.saturating_add(lost.bytes));
         let stateless = |lost: &super::Lost| {
             let place = of_gap(lost);
@@ -384,12 +419,20 @@ impl Planner<'_> {
             (None, None) if unnoted => "a checkpoint that goes knows of more".to_owned(),
             (None, None) => return,
         };
+        self.push_anchor(aside, durable, cause);
+    }
+
+    fn push_anchor(&mut self, aside: &Aside, durable: Line, cause: String) {
+        let survey = &self.known.chain.survey;
         let own = survey.own_anchor().copied();
         let before = own.or(aside.anchor).filter(|anchor| anchor.store_id == self.store_id);
+        // What it said of headers stays true, as far as they stay.
+        let last = self.sifted.last().map_or(0, |sifted| sifted.end.place.segment);
+        let known = own.map_or(0, |anchor| anchor.segment_highest.min(last));
         let anchor = Anchor {
             store_id: self.store_id,
             sequence: before.map_or(0, |anchor| anchor.sequence).wrapping_add(1),
-            segment_highest: durable.place.segment,
+            segment_highest: durable.place.segment.max(known),
             durable,
             time_max: self.sifted.last().map(|sifted| sifted.time_max).unwrap_or_default(),
             clean: own.is_some_and(|anchor| anchor.clean && anchor.durable == durable),
@@ -397,8 +440,42 @@ impl Planner<'_> {
         self.push(Action::WriteAnchor, ANCHOR_NAME, None, cause, Deed::Anchor(anchor));
     }
 
+    /// The segments behind the last one that stays: what is not known to be durable ends before it comes to them. Newest first.
+    fn behind(&self) -> Vec<SegmentFile> {
+        let Some(last) = self.sifted.last().filter(|_| self.slots.len() > self.sifted.len()) else { return Vec::new() };
+        let valid = self.known.chain.survey.valid().filter(|(file, _)| file.number > last.end.place.segment);
+        let mut files: Vec<SegmentFile> = valid.map(|(file, _)| file.clone()).collect();
+        files.reverse();
+        files
+    }
+
+    /// Takes off what the next open would cut, for it would go on behind the segment that is written anew.
+    fn step_behind(&mut self, goes: &[SegmentFile], end: Line) -> Result<()> {
+        for file in goes {
+            let name = if self.is_renamed(file.number) { segment_name(file.number) } else { file.name.clone() };
+            let (frames, records) = self.count(file)?;
+            let cause = format!(
+                "{frames} frames with {records} records, not known to be durable: the log ends at {}, where the next open \
+                 would cut it",
+                end.place
+            );
+            self.push(Action::Quarantine, &name, Some(file.number), cause, Deed::Quarantine(name.clone()));
+        }
+        Ok(())
+    }
+
+    /// Valid frames of a segment, and their records.
+    fn count(&self, file: &SegmentFile) -> Result<(u64, u64)> {
+        let Ok(Some(header)) = &file.header else { return Ok((0, 0)) };
+        let store = Store::File(open_segment(self.known.disk, &file.name)?);
+        let limit = header.capacity.min(file.length);
+        let mut scan = Scan::new(store, Frames::new(header, limit), FRAMES_START, header.first_offset, limit);
+        let path = self.known.disk.directory().join(&file.name);
+        scan.count_on(&mut Line::default()).map_err(|error| Error::io("read the segment", error).at_path(path))
+    }
+
     /// Segments of other stores, and those that were in use and that no link leads to.
-    fn step_strangers(&mut self) {
+    fn step_strangers(&mut self, goes: &[SegmentFile]) {
         let chain = self.known.chain;
         let taken: Vec<String> = self.slots.iter().map(|slot| segment_name(slot.number)).collect();
         let leftovers = chain.judge_leftovers(self.known.disk, self.known.durable);
@@ -406,7 +483,7 @@ impl Planner<'_> {
         for finding in chain.foreign.iter().cloned().chain(strange) {
             let name = finding.file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
             // One that stands in the place of a segment went there when that was written.
-            if !taken.contains(&name) {
+            if !taken.contains(&name) && !goes.iter().any(|file| file.name == name) {
                 let deed = Deed::Quarantine(name.clone());
                 self.push(Action::Quarantine, &name, finding.segment, finding.cause, deed);
             }
@@ -434,12 +511,13 @@ fn carried_by_unheaded(known: &Known<'_>, slots: &[Slot]) -> Result<Line> {
 }
 
 /// The newest epoch that a checkpoint knows of.
-fn newest_epoch(known: &Known<'_>) -> Option<Epoch> {
-    let whole = known.checkpoints.iter().rev().find_map(|checkpoint| {
+fn newest_epoch(disk: &dyn Disk, checkpoints: &[CheckpointHeader]) -> Option<(Epoch, u64)> {
+    let mut newest = checkpoints.iter().rev();
+    newest.find_map(|checkpoint| {
         let name = crate::format::checkpoint_name(checkpoint.sequence);
-        Entries::read_whole(known.disk, &name).ok()
-    });
-    whole.and_then(|(_, epochs, _)| epochs.last().map(|start| start.epoch))
+        let (_, epochs, _) = Entries::read_whole(disk, &name).ok()?;
+        Some((epochs.last()?.epoch, checkpoint.line.place.segment))
+    })
 }
 
 fn step(disk: &dyn Disk, action: Action, name: &str, segment: Option<u64>, cause: String) -> Step {

@@ -6,7 +6,11 @@
 //!    that places and offsets that are written down elsewhere stay true.
 //! 3. Below the durable line D every stretch that does not check becomes a gap. At or above it the first such place ends
 //!    the log, and D itself ends it if it lies inside of one.
-//! 4. Offsets rise: a frame whose offset is not above what is known before it is not kept.
+//! 4. No end and no offset is taken from a neighbour or a durable line that no segment could have.
+//! 5. Where the successor is lost that said where a segment ends, and an epoch may have ended there, nothing is kept behind the
+//!    first bad place above the highest durable line in that segment: an earlier recovery may have cut it there, and what is
+//!    dead does not come back.
+//! 6. Offsets rise: a frame whose offset is not above what is known before it is not kept.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::arithmetic_side_effects))]
 
 use super::Lost;
@@ -14,7 +18,8 @@ use super::slots::{Known, Slot, Stored};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::checkpoint::CheckpointHeader;
 use crate::format::frame::{self, HEADER_BYTES};
-use crate::format::{FRAME_ALIGNMENT, FRAMES_START, Fault, GAP_FRAME_BYTES, Kind};
+use crate::format::{FRAME_ALIGNMENT, FRAMES_START, Fault, GAP_FRAME_BYTES, Kind, SEGMENT_BYTES_MAX};
+use crate::inspect::chain::Source;
 use crate::log::{FoundFrame, Scan, Scanned, Store, open_segment};
 use crate::types::{Line, Offset, Place, Timestamp, length};
 
@@ -70,6 +75,10 @@ pub(super) struct Sift<'a> {
     /// The offset that the next segment begins with, if it says so.
     follows: Option<Offset>,
     last: Position,
+    /// The offset that it begins with.
+    first: Offset,
+    /// Of a segment whose end nobody names, though a recovery may have cut it: up to where it is known to be whole.
+    open_end: Option<Place>,
     done: Sifted,
     durable_met: bool,
 }
@@ -100,11 +109,12 @@ impl<'a> Sift<'a> {
         let done = Sifted { time_max, ..Sifted::default() };
         // What D says of this segment can be wrong only here.
         let durable_met = known.durable.place.segment != slot.number || known.durable == Line::default();
-        Self { known, slot, follows, last, done, durable_met }
+        Self { known, slot, follows, last, first: Offset::ZERO, open_end: None, done, durable_met }
     }
 
     /// Of a segment of which nothing is left.
     pub(super) fn lost(mut self, expected: Offset) -> Sifted {
+        self.first = expected;
         let durable = self.known.durable;
         let in_it = durable.place.segment == self.slot.number;
         let settled = if in_it { Some(durable.place.position) } else { self.slot.end };
@@ -123,9 +133,11 @@ impl<'a> Sift<'a> {
     /// Of a segment with frames.
     pub(super) fn frames(mut self, stored: &Stored, expected: Offset) -> Result<Sifted> {
         let first = self.slot.first_offset.unwrap_or(expected);
+        self.first = first;
         let frames = crate::segment::walk::Frames { first_offset: first, ..stored.frames };
         self.done.contradicts |= first != expected;
         let store = Store::File(open_segment(self.known.disk, &stored.name)?);
+        self.open_end = self.find_open_end(stored)?;
         let mut scan = Scan::new(store.clone(), frames, FRAMES_START, first, stored.limit);
         let failed =
             |error| Error::io("read the segment", error).at_path(self.known.disk.directory().join(&stored.name));
@@ -144,6 +156,10 @@ impl<'a> Sift<'a> {
                 self.done.ends_log = true;
                 self.done.is_torn = scan.resync().map_err(failed)? || fault_of(&stopped) != Fault::Missing;
                 return Ok(self.done);
+            }
+            if self.open_end.is_some_and(|settled| self.done.end.place >= settled) {
+                // What stands behind may be dead: whoever said where this segment ended is lost.
+                break;
             }
             if self.over(&mut scan, &store, stopped, stored)? == Then::Ends {
                 break;
@@ -167,6 +183,34 @@ impl<'a> Sift<'a> {
             self.done.contradicts |= !settled;
         }
         Ok(self.done)
+    }
+
+    /// If the successor, which would say where this segment ends, is lost, and an epoch may have ended here: the highest
+    /// durable line in it. A recovery cut it at the first bad place above that, if it cut it.
+    fn find_open_end(&self, stored: &Stored) -> Result<Option<Place>> {
+        let (number, known) = (self.slot.number, self.known);
+        if self.slot.end.is_some() || self.last == Position::Last {
+            return Ok(None);
+        }
+        let mut pieces = known.chain.pieces.iter();
+        let later = pieces.find(|piece| piece.number() > number && piece.source == Source::Stored);
+        let later = later.map(|piece| piece.header.epoch);
+        let later = later.or(known.epoch.filter(|(_, segment)| *segment > number).map(|(epoch, _)| epoch));
+        if later.is_some() && later == self.slot.header.map(|header| header.epoch) {
+            return Ok(None);
+        }
+        let survey = &known.chain.survey;
+        let headers = survey.valid().map(|(_, header)| header.durable);
+        let notes = known.checkpoints.iter().map(|checkpoint| checkpoint.line);
+        let lines = headers.chain(notes).chain(survey.own_anchor().map(|anchor| anchor.durable)).chain([known.durable]);
+        let within = lines.filter(|line| line.place.segment == number).max();
+        let mut settled = within.unwrap_or_default();
+        let store = Store::File(open_segment(known.disk, &stored.name)?);
+        let mut scan = Scan::new(store, stored.frames, FRAMES_START, stored.frames.first_offset, stored.limit);
+        let counted = scan.count_on(&mut settled);
+        let path = known.disk.directory().join(&stored.name);
+        counted.map_err(|error| Error::io("read the segment", error).at_path(path))?;
+        Ok(Some(settled.place))
     }
 
     /// Goes over a stretch that does not check, from where the scan is.
@@ -266,6 +310,8 @@ impl<'a> Sift<'a> {
             return;
         }
         self.done.contradicts |= next < offset || !end.is_multiple_of(FRAME_ALIGNMENT);
+        // Whoever says so was not written by an engine: no segment is as long, or holds as many records.
+        self.done.contradicts |= end > SEGMENT_BYTES_MAX || next.since(self.first) > u32::MAX.into();
         let mut at = from;
         for cut in self.cuts(start, end, offset, next) {
             self.push_gap(&mut at, cut);

@@ -19,7 +19,7 @@ use crate::inspect::chain::{Chain, Mended, Piece, Source, was_durable};
 use crate::log::{FoundFrame, Scan, Scanned, Store, open_segment};
 use crate::platform::Disk;
 use crate::segment::walk::Frames;
-use crate::types::{Line, Offset, Place};
+use crate::types::{Epoch, Line, Offset, Place};
 
 /// The most durable lines that are looked for in a segment.
 const LINES_MAX: usize = 256;
@@ -70,6 +70,8 @@ pub(super) struct Known<'a> {
     pub(super) durable: Line,
     /// Checkpoints whose headers are good, and of this store.
     pub(super) checkpoints: &'a [CheckpointHeader],
+    /// The epoch that the newest whole checkpoint knows of, and the segment in which its line lies.
+    pub(super) epoch: Option<(Epoch, u64)>,
 }
 
 /// The slots of a log, oldest first.

@@ -1,8 +1,9 @@
 //! A segment written anew: the frames that are kept at their places, gap frames between them.
 //!
 //! Guarantees:
-//! 1. Every frame is checked again as it is copied, and the whole is read back once it is durable; what does not check then
-//!    is an error, and the draft is not used.
+//! 1. Every frame is checked again as it is copied, and the whole is read back once it is synced; what does not check then
+//!    is an error, and the draft is not used. What is read back may come from the page cache: it shows what was handed to the
+//!    system, not what the medium holds.
 //! 2. Nothing but the draft is touched, and of that only what lies below its end.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::arithmetic_side_effects))]
 
@@ -34,7 +35,7 @@ pub(super) struct Work {
 /// Frames are gathered up to this much before they are stored.
 const WRITE_BYTES: usize = 1 << 20;
 
-/// Writes the draft of a segment, durable and read back.
+/// Writes the draft of a segment, synced and read back through the page cache.
 pub(super) fn write(disk: &dyn Disk, work: &Work) -> Result<()> {
     let name = segment_draft_name(work.header.number);
     let path = disk.directory().join(&name);
@@ -132,7 +133,7 @@ impl Draft {
     }
 }
 
-/// Whether what is on disk now is what was meant to be.
+/// Whether what the system has now is what was meant to be; a fault of the medium shows once the cache is dropped.
 fn read_back(disk: &dyn Disk, name: &str, expected: &SegmentHeader) -> Result<()> {
     let path = disk.directory().join(name);
     let failed = |error| Error::io("read the new segment back", error).at_path(&path);

@@ -17,6 +17,9 @@ fn hold(table: &Table) {
         assert!(tally.largest > 0 && tally.largest <= PIECE_BYTES_MAX, "{:?}: {} bytes", tally.row, tally.largest);
     }
     assert_eq!(table.tallies.len(), 2 * Row::ALL.len(), "each row on both logs");
+    let repaired: u64 = table.tallies.iter().map(|tally| tally.repaired).sum();
+    assert!(repaired > table.cases() / 40, "{repaired} repaired\n{table}");
+    println!("{table}");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Repair: whatever is damaged, the log opens again, all that was whole is there at its offset, and the rest is a gap.
 
+mod ends;
+mod hostile;
 mod steps;
 mod sweep;
 

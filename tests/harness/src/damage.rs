@@ -3,6 +3,7 @@
 //! Guarantees:
 //! 1. Each case is exercised in every way a user can, and is either reported with its place, or harmless by a class that is
 //!    proved case by case ([`Proof`]); anything else is a violation. See `exercise` for the ways and `judge` for the rules.
+//!    Of a share of the cases the copy is also repaired, and what is left is judged: see `repaired`.
 //! 2. What is right is told by what was appended, and by readers of its own written after `src/format.md`.
 //! 3. The same share gives the same cases. Only the columns of time and memory differ from run to run.
 //! 4. A panic is a violation like any other; a case that does not end within [`HANG`] is named, and ends the process, since
@@ -16,6 +17,7 @@ mod judge;
 mod layout;
 mod proof;
 mod reference;
+mod repaired;
 mod row;
 mod table;
 mod valid;
@@ -36,6 +38,7 @@ use crate::MemoryDisk;
 use crate::allocation::largest_during;
 use judge::{Case, Verdict};
 use reference::{End, Reference};
+use repaired::Repaired;
 use row::Cases;
 
 /// No case takes longer.
@@ -45,6 +48,10 @@ pub const PIECE_BYTES_MAX: usize = 1 << 20;
 const THREADS: usize = 2;
 /// How many cases are taken at once.
 const CASES_TAKEN: usize = 64;
+/// Of a row with many cases one of so many is repaired too. Odd, so that all bits of a byte have their turn.
+const REPAIR_STEP: usize = 17;
+/// A row with so many cases, or more, has many.
+const CASES_MANY: usize = 20_000;
 
 /// How much of the matrix is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,12 +109,23 @@ impl Run<'_> {
         }
     }
 
+    fn is_repaired(&self, case: usize) -> bool {
+        self.count() < CASES_MANY || case.is_multiple_of(REPAIR_STEP)
+    }
+
     /// The n-th case that is run; of a share one of each stretch of the row, not always the first of it.
     fn pick(&self, number: usize) -> usize {
         let (total, count) = (self.total(), self.count());
         let (start, end) = (number * total / count, (number + 1) * total / count);
         start + number * 7919 % (end - start)
     }
+}
+
+/// A case that was run.
+struct Judged {
+    verdict: Verdict,
+    /// `None`: no repair was tried.
+    repaired: Option<Repaired>,
 }
 
 /// What a worker is at, and since when.
@@ -186,7 +204,11 @@ fn work(run: &Run<'_>, next: &AtomicUsize, at_work: &AtWork, results: &Sender<Pa
                 if bounded { Ok(verdict) } else { Err(format!("{largest} bytes of memory in one piece")) }
             });
             match outcome {
-                Ok(verdict) => part.tally.count(verdict),
+                Ok(judged) => {
+                    part.tally.count(judged.verdict);
+                    part.tally.repaired += u64::from(judged.repaired == Some(Repaired::Done));
+                    part.tally.unrepaired += u64::from(judged.repaired == Some(Repaired::Refused));
+                }
                 Err(violation) => {
                     let damage = run.cases.damage(run.row, case);
                     let what = damage.tell(run.cases.reference);
@@ -201,16 +223,21 @@ fn work(run: &Run<'_>, next: &AtomicUsize, at_work: &AtWork, results: &Sender<Pa
 }
 
 /// One case, on the copy if it can be taken back there.
-fn judge(run: &Run<'_>, case: usize, copy: &mut MemoryDisk) -> Result<Verdict, String> {
+fn judge(run: &Run<'_>, case: usize, copy: &mut MemoryDisk) -> Result<Judged, String> {
     let reference = run.cases.reference;
     let damage = run.cases.damage(run.row, case);
     if damage.only_stores() && damage.hits(reference).is_empty() {
         // The copy would be the reference itself.
-        return Ok(Verdict::Harmless(Proof::SameBytes));
+        return Ok(Judged { verdict: Verdict::Harmless(Proof::SameBytes), repaired: None });
     }
     let disk = if damage.only_stores() { copy.clone() } else { reference.disk.snapshot() };
     damage.apply(reference, &disk);
-    let outcome = catch_unwind(AssertUnwindSafe(|| Case::new(reference, &damage).run(&disk)));
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
+        let judge = Case::new(reference, &damage);
+        let verdict = judge.run(&disk)?;
+        let repaired = run.is_repaired(case).then(|| judge.repaired(&disk)).transpose()?;
+        Ok(Judged { verdict, repaired })
+    }));
     damage.take_back(reference, &disk);
     outcome.unwrap_or_else(|panic| {
         *copy = reference.disk.snapshot();

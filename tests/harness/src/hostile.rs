@@ -13,8 +13,6 @@ mod reading;
 mod seeds;
 mod ways;
 
-use esker::platform::Disk as _;
-
 use crate::MemoryDisk;
 use crate::format::bytes::{Input, store, word};
 use crate::format::sums::{FRAMES_START, SEGMENT_HEADER_BYTES, mend_frames, mend_opening};
@@ -96,6 +94,5 @@ pub fn mend_slot(slot: &mut [u8]) {
 
 /// Puts a file on a disk.
 fn put(disk: &MemoryDisk, name: &str, bytes: &[u8]) {
-    let length = u64::try_from(bytes.len()).expect("small");
-    disk.create(name, length).expect("has room").write_at(bytes, 0).expect("writes");
+    disk.put_file(name, bytes);
 }

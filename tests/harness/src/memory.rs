@@ -301,6 +301,18 @@ impl MemoryDisk {
         self.state().names.shown.get(name).map(|inode| inode.bytes())
     }
 
+    /// Puts a file there, its bytes on the medium; it may be empty, as a file becomes only when it is cut.
+    ///
+    /// # Panics
+    /// If there is a file of that name, or no room.
+    pub fn put_file(&self, name: &str, bytes: &[u8]) {
+        use esker::platform::Disk as _;
+        let length = u64::try_from(bytes.len()).expect("small");
+        drop(self.create(name, length.max(1)).expect("has room"));
+        self.truncate(name, length);
+        self.edit_file(name, |file| file.copy_from_slice(bytes));
+    }
+
     /// Damages a file, also under the maps that are made of it, and on the medium. Not an operation, and never refused.
     ///
     /// # Panics

@@ -14,7 +14,7 @@ use super::{check_repaired, files, frames, look, reference};
 use crate::support::{forget, numbered, open, segment_name, segments};
 
 /// Keeps what is left before each operation, or makes one fail.
-struct Steps {
+pub struct Steps {
     disk: MemoryDisk,
     moments: Mutex<Vec<(String, MemoryDisk)>>,
     happens: Happens,
@@ -22,7 +22,7 @@ struct Steps {
 
 /// What happens at an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Happens {
+pub enum Happens {
     /// The process dies.
     Death,
     /// The power fails; what is left follows from the seed.
@@ -32,7 +32,7 @@ enum Happens {
 }
 
 impl Steps {
-    fn on(disk: &MemoryDisk, happens: Happens) -> WatchedDisk<Self> {
+    pub fn on(disk: &MemoryDisk, happens: Happens) -> WatchedDisk<Self> {
         WatchedDisk::new(disk.clone(), Self { disk: disk.clone(), moments: Mutex::default(), happens })
     }
 
@@ -51,7 +51,7 @@ impl Steps {
         number
     }
 
-    fn taken(&self) -> Vec<(String, MemoryDisk)> {
+    pub fn taken(&self) -> Vec<(String, MemoryDisk)> {
         std::mem::take(&mut self.moments.lock().expect("nothing panics under the lock"))
     }
 }

@@ -112,8 +112,7 @@ impl Damage {
                     if reference.file(name).is_some() {
                         disk.remove(name);
                     }
-                    disk.create(name, u64::try_from(bytes.len()).expect("small")).expect("has room");
-                    store(disk, name, 0, bytes);
+                    disk.put_file(name, bytes);
                 }
             }
         }

@@ -116,7 +116,7 @@ impl Case<'_> {
         Ok(Verdict::Harmless(proof))
     }
 
-    fn typed(&self, error: &Error, what: &str) -> Result<(), Violation> {
+    pub(super) fn typed(&self, error: &Error, what: &str) -> Result<(), Violation> {
         let forged = self.damage.nature == Nature::Forgery;
         let typed = match error.kind() {
             ErrorKind::Corrupt | ErrorKind::Incompatible => error.path().is_some(),
@@ -148,7 +148,7 @@ impl Case<'_> {
     }
 
     /// The histories that hold this record at its offset.
-    fn fitting(&self, record: &esker::RecordRef<'_>) -> Mask {
+    pub(super) fn fitting(&self, record: &esker::RecordRef<'_>) -> Mask {
         if self.histories.is_empty() {
             return Mask::MAX;
         }
@@ -384,10 +384,10 @@ fn agree(looked: Option<&Looked>, torn: &Opened, strict: &Opened) -> Result<(), 
     }
 }
 
-fn states(log: &Log) -> Result<Entries, Violation> {
+pub(super) fn states(log: &Log) -> Result<Entries, Violation> {
     log.states("").map_err(|error| format!("state: {error:?}"))
 }
 
-fn ensure(holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), Violation> {
+pub(super) fn ensure(holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), Violation> {
     if holds { Ok(()) } else { Err(otherwise()) }
 }

@@ -73,6 +73,12 @@ impl History {
         none || self.noted.iter().any(|noted| noted.entries == *entries && noted.cursors == *cursors)
     }
 
+    /// Whether each of these was told at some time, by itself.
+    pub(super) fn told_all(&self, entries: &Entries, cursors: &Cursors) -> bool {
+        entries.iter().all(|entry| self.noted.iter().any(|noted| noted.entries.contains(entry)))
+            && cursors.iter().all(|cursor| self.noted.iter().any(|noted| noted.cursors.contains(cursor)))
+    }
+
     /// Forgets what an open cut.
     pub(super) fn cut_to(&mut self, log: &Log) {
         let end = log.recovery().end;

@@ -27,7 +27,11 @@ pub struct Tally {
     pub limits_cut: u64,
     /// Not reported: what had been acknowledged is gone without a trace, or replaced by its twin, as `format.md` says.
     pub limits_silent: u64,
-    /// Neither reported nor harmless.
+    /// Repaired, and what was left is right.
+    pub repaired: u64,
+    /// That no repair here can judge.
+    pub unrepaired: u64,
+    /// Neither reported nor harmless, or not right once it is repaired.
     pub violated: u64,
     /// Harmless, by the classes of [`Proof::ALL`].
     pub harmless: [u64; Proof::ALL.len()],
@@ -60,6 +64,8 @@ impl Tally {
             reported: 0,
             limits_cut: 0,
             limits_silent: 0,
+            repaired: 0,
+            unrepaired: 0,
             violated: 0,
             harmless: [0; Proof::ALL.len()],
             largest: 0,
@@ -85,6 +91,8 @@ impl Tally {
         self.reported += other.reported;
         self.limits_cut += other.limits_cut;
         self.limits_silent += other.limits_silent;
+        self.repaired += other.repaired;
+        self.unrepaired += other.unrepaired;
         self.harmless.iter_mut().zip(other.harmless).for_each(|(sum, more)| *sum += more);
         self.largest = self.largest.max(other.largest);
         self.longest = self.longest.max(other.longest);
@@ -109,12 +117,14 @@ impl Table {
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let titles = ["damage", "log", "cases", "reported", "(cut)", "silent", "seconds"];
-        let [damage, log, cases, reported, cut, silent, seconds] = titles;
-        writeln!(f, "{damage:<20} {log:<6} {cases:>8} {reported:>8} {cut:>6} {silent:>6} {seconds:>7}  harmless")?;
+        let titles = ["damage", "log", "cases", "reported", "(cut)", "silent", "repaired", "(not)", "seconds"];
+        let [damage, log, cases, reported, cut, silent, repaired, not, seconds] = titles;
+        write!(f, "{damage:<20} {log:<6} {cases:>8} {reported:>8} {cut:>6} {silent:>6}")?;
+        writeln!(f, " {repaired:>8} {not:>6} {seconds:>7}  harmless")?;
         for tally in &self.tallies {
             write!(f, "{:<20} {:<6} {:>8} {:>8}", tally.row.name(), tally.log, tally.cases, tally.reported)?;
-            write!(f, " {:>6} {:>6} {:>7.1} ", tally.limits_cut, tally.limits_silent, tally.took.as_secs_f64())?;
+            write!(f, " {:>6} {:>6}", tally.limits_cut, tally.limits_silent)?;
+            write!(f, " {:>8} {:>6} {:>7.1} ", tally.repaired, tally.unrepaired, tally.took.as_secs_f64())?;
             for (proof, count) in Proof::ALL.iter().zip(tally.harmless).filter(|(_, count)| *count > 0) {
                 write!(f, " {count} {},", proof.name())?;
             }

@@ -67,6 +67,10 @@ impl State {
         if name.is_empty() || name.contains('/') || [QUARANTINE, "lock"].contains(&name) {
             return Err(io::ErrorKind::InvalidInput.into());
         }
+        if length == 0 {
+            // As `fallocate` does.
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
         if self.names.shown.contains_key(name) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }

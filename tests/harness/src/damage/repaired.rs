@@ -1,0 +1,112 @@
+//! One damaged copy, repaired: what is left is clean, opens, and holds nothing that was never told.
+//!
+//! Guarantees:
+//! 1. What a repair gives up is in its plan: each record below the end of the repaired log is handed out as it was told, or lies
+//!    in a gap that the plan names. The state is the one at that end, or, if the plan says that entries are lost, one whose
+//!    every entry was told.
+//! 2. The log ends at or behind the highest line that is still carried, unless the plan sets a carrier aside.
+//! 3. A plan is refused only with a typed error; one without steps stands for a log that verifies.
+//! 4. Of forgeries and files of other histories only survival is asked for.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use esker::inspect::verify_on;
+use esker::repair::{Accept, Plan, StateLoss, apply_on, plan_on};
+use esker::{ErrorKind, Log, Recovery};
+
+use super::edit::Nature;
+use super::exercise::{Violation, ensure, states};
+use super::history::cursors_of;
+use super::judge::Case;
+use super::reference::options;
+use crate::MemoryDisk;
+
+/// What came of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Repaired {
+    /// No step was planned.
+    Nothing,
+    /// The plan was carried out.
+    Done,
+    /// No repair here can judge it.
+    Refused,
+}
+
+impl Case<'_> {
+    /// Repairs a copy of the disk, and judges what is left.
+    pub(super) fn repaired(&self, damaged: &MemoryDisk) -> Result<Repaired, Violation> {
+        let disk = &damaged.snapshot();
+        let plan = match plan_on(disk) {
+            Ok(plan) => plan,
+            Err(error) => return self.typed(&error, "plan").map(|()| Repaired::Refused),
+        };
+        let strange = self.damage.nature != Nature::Accident;
+        if plan.steps.is_empty() {
+            let damage = verify_on(disk, &mut |_| ()).is_ok_and(|verified| verified.is_damaged());
+            ensure(!damage || strange, || "damaged, and nothing is planned".to_owned())?;
+            return Ok(Repaired::Nothing);
+        }
+        let done = apply_on(disk, Accept::Loss);
+        if strange {
+            return Ok(if done.is_ok() { Repaired::Done } else { Repaired::Refused });
+        }
+        let done = done.map_err(|error| format!("repair: {error:?}; {plan:?}"))?;
+        let left = verify_on(disk, &mut |_| ()).map_err(|error| format!("verify, repaired: {error:?}"))?;
+        ensure(!left.is_damaged(), || format!("damaged when it is repaired: {:?}; {done:?}", left.findings))?;
+        let again = plan_on(disk).map_err(|error| format!("plan, repaired: {error:?}"))?;
+        ensure(again.steps.is_empty(), || format!("still to be done: {again:?}; {done:?}"))?;
+        let opened = options(Recovery::TornTail).open_on(Arc::new(disk.clone()));
+        let log = opened.map_err(|error| format!("open, repaired: {error:?}; {done:?}"))?;
+        self.check_repaired(&log, &done).map_err(|violation| format!("repaired: {violation}; {done:?}"))?;
+        Ok(Repaired::Done)
+    }
+
+    fn check_repaired(&self, log: &Log, done: &Plan) -> Result<(), Violation> {
+        let end = log.recovery().end.place;
+        let aside = done.steps.iter().any(|step| step.cause.contains("its durable line is not true"));
+        ensure(aside || end >= self.durable, || format!("ends at {end}, durable up to {}", self.durable))?;
+        self.read_repaired(log, done)?;
+        let entries = states(log)?;
+        let cursors = cursors_of(&log.cursors().map_err(|error| format!("cursors: {error:?}"))?);
+        let history = &self.reference.history;
+        let known = if done.steps.iter().any(|step| step.state == StateLoss::AsLeft) {
+            history.told_all(&entries, &cursors)
+        } else {
+            history.holds_at(end, &entries, &cursors)
+        };
+        ensure(known, || format!("not a state that was told: {entries:?}, {cursors:?}"))
+    }
+
+    /// Every offset up to the end is handed out as it was told, or lost as the plan says.
+    fn read_repaired(&self, log: &Log, done: &Plan) -> Result<(), Violation> {
+        let lost: Vec<Range<u64>> = done
+            .steps
+            .iter()
+            .flat_map(|step| &step.lost)
+            .map(|lost| lost.offsets.start.get()..lost.offsets.end.get())
+            .collect();
+        let mut reader = log.reader();
+        let mut next = reader.offset();
+        loop {
+            match reader.poll() {
+                Ok(Some(batch)) => {
+                    for record in &batch {
+                        ensure(record.offset() == next, || format!("offset {}, {next} expected", record.offset()))?;
+                        ensure(self.fitting(&record) > 0, || format!("never told so: {record:?}"))?;
+                        next = record.offset().after(1);
+                    }
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    let ErrorKind::Gap { next: behind } = error.kind() else { return Err(format!("read: {error:?}")) };
+                    let told = |offset: u64| lost.iter().any(|range| range.contains(&offset));
+                    ensure((next.get()..behind.get()).all(told), || format!("lost, and not planned: {error:?}"))?;
+                    next = behind;
+                    reader.seek(behind).map_err(|error| format!("seek: {error:?}"))?;
+                }
+            }
+        }
+        ensure(next == log.visible(), || format!("read up to {next} of {}", log.visible()))
+    }
+}

@@ -1,0 +1,158 @@
+//! Repair of what only a forger or a cut could have left, and of what goes on being damaged: an answer, never a panic.
+
+use std::io;
+use std::sync::Mutex;
+
+use esker::repair::{Accept, Action, apply, apply_on, plan_on};
+use esker::{ErrorKind, Offset};
+use harness::{Call, MemoryDisk, Watch, WatchedDisk, hostile};
+
+use super::{check_repaired, frames, look, read_all, reference};
+use crate::support::{append_numbered, checkpoints, numbered, open, options, segment_name, segments};
+
+/// A number near the top, as far as places are counted.
+const TOP: u64 = u64::MAX - 7;
+
+fn put(bytes: &mut [u8], place: usize, value: u64) {
+    bytes[place..place + 8].copy_from_slice(&value.to_le_bytes());
+}
+
+#[test]
+fn a_forged_end_of_a_missing_segment_is_no_place() {
+    for value in [TOP, 1 << 62, (1 << 31) + 8] {
+        let disk = reference();
+        disk.edit_file(&segment_name(2), |bytes| {
+            put(bytes, 104, value);
+            hostile::mend(bytes);
+        });
+        disk.remove(&segment_name(1));
+        assert!(look(&disk).is_damaged());
+        apply_on(&disk, Accept::Loss).unwrap_or_else(|error| panic!("{value}: {error}"));
+        assert!(!look(&disk).is_damaged(), "{value}: {:?}", look(&disk).findings);
+        let (found, _) = read_all(&mut open(&disk).expect("opens").reader());
+        assert!(!found.is_empty() && found.iter().all(|(offset, payload)| *payload == numbered(*offset)));
+    }
+}
+
+#[test]
+fn forged_durable_lines_are_set_aside_or_refused() {
+    for (segment, position, offset) in
+        [(9, TOP, 0), (9, TOP, 200), (9, 8192, 1 << 63), (3, TOP, 1 << 40), (TOP, TOP, TOP)]
+    {
+        let what = format!("segment {segment} position {position} offset {offset}");
+        let disk = reference();
+        disk.edit_file("anchor", |bytes| {
+            for slot in [0, 512] {
+                let slot = &mut bytes[slot..slot + 128];
+                for (place, value) in [(48, segment), (56, position), (64, offset)] {
+                    put(slot, place, value);
+                }
+                hostile::mend_slot(slot);
+            }
+        });
+        let plan = plan_on(&disk).unwrap_or_else(|error| panic!("{what}: {error}"));
+        apply_on(&disk, Accept::Loss).unwrap_or_else(|error| panic!("{what}: {error}"));
+        if position == TOP || offset > 1 << 32 {
+            assert_eq!(plan.records_lost(), 0, "{what}: {plan:#?}");
+            check_repaired(&disk, &plan, &what);
+        }
+        let disk = reference();
+        disk.edit_file(&segment_name(3), |bytes| {
+            for (place, value) in [(112, segment), (120, position), (128, offset)] {
+                put(bytes, place, value);
+            }
+            hostile::mend(bytes);
+        });
+        let _answer = apply_on(&disk, Accept::Loss);
+        let disk = reference();
+        for name in checkpoints(&disk) {
+            disk.edit_file(&name, |bytes| {
+                for (place, value) in [(48, segment), (56, position), (64, offset)] {
+                    put(bytes, place, value);
+                }
+                hostile::mend(bytes);
+            });
+        }
+        let _answer = apply_on(&disk, Accept::Loss);
+    }
+}
+
+#[test]
+fn an_empty_file_is_repaired_on_a_real_disk_too() {
+    for name in [segment_name(1), segment_name(2), "anchor".to_owned()] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let log = options().open(folder.path()).expect("opens");
+        append_numbered(&log, 0..200);
+        log.sync().expect("syncs");
+        log.close().expect("closes");
+        let file = std::fs::OpenOptions::new().write(true).open(folder.path().join(&name)).expect("opens");
+        file.set_len(0).expect("cuts");
+        let done = apply(folder.path(), Accept::Loss).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert!(!done.steps.is_empty(), "{name}");
+        assert_eq!(esker::repair::plan(folder.path()).expect("plans").steps, [], "{name}");
+        let log = options().open(folder.path()).expect("opens");
+        assert_eq!(log.visible(), Offset::new(200), "{name}");
+    }
+}
+
+/// Damages one segment as soon as another gets its new generation, each time in another frame.
+struct Again {
+    disk: MemoryDisk,
+    /// Segments and places that are still to be damaged; the last one comes first.
+    ahead: Mutex<Vec<(String, usize)>>,
+}
+
+impl Watch for Again {
+    fn before(&self, call: Call<'_>) -> io::Result<()> {
+        if matches!(call, Call::Rename(_))
+            && let Some((name, frame)) = self.ahead.lock().expect("nothing panics under the lock").pop()
+        {
+            self.disk.edit_file(&name, |bytes| bytes[frame + 41] ^= 1);
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn damage_that_goes_on_is_an_error_and_what_was_done_stays() {
+    let disk = reference();
+    let frame = frames(&disk, &segment_name(1))[3];
+    disk.edit_file(&segment_name(1), |bytes| bytes[frame + 41] ^= 1);
+    let turns = (0..9).map(|turn| segment_name(2 - turn % 2)).zip(4..);
+    let mut ahead: Vec<_> = turns.map(|(name, number)| (name.clone(), frames(&disk, &name)[number])).collect();
+    ahead.reverse();
+    let watched = WatchedDisk::new(disk.clone(), Again { disk: disk.clone(), ahead: Mutex::new(ahead) });
+    let error = apply_on(&watched, Accept::Loss).expect_err("it never ends");
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+    assert!(error.to_string().contains("something is left to repair"), "{error}");
+    apply_on(&disk, Accept::Loss).expect("the damage ended");
+    assert!(!look(&disk).is_damaged());
+    let actions: Vec<Action> = plan_on(&disk).expect("plans").steps.iter().map(|step| step.action).collect();
+    assert_eq!(actions, []);
+    assert!(segments(&disk).len() >= 4);
+}
+
+#[test]
+fn a_segment_that_says_it_is_another_is_not_renamed_if_what_was_durable_lies_in_it() {
+    let disk = MemoryDisk::new(7);
+    let log = open(&disk).expect("opens");
+    append_numbered(&log, 0..60);
+    log.sync().expect("syncs");
+    append_numbered(&log, 60..65);
+    log.sync().expect("syncs");
+    let within = log.stats().durable.place.segment;
+    let mut number = 65;
+    while log.stats().visible.place.segment == within {
+        append_numbered(&log, number..number + 1);
+        number += 1;
+    }
+    let left = disk.snapshot();
+    drop(log);
+    left.edit_file(&segment_name(within), |bytes| {
+        put(bytes, 40, 4096);
+        hostile::mend(bytes);
+    });
+    let error = apply_on(&left, Accept::Loss).expect_err("it contradicts itself");
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+    assert!(left.read_file(&segment_name(within)).is_some(), "nothing was changed");
+}
