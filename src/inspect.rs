@@ -106,11 +106,21 @@ impl Verification {
 
     fn report(&mut self, finding: Finding) {
         self.damaged |= finding.class.is_damage();
-        if self.findings.len() < FINDINGS_MAX {
-            self.findings.push(finding);
-        } else {
+        if self.is_full() {
             self.omitted = self.omitted.saturating_add(1);
+        } else {
+            self.findings.push(finding);
         }
+    }
+
+    fn is_full(&self) -> bool {
+        self.findings.len() >= FINDINGS_MAX
+    }
+
+    /// Counts damage that is not listed.
+    fn omit_damage(&mut self, findings: u64) {
+        self.damaged = true;
+        self.omitted = self.omitted.saturating_add(findings);
     }
 }
 

@@ -63,6 +63,7 @@ pub fn verify_on(disk: &dyn Disk, progress: &mut dyn FnMut(Progress)) -> Result<
         lines: Arc::clone(&lines),
         session: None,
         before: None,
+        followed: 0,
         found: Verification {
             findings: Vec::new(),
             omitted: 0,
@@ -127,6 +128,8 @@ struct Check<'a, 'p> {
     lines: Arc<[CarriedLine]>,
     session: Option<Session>,
     before: Option<Neighbour>,
+    /// How many findings know which frame is behind them, or are of no place.
+    followed: usize,
     found: Verification,
     told: Told<'p>,
 }
@@ -178,6 +181,7 @@ impl Check<'_, '_> {
             self.found.report(finding);
         }
         let chain = self.chain;
+        self.followed = self.found.findings.len();
         for (index, piece) in chain.pieces.iter().enumerate() {
             if let Some(gap) = &piece.gap
                 && self.gap(gap, index)? == Then::LogEnds
@@ -238,10 +242,8 @@ impl Check<'_, '_> {
     fn gap(&mut self, gap: &Gap, index: usize) -> Result<Then> {
         let place = Place::new(gap.number, 0);
         if was_durable(gap.number, self.durable) {
-            let next = self.chain.pieces.get(index);
-            let behind = next.map(|piece| Neighbour::new(evidence::first_place(piece), piece.header.first_offset));
             let cause = self.below_durable(&gap.cause);
-            self.report_beside(gap.class, Some(place), None, cause, behind);
+            self.report(gap.class, Some(place), None, cause);
             return Ok(Then::GoOn);
         }
         let (frames, records) = self.count_behind(index)?;
@@ -255,8 +257,10 @@ impl Check<'_, '_> {
         let mut scan = scan_of(self.disk, piece, first_offset, FRAMES_START, first_offset)?;
         let then = loop {
             self.check_offset(piece, &scan);
-            let stop = match self.settled(piece, &mut scan)? {
+            let stop = match scan.next_settled().map_err(|error| read_error(self.disk, piece, error))? {
                 Scanned::Frame(found) => {
+                    let beside = Neighbour::new(Place::new(piece.number(), found.position), found.offset);
+                    self.follow(beside);
                     self.found.frames = self.found.frames.saturating_add(1);
                     let records = u64::from(found.header.record_count);
                     self.found.records = self.found.records.saturating_add(records);
@@ -270,7 +274,7 @@ impl Check<'_, '_> {
                         }
                         _ => {}
                     }
-                    self.before = Some(Neighbour::new(Place::new(piece.number(), found.position), found.offset));
+                    self.before = Some(beside);
                     continue;
                 }
                 Scanned::End => break self.at_limit(index, piece, &mut scan)?,
@@ -302,16 +306,12 @@ impl Check<'_, '_> {
         self.report_at(FindingClass::Gap, piece, position, offset, cause);
     }
 
-    /// The next step of a scan; what is no frame is read once more.
-    fn settled(&self, piece: &Piece, scan: &mut Scan) -> Result<Scanned> {
-        let failed = |error| read_error(self.disk, piece, error);
-        match scan.next().map_err(failed)? {
-            found @ (Scanned::Frame(_) | Scanned::End) => Ok(found),
-            Scanned::Zero | Scanned::Bad { .. } => {
-                scan.forget();
-                scan.next().map_err(failed)
-            }
+    /// Tells what was found since the last frame which one is behind it.
+    fn follow(&mut self, frame: Neighbour) {
+        for finding in self.found.findings.iter_mut().skip(self.followed) {
+            finding.evidence.behind = Some(frame);
         }
+        self.followed = self.found.findings.len();
     }
 
     /// The scan reached the limit of its piece: is that where the piece ends, and does the next one follow?
@@ -375,15 +375,12 @@ impl Check<'_, '_> {
             return Ok(then);
         }
         let behind = if then == Then::GoOn { scan.position } else { piece.limit() };
-        let (class, cause) = self.classify(piece, stop, position..behind)?;
-        let next = if then == Then::GoOn {
-            let first = self.first_offset(piece);
-            evidence::next_frame(scan_of(self.disk, piece, first, scan.position, scan.offset)?, piece.number())
-        } else {
-            None
-        };
-        let (place, cause) = (Place::new(piece.number(), position), self.below_durable(&cause));
-        self.report_beside(class, Some(place), Some(offset), cause, next);
+        if self.found.is_full() {
+            self.found.omit_damage(1_u64.saturating_add(backward.is_some().into()));
+            return Ok(then);
+        }
+        let (class, cause) = self.classify(piece, scan, stop, position..behind)?;
+        self.report_at(class, piece, position, offset, self.below_durable(&cause));
         if let Some(found) = backward {
             let fault = Fault::Offset { found: found.get(), expected: offset.get() };
             self.report_at(FindingClass::BrokenChain, piece, behind, offset, self.below_durable(&fault.to_string()));
@@ -391,7 +388,13 @@ impl Check<'_, '_> {
         Ok(then)
     }
 
-    fn classify(&self, piece: &Piece, stop: &Stop, range: std::ops::Range<u64>) -> Result<(FindingClass, String)> {
+    fn classify(
+        &self,
+        piece: &Piece,
+        scan: &Scan,
+        stop: &Stop,
+        range: std::ops::Range<u64>,
+    ) -> Result<(FindingClass, String)> {
         let Some(fault) = stop.fault else { return Ok((FindingClass::LostBytes, Fault::Missing.to_string())) };
         let class = match fault {
             Fault::Short { .. } => FindingClass::LostBytes,
@@ -406,9 +409,8 @@ impl Check<'_, '_> {
         if class != FindingClass::HeaderRot {
             return Ok((class, fault.to_string()));
         }
-        let bytes = Store::File(open_segment(self.disk, &piece.name)?)
-            .load(range.start, ORIGIN_BYTES_MAX, range.end.min(piece.limit()))
-            .map_err(|error| read_error(self.disk, piece, error))?;
+        let searched = range.start..range.end.min(range.start.saturating_add(ORIGIN_BYTES_MAX));
+        let bytes = scan.load(searched).map_err(|error| read_error(self.disk, piece, error))?;
         let Some(origin) = self.origins.find(bytes.bytes(), range.start, piece.number()) else {
             return Ok((class, fault.to_string()));
         };
@@ -514,21 +516,10 @@ impl Check<'_, '_> {
     }
 
     fn report(&mut self, class: FindingClass, place: Option<Place>, offset: Option<Offset>, cause: String) {
-        self.report_beside(class, place, offset, cause, None);
-    }
-
-    fn report_beside(
-        &mut self,
-        class: FindingClass,
-        place: Option<Place>,
-        offset: Option<Offset>,
-        cause: String,
-        behind: Option<Neighbour>,
-    ) {
         let mut finding = Finding::new(self.disk, class, place, offset, cause);
         if place.is_some() {
             let lines = Arc::clone(&self.lines);
-            finding.evidence = FindingEvidence { session: self.session, lines, before: self.before, behind };
+            finding.evidence = FindingEvidence { session: self.session, lines, before: self.before, behind: None };
         }
         self.found.report(finding);
     }

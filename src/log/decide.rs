@@ -334,9 +334,7 @@ impl<'a> Judge<'a> {
     fn evidence(&self) -> Evidence {
         match &self.session {
             None => Evidence::None,
-            Some((session, now)) if (session.device, session.inode) != (now.device, now.inode) => Evidence::CopiedFile,
-            Some((session, _)) if session.boot_id == self.disk.boot_id() => Evidence::SameBoot,
-            Some(_) => Evidence::OtherBoot,
+            Some((session, now)) => Evidence::of(session, *now, self.disk.boot_id()),
         }
     }
 
