@@ -52,7 +52,6 @@ pub use state::StateValue;
 pub use stats::Stats;
 pub use ticket::Ticket;
 
-pub(crate) use act::refuse_lost_log;
 pub(crate) use checkpoint::{Entries, Unusable, begins_late, ends_as_said, misfit as foreign};
 pub(crate) use decide::decide;
 pub(crate) use fold::{Piece as FoldPiece, fold};

@@ -184,6 +184,9 @@ impl Chain {
             seen = seen.max(file.number);
             let (class, cause) = match &file.header {
                 Ok(None) if in_use => (FindingClass::HeaderRot, "its header is zero, and it was in use".to_owned()),
+                Ok(None) if newest == 0 && is_headless(disk, file) => {
+                    (FindingClass::HeaderRot, "its header is zero, and frames are behind it".to_owned())
+                }
                 Ok(None) if above && is_headless(disk, file) => {
                     (FindingClass::TornTail, "frames, and no header before them; not known to be durable".to_owned())
                 }

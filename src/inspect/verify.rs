@@ -18,7 +18,7 @@ use super::progress::{Progress, Told};
 use super::{Finding, FindingClass, Verification};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{FRAMES_START, Fault, Kind, align};
-use crate::log::{FoundFrame, Scan, Scanned, Store, begins_late, decide, open_segment, refuse_lost_log, survey};
+use crate::log::{FoundFrame, Scan, Scanned, Store, begins_late, decide, holds_frames, open_segment, survey};
 use crate::platform::Disk;
 use crate::segment::walk::Frames;
 use crate::types::{Line, Offset, Place};
@@ -34,10 +34,7 @@ pub fn verify_on(disk: &dyn Disk, progress: &mut dyn FnMut(Progress)) -> Result<
     let writer =
         disk.lock_holder().map_err(|error| Error::io("ask for the writer's lock", error).at_path(disk.directory()))?;
     let chain = Chain::look(disk)?;
-    if chain.pieces.is_empty()
-        && chain.foreign.is_empty()
-        && chain.highest_known() == 0
-        && chain.survey.files.iter().all(|file| file.header.is_ok())
+    if chain.pieces.is_empty() && chain.foreign.is_empty() && chain.highest_known() == 0 && !is_lost_log(disk, &chain)?
     {
         return Err(Error::new(ErrorKind::Invalid, "not a log: no segment is there")
             .at_path(disk.directory())
@@ -83,6 +80,16 @@ pub fn verify_on(disk: &dyn Disk, progress: &mut dyn FnMut(Progress)) -> Result<
     };
     check.run()?;
     Ok(check.found)
+}
+
+/// Whether files without a header are what is left of a log. A header that is there, and bad, is reported as such.
+fn is_lost_log(disk: &dyn Disk, chain: &Chain) -> Result<bool> {
+    for file in &chain.survey.files {
+        if file.header.is_err() || holds_frames(disk, file)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// D: beyond what headers and anchor carry only the newest frames can raise it.
@@ -228,10 +235,7 @@ impl Check<'_, '_> {
         if self.found.damaged || self.found.writer.is_some() {
             return;
         }
-        let opened = survey(self.disk).and_then(|survey| match decide(self.disk, &survey)? {
-            Some(_) => Ok(()),
-            None => refuse_lost_log(self.disk, &survey),
-        });
+        let opened = survey(self.disk).and_then(|survey| decide(self.disk, &survey));
         if let Some(error) = opened.err().filter(|error| error.kind() == ErrorKind::Corrupt) {
             let cause = format!("an open refuses: {error}");
             self.report(FindingClass::BrokenChain, error.place(), error.offset(), cause);

@@ -6,13 +6,14 @@
 //! 2. Damage or a missing file below D is an error. At or above D it ends the log: see [`Decision::end`].
 //! 3. Frames behind the end are counted, never kept.
 //! 4. After a clean close that the anchor or a checkpoint knows, only the headers and the close frame are read.
-//! 5. Who only looks uses the same decision, so that it sees what an open would keep.
+//! 5. Where frames are and no valid header is, there was a log: an error, never "no log yet".
+//! 6. Who only looks uses the same decision, so that it sees what an open would keep.
 //!
 //! Limit: rot in the last group, which no mark covers yet, cannot be told from a tear; [`Evidence`] is all there is.
 
 use super::checkpoint::Segments;
 use super::report::{Cut, Evidence};
-use super::survey::{Chain, Dropped, Member, Survey, corrupt, io_error, open_segment};
+use super::survey::{Chain, Dropped, Member, Survey, corrupt, holds_frames, io_error, open_segment};
 use super::window::{FoundFrame, Scan, Scanned, Store};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::control::{LINE_BYTES, SessionBody};
@@ -48,7 +49,7 @@ impl Decision {
 /// Decides. `None`: there is no log yet.
 pub(crate) fn decide(disk: &dyn Disk, survey: &Survey) -> Result<Option<Decision>> {
     let mut chain = survey.chain(disk)?;
-    let Some(newest) = chain.members.last() else { return Ok(None) };
+    let Some(newest) = chain.members.last() else { return refuse_lost_log(disk, survey).map(|()| None) };
     check_lengths(disk, &chain)?;
     if chain.dropped.is_none() {
         chain.dropped = survey.headless_above(disk, newest.header.number)?;
@@ -60,6 +61,19 @@ pub(crate) fn decide(disk: &dyn Disk, survey: &Survey) -> Result<Option<Decision
         return Ok(Some(Decision { end, durable: end, clean: true, cut: None, time_max, scanned_bytes: 0, chain }));
     }
     Judge::new(disk, survey, chain).decide().map(Some)
+}
+
+/// Where no log is, there may have been one.
+fn refuse_lost_log(disk: &dyn Disk, survey: &Survey) -> Result<()> {
+    for file in &survey.files {
+        // Of a log whose creation never ended nothing lies there.
+        if holds_frames(disk, file)? {
+            let cause = file.header.as_ref().err().map_or("no header".to_owned(), ToString::to_string);
+            let text = format!("{cause}, but frames behind it, and no other segment is there");
+            return Err(corrupt(text).at_path(disk.directory().join(&file.name)));
+        }
+    }
+    Ok(())
 }
 
 /// Files are never shortened, and their length is durable before they are used: one that ends before its frames may have
