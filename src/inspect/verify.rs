@@ -18,7 +18,7 @@ use super::progress::{Progress, Told};
 use super::{Finding, FindingClass, Verification};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{FRAMES_START, Fault, Kind, align};
-use crate::log::{FoundFrame, Scan, Scanned, Store, begins_late, decide, holds_frames, open_segment, survey};
+use crate::log::{Scan, Scanned, Store, begins_late, decide, holds_frames, open_segment, survey};
 use crate::platform::Disk;
 use crate::segment::walk::Frames;
 use crate::types::{Line, Offset, Place};
@@ -54,7 +54,6 @@ pub fn verify_on(disk: &dyn Disk, progress: &mut dyn FnMut(Progress)) -> Result<
         chain: &chain,
         origins,
         durable,
-        noted: Noted::new(&chain, durable),
         end: Line { place: Place::default(), offset: start },
         gaps: Vec::new(),
         lines: Arc::clone(&lines),
@@ -127,7 +126,6 @@ struct Check<'a, 'p> {
     chain: &'a Chain,
     origins: Origins,
     durable: Line,
-    noted: Noted,
     end: Line,
     /// Places behind gaps.
     gaps: Vec<Place>,
@@ -139,27 +137,6 @@ struct Check<'a, 'p> {
     followed: usize,
     found: Verification,
     told: Told<'p>,
-}
-
-/// What is written down of places in the log, and has to fit the frames.
-struct Noted {
-    /// The highest durable line, and the one from which recovery begins to read; each until it was come by.
-    lines: Vec<Line>,
-    /// Where somebody says that the log was closed, if recovery goes by it.
-    closed: Option<Place>,
-}
-
-impl Noted {
-    fn new(chain: &Chain, durable: Line) -> Self {
-        let known = chain.survey.durable();
-        let anchor = chain.survey.own_anchor().map(|anchor| (anchor.clean, anchor.durable));
-        let checkpoints = chain.survey.own_checkpoints().map(|checkpoint| (checkpoint.clean, checkpoint.line));
-        let closed = anchor.into_iter().chain(checkpoints).any(|(clean, line)| clean && line == known);
-        let at_end = known.place.segment == chain.newest();
-        let mut lines = vec![known, durable];
-        lines.dedup();
-        Self { lines, closed: (closed && at_end).then_some(known.place) }
-    }
 }
 
 /// Whether the log goes on.
@@ -205,10 +182,6 @@ impl Check<'_, '_> {
         self.found.end = self.end.offset;
         for finding in chain.judge_leftovers(self.disk, self.durable) {
             self.found.report(finding);
-        }
-        if self.durable.place > self.end.place && !self.found.damaged {
-            let cause = format!("the log was durable up to {}, and ends at {}", self.durable.place, self.end.place);
-            self.report(FindingClass::BrokenChain, Some(self.end.place), Some(self.end.offset), cause);
         }
         self.refused_by_an_open();
         // Only if nothing else is wrong can they be held against the log.
@@ -260,7 +233,6 @@ impl Check<'_, '_> {
         let first_offset = self.first_offset(piece);
         let mut scan = scan_of(self.disk, piece, first_offset, FRAMES_START, first_offset)?;
         let then = loop {
-            self.check_offset(piece, &scan);
             let stop = match scan.next_settled().map_err(|error| read_error(self.disk, piece, error))? {
                 Scanned::Frame(found) => {
                     let beside = Neighbour::new(Place::new(piece.number(), found.position), found.offset);
@@ -268,7 +240,6 @@ impl Check<'_, '_> {
                     self.found.frames = self.found.frames.saturating_add(1);
                     let records = u64::from(found.header.record_count);
                     self.found.records = self.found.records.saturating_add(records);
-                    self.check_within(piece, &scan, &found);
                     self.told.at(scan.position);
                     match found.header.kind {
                         Kind::Gap => self.note_gap(piece, &scan, found.position, found.offset),
@@ -462,40 +433,6 @@ impl Check<'_, '_> {
             self.told.piece(piece.limit());
         }
         Ok((frames, records))
-    }
-
-    /// A durable line carries an offset too, which must be the one expected at its place.
-    fn check_offset(&mut self, piece: &Piece, scan: &Scan) {
-        let place = Place::new(piece.number(), scan.position);
-        let Some(at) = self.noted.lines.iter().position(|line| line.place == place) else { return };
-        let line = self.noted.lines.swap_remove(at);
-        if line.offset != scan.offset && piece.source == Source::Stored {
-            let fault = Fault::Offset { found: line.offset.get(), expected: scan.offset.get() };
-            self.misfit(piece, scan.position, scan.offset, &fault.to_string());
-        }
-    }
-
-    /// No durable line lies within a frame; and where the log is said to have been closed, a close ends. What a gap gave up may
-    /// have been either.
-    fn check_within(&mut self, piece: &Piece, scan: &Scan, found: &FoundFrame) {
-        if found.header.kind == Kind::Gap {
-            return;
-        }
-        let end = Place::new(piece.number(), scan.position);
-        let within = Place::new(piece.number(), found.position.saturating_add(1))..end;
-        if let Some(at) = self.noted.lines.iter().position(|line| within.contains(&line.place)) {
-            let line = self.noted.lines.swap_remove(at);
-            self.misfit(piece, line.place.position, found.offset, "it lies within a frame");
-        } else if self.noted.closed == Some(end) && found.header.kind != Kind::Close {
-            let cause =
-                format!("a note says that the log was closed here, behind a {} frame", found.header.kind.name());
-            self.report_at(FindingClass::BrokenChain, piece, found.position, found.offset, cause);
-        }
-    }
-
-    fn misfit(&mut self, piece: &Piece, position: u64, offset: Offset, cause: &str) {
-        let cause = format!("the durable line that is written down does not fit the frames: {cause}");
-        self.report_at(FindingClass::BrokenChain, piece, position, offset, cause);
     }
 
     /// Whether a valid frame has to begin where the scan is. A running writer has stored all up to a settled end.
