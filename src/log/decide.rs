@@ -5,9 +5,11 @@
 //!    damage. That a file exists proves nothing.
 //! 2. Damage or a missing file below D is an error. At or above D it ends the log: see [`Decision::end`].
 //! 3. Frames behind the end are counted, never kept.
-//! 4. After a clean close that the anchor or a checkpoint knows, only the headers and the close frame are read.
-//! 5. Where frames are and no valid header is, there was a log: an error, never "no log yet".
-//! 6. Who only looks uses the same decision, so that it sees what an open would keep.
+//! 4. What headers, checkpoints and the anchor say of D is an error if no frame ends there, or one behind which another offset
+//!    is the next. A valid frame at D tells; if there is none, the frames before it are gone over, in its whole segment.
+//! 5. After a clean close that the anchor or a checkpoint knows, only the headers and the close frame are read.
+//! 6. Where frames are and no valid header is, there was a log: an error, never "no log yet".
+//! 7. Who only looks uses the same decision, so that it sees what an open would keep.
 //!
 //! Limit: rot in the last group, which no mark covers yet, cannot be told from a tear; [`Evidence`] is all there is.
 
@@ -52,7 +54,7 @@ pub(crate) fn decide(disk: &dyn Disk, survey: &Survey) -> Result<Option<Decision
     let Some(newest) = chain.members.last() else { return refuse_lost_log(disk, survey).map(|()| None) };
     check_lengths(disk, &chain)?;
     if chain.dropped.is_none() {
-        chain.dropped = survey.headless_above(disk, newest.header.number)?;
+        chain.dropped = survey.lost_above(disk, newest.header.number)?;
     }
     if chain.dropped.is_none()
         && let Some((end, time_max)) = closed_at(disk, survey, newest, chain.durable)?
@@ -101,7 +103,8 @@ fn closed_at(disk: &dyn Disk, survey: &Survey, newest: &Member, durable: Line) -
     let checkpoints = survey.own_checkpoints().map(|found| (found.clean, found.line, found.time_max));
     let mut notes = anchor.into_iter().chain(checkpoints);
     let Some((_, end, time_max)) = notes.find(|(clean, line, _)| *clean && *line == durable) else { return Ok(None) };
-    if end.place.segment != newest.header.number || newest.length < newest.end.unwrap_or(newest.header.capacity) {
+    // What a repair wrote has an end of its own.
+    if end.place.segment != newest.header.number || newest.end.is_some_and(|own| own != end.place.position) {
         return Ok(None);
     }
     let close_bytes = align(length(HEADER_BYTES).saturating_add(length(LINE_BYTES)));

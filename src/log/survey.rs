@@ -309,7 +309,6 @@ impl Survey {
             match self.follow(file, header) {
                 Ok(members) => {
                     self.check_newest(disk, header.number)?;
-                    let dropped = dropped.or_else(|| self.unreadable_above(header.number));
                     return Ok(Chain { members, durable, dropped });
                 }
                 Err(broken) => {
@@ -340,25 +339,17 @@ impl Survey {
         self.valid().filter(|(file, _)| file.number <= number).max_by_key(|(_, header)| rank(header))
     }
 
-    /// A segment behind the newest whose header was complete and is not valid: what was in it is lost.
-    fn unreadable_above(&self, newest: u64) -> Option<Dropped> {
-        let file = self
-            .files
-            .iter()
-            .find(|file| file.number > newest && !matches!(file.header, Ok(_) | Err(Fault::Missing)))?;
-        let fault = file.header.as_ref().err()?;
-        Some(Dropped { cause: format!("segment {}: {fault}", file.number), ..Dropped::default() })
-    }
-
-    /// As [`Survey::unreadable_above`], of a segment that has no header at all, and frames: the header never reached the disk,
-    /// or was lost. Reads what is behind the headers of such files.
-    pub(crate) fn headless_above(&self, disk: &dyn Disk, newest: u64) -> Result<Option<Dropped>> {
-        let headless = |file: &&SegmentFile| matches!(file.header, Ok(None) | Err(Fault::Missing));
-        for file in self.files.iter().filter(|file| file.number > newest).filter(headless) {
-            if holds_frames(disk, file)? {
-                let cause = format!("segment {}: frames, and no header before them", file.number);
-                return Ok(Some(Dropped { cause, ..Dropped::default() }));
-            }
+    /// A segment behind the newest whose header was complete and is not valid, or that has none, and frames: the header never
+    /// reached the disk, or was lost. What was in it is lost too. Reads what is behind headers that are not there.
+    pub(crate) fn lost_above(&self, disk: &dyn Disk, newest: u64) -> Result<Option<Dropped>> {
+        for file in self.files.iter().filter(|file| file.number > newest) {
+            let cause = match &file.header {
+                Err(fault) if *fault != Fault::Missing => fault.to_string(),
+                Ok(None) | Err(_) if holds_frames(disk, file)? => "frames, and no header before them".to_owned(),
+                _ => continue,
+            };
+            let cause = format!("segment {}: {cause}", file.number);
+            return Ok(Some(Dropped { cause, ..Dropped::default() }));
         }
         Ok(None)
     }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use esker::inspect::{FINDINGS_MAX, Finding, FindingClass, Verification, verify_on};
-use esker::platform::File;
-use esker::{Background, Commit, Evidence, Offset, Options};
+use esker::platform::{Disk as _, File};
+use esker::{Attached, Background, Commit, ErrorKind, Evidence, Offset, Options};
 use harness::{Call, MemoryDisk, Watch, WatchedDisk};
 
 use crate::support::{append_numbered, at, checkpoints, open, segment_name, segments};
@@ -241,6 +241,35 @@ fn findings_that_are_omitted_are_counted_and_cost_nothing_more() {
     let found = look(&disk);
     assert_eq!((found.findings.len(), found.omitted, found.is_damaged()), (FINDINGS_MAX, 2000, true));
     assert_eq!((found.frames, found.records), (2, 0));
+}
+
+#[test]
+fn a_checkpoint_at_the_end_with_too_low_an_offset_is_refused_and_damage() {
+    let disk = reference();
+    let newest = checkpoints(&disk).pop().expect("one");
+    // Nothing lies behind it that could contradict; the anchor carries the true line.
+    disk.edit_file(&newest, |bytes| {
+        bytes[64] -= 1;
+        sum_header(bytes);
+    });
+    let refused = open(&disk).expect_err("the log ends with another offset");
+    assert_eq!(refused.kind(), ErrorKind::Corrupt, "{refused}");
+    let attached = Attached::open_on(Arc::new(disk.clone())).expect("looks");
+    assert_eq!(attached.state().expect_err("refused").kind(), ErrorKind::Corrupt);
+    assert!(look(&disk).is_damaged(), "{:?}", look(&disk).findings);
+}
+
+#[test]
+fn what_a_checkpoint_and_a_repair_leave_is_told_apart_and_no_damage() {
+    let of_repair = [segment_name(2) + ".draft", segment_name(2) + ".original", "anchor.draft".to_owned()];
+    for name in &of_repair {
+        let left = only(|disk| drop(disk.create(name, 4096).expect("creates")));
+        assert_eq!((left.class, left.class.is_damage()), (FindingClass::Leftover, false), "{left}");
+        assert!(left.cause.contains("a repair"), "{left}");
+    }
+    let draft = format!("{}.draft", checkpoints(&reference()).pop().expect("one"));
+    let left = only(|disk| drop(disk.create(&draft, 4096).expect("creates")));
+    assert!(left.class == FindingClass::Leftover && left.cause.contains("being written"), "{left}");
 }
 
 /// Puts the checksums of a checkpoint right.
