@@ -275,7 +275,7 @@ impl Scan {
                 Scanned::Frame(found) => return Ok(Some(found)),
                 // Its header is good and says where the next one begins: every byte is summed once.
                 Scanned::Bad { next: Some((position, offset)), .. } => {
-                    (self.position, self.offset) = (position, offset)
+                    (self.position, self.offset) = (position, offset);
                 }
                 Scanned::Bad { next: None, .. } | Scanned::Zero | Scanned::End => {
                     if !self.resync()? {
