@@ -100,7 +100,7 @@ pub struct Error(Box<Context>);
 #[derive(Debug, Clone)]
 struct Context {
     kind: ErrorKind,
-    message: String,
+    text: String,
     path: Option<PathBuf>,
     place: Option<Place>,
     offset: Option<Offset>,
@@ -157,10 +157,10 @@ impl Error {
         error
     }
 
-    pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+    pub(crate) fn new(kind: ErrorKind, text: impl Into<String>) -> Self {
         Self(Box::new(Context {
             kind,
-            message: message.into(),
+            text: text.into(),
             path: None,
             place: None,
             offset: None,
@@ -227,7 +227,7 @@ impl fmt::Display for Error {
             (Some(place), None) => write!(f, "at {place}: ")?,
             (None, _) => {}
         }
-        f.write_str(&context.message)?;
+        f.write_str(&context.text)?;
         if let Some(offset) = context.offset {
             write!(f, " (offset {offset})")?;
         }

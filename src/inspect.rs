@@ -106,11 +106,21 @@ impl Verification {
 
     fn report(&mut self, finding: Finding) {
         self.damaged |= finding.class.is_damage();
-        if self.findings.len() < FINDINGS_MAX {
-            self.findings.push(finding);
-        } else {
+        if self.is_full() {
             self.omitted = self.omitted.saturating_add(1);
+        } else {
+            self.findings.push(finding);
         }
+    }
+
+    fn is_full(&self) -> bool {
+        self.findings.len() >= FINDINGS_MAX
+    }
+
+    /// Counts damage that is not listed.
+    fn omit_damage(&mut self, findings: u64) {
+        self.damaged = true;
+        self.omitted = self.omitted.saturating_add(findings);
     }
 }
 
@@ -207,8 +217,8 @@ pub enum FindingClass {
     BadState,
     /// A gap that a repair left in place of damage. What was lost there was said then; it is no damage any more.
     Gap,
-    /// A checkpoint, or what a repair makes, that was being written when its writer ended.
-    CheckpointDraft,
+    /// What was made, and is not in use: a checkpoint that was being written, or files of a repair that did not end.
+    Leftover,
     /// A writer is at work; what it stores meanwhile was not judged.
     LiveWriter,
 }
@@ -234,7 +244,7 @@ impl FindingClass {
             Self::WrongCheckpoint => "wrong-checkpoint",
             Self::BadState => "bad-state",
             Self::Gap => "gap",
-            Self::CheckpointDraft => "checkpoint-draft",
+            Self::Leftover => "leftover",
             Self::LiveWriter => "live-writer",
         }
     }
@@ -247,7 +257,7 @@ impl FindingClass {
             | Self::SpareSegment
             | Self::OffChain
             | Self::BadAnchor
-            | Self::CheckpointDraft
+            | Self::Leftover
             | Self::Gap
             | Self::LiveWriter => false,
             Self::BodyRot

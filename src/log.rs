@@ -52,12 +52,11 @@ pub use state::StateValue;
 pub use stats::Stats;
 pub use ticket::Ticket;
 
-pub(crate) use act::refuse_lost_log;
 pub(crate) use checkpoint::{Entries, Unusable, begins_late, ends_as_said, misfit as foreign};
 pub(crate) use decide::decide;
 pub(crate) use fold::{Piece as FoldPiece, fold};
 pub(crate) use state::State;
-pub(crate) use survey::{ANCHOR_NAME, CheckpointFile, SegmentFile, Survey, holds_frames, open_segment, survey};
+pub(crate) use survey::{ANCHOR_NAME, CheckpointFile, Links, SegmentFile, Survey, holds_frames, open_segment, survey};
 pub(crate) use window::{FoundFrame, Scan, Scanned, Store};
 
 use self::core::{Core, frame_bytes};

@@ -343,20 +343,20 @@ const CUT: Fault = Fault::Content { what: "a record reaches past the end of its 
 
 /// Splits the first record off a body.
 #[inline]
-fn split(body: &[u8], common: Option<Topic>) -> std::result::Result<(Raw<'_>, &[u8]), Fault> {
+fn split(body: &[u8], topic_of_all: Option<Topic>) -> std::result::Result<(Raw<'_>, &[u8]), Fault> {
     let (head, rest) = body.split_first_chunk::<{ table::BYTES }>().ok_or(CUT)?;
     let payload_length = crate::types::index(table::PAYLOAD_LENGTH.u32(head).into());
     let flags = table::FLAGS.u8(head);
-    if let (0, Some(topic)) = (flags, common) {
+    if let (0, Some(topic)) = (flags, topic_of_all) {
         let (payload, rest) = rest.split_at_checked(payload_length).ok_or(CUT)?;
         return Ok((Raw { topic, event_time: None, tombstone: false, key: None, headers: &[], payload }, rest));
     }
-    split_general(rest, common, flags, payload_length)
+    split_general(rest, topic_of_all, flags, payload_length)
 }
 
 fn split_general(
     rest: &[u8],
-    common: Option<Topic>,
+    topic_of_all: Option<Topic>,
     flags: u8,
     payload_length: usize,
 ) -> std::result::Result<(Raw<'_>, &[u8]), Fault> {
@@ -364,7 +364,7 @@ fn split_general(
         return Err(Fault::Unknown { what: "record flags", found: flags.into() });
     }
     let mut rest = rest;
-    let topic = match common {
+    let topic = match topic_of_all {
         Some(topic) => topic,
         None => Topic::new(u32::from_le_bytes(take(&mut rest)?))
             .ok_or(Fault::Content { what: "a record in the reserved topic" })?,

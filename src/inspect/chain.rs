@@ -12,7 +12,7 @@ use crate::checksum;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::header::{self, Link, SegmentHeader};
 use crate::format::{FRAMES_START, Fault, SEGMENT_BYTES_MAX, VERSION, segment_header, segment_name};
-use crate::log::{ANCHOR_NAME, SegmentFile, Survey, holds_frames, open_segment};
+use crate::log::{ANCHOR_NAME, Links, SegmentFile, Survey, holds_frames, open_segment};
 use crate::platform::Disk;
 use crate::types::{Line, Place, StoreId};
 
@@ -184,6 +184,9 @@ impl Chain {
             seen = seen.max(file.number);
             let (class, cause) = match &file.header {
                 Ok(None) if in_use => (FindingClass::HeaderRot, "its header is zero, and it was in use".to_owned()),
+                Ok(None) if newest == 0 && is_headless(disk, file) => {
+                    (FindingClass::HeaderRot, "its header is zero, and frames are behind it".to_owned())
+                }
                 Ok(None) if above && is_headless(disk, file) => {
                     (FindingClass::TornTail, "frames, and no header before them; not known to be durable".to_owned())
                 }
@@ -315,13 +318,14 @@ fn most_frequent(survey: &Survey) -> StoreId {
 
 fn pieces(survey: &Survey) -> Vec<Piece> {
     let mut pieces: Vec<Piece> = Vec::new();
+    let links = Links::of(survey);
     let mut below = u64::MAX;
     while let Some((file, newest)) = survey.newest_up_to(below) {
         pieces.push(Piece::stored(file, newest, None));
         let mut current = *newest;
         below = 0;
         while let Some(link) = current.predecessor {
-            match survey.linked(link, current.first_offset) {
+            match links.linked(link, current.first_offset) {
                 Ok((file, before)) => {
                     pieces.push(Piece::stored(file, before, Some(&link)));
                     current = *before;

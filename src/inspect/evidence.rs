@@ -9,8 +9,8 @@ use std::sync::Arc;
 use super::chain::{Chain, Piece};
 use crate::error::Result;
 use crate::format::control::SessionBody;
-use crate::format::{ANCHOR_NAME, FRAMES_START, segment_name};
-use crate::log::{Evidence, Scan, Scanned, open_segment};
+use crate::format::{ANCHOR_NAME, segment_name};
+use crate::log::{Evidence, Scan, open_segment};
 use crate::platform::Disk;
 use crate::types::{Line, Offset, Place};
 
@@ -73,13 +73,7 @@ impl Session {
     pub(super) fn of(disk: &dyn Disk, piece: &Piece, body: &[u8]) -> Option<Self> {
         let body = SessionBody::decode(body).ok()?;
         let now = open_segment(disk, &piece.name).ok()?.identity().ok()?;
-        let evidence = if (now.device, now.inode) != (body.device, body.inode) {
-            Evidence::CopiedFile
-        } else if body.boot_id == disk.boot_id() {
-            Evidence::SameBoot
-        } else {
-            Evidence::OtherBoot
-        };
+        let evidence = Evidence::of(&body, now, disk.boot_id());
         Some(Self { boot_id: body.boot_id, pid: body.pid, file: (body.device, body.inode), evidence })
     }
 }
@@ -120,41 +114,10 @@ pub(super) fn lines(
 
 /// Where the frame begins that carries this line.
 fn frame_with(scan: &mut Scan, line: Line) -> Option<u64> {
-    loop {
-        match scan.next().ok()? {
-            Scanned::Frame(found) => {
-                if scan.frame(&found).line().is_some_and(|carried| carried.durable == line) {
-                    return Some(found.position);
-                }
-            }
-            Scanned::Bad { next: Some((position, offset)), .. } => (scan.position, scan.offset) = (position, offset),
-            Scanned::Bad { next: None, .. } | Scanned::Zero | Scanned::End => {
-                if !scan.resync().ok()? {
-                    return None;
-                }
-            }
+    while let Some(found) = scan.next_whole().ok()? {
+        if scan.frame(&found).line().is_some_and(|carried| carried.durable == line) {
+            return Some(found.position);
         }
     }
-}
-
-/// The first valid frame that a scan comes to.
-pub(super) fn next_frame(mut scan: Scan, segment: u64) -> Option<Neighbour> {
-    loop {
-        match scan.next().ok()? {
-            Scanned::Frame(found) => {
-                return Some(Neighbour::new(Place::new(segment, found.position), found.offset));
-            }
-            Scanned::Bad { next: Some((position, offset)), .. } => (scan.position, scan.offset) = (position, offset),
-            Scanned::Bad { next: None, .. } | Scanned::Zero | Scanned::End => {
-                if !scan.resync().ok()? {
-                    return None;
-                }
-            }
-        }
-    }
-}
-
-/// Where the frames of a piece begin.
-pub(super) fn first_place(piece: &Piece) -> Place {
-    Place::new(piece.number(), FRAMES_START)
+    None
 }

@@ -18,7 +18,7 @@ use super::progress::{Progress, Told};
 use super::{Finding, FindingClass, Verification};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{FRAMES_START, Fault, Kind, align};
-use crate::log::{FoundFrame, Scan, Scanned, Store, begins_late, decide, open_segment, refuse_lost_log, survey};
+use crate::log::{Scan, Scanned, Store, begins_late, decide, holds_frames, open_segment, survey};
 use crate::platform::Disk;
 use crate::segment::walk::Frames;
 use crate::types::{Line, Offset, Place};
@@ -34,10 +34,7 @@ pub fn verify_on(disk: &dyn Disk, progress: &mut dyn FnMut(Progress)) -> Result<
     let writer =
         disk.lock_holder().map_err(|error| Error::io("ask for the writer's lock", error).at_path(disk.directory()))?;
     let chain = Chain::look(disk)?;
-    if chain.pieces.is_empty()
-        && chain.foreign.is_empty()
-        && chain.highest_known() == 0
-        && chain.survey.files.iter().all(|file| file.header.is_ok())
+    if chain.pieces.is_empty() && chain.foreign.is_empty() && chain.highest_known() == 0 && !is_lost_log(disk, &chain)?
     {
         return Err(Error::new(ErrorKind::Invalid, "not a log: no segment is there")
             .at_path(disk.directory())
@@ -57,12 +54,12 @@ pub fn verify_on(disk: &dyn Disk, progress: &mut dyn FnMut(Progress)) -> Result<
         chain: &chain,
         origins,
         durable,
-        noted: Noted::new(&chain, durable),
         end: Line { place: Place::default(), offset: start },
         gaps: Vec::new(),
         lines: Arc::clone(&lines),
         session: None,
         before: None,
+        followed: 0,
         found: Verification {
             findings: Vec::new(),
             omitted: 0,
@@ -82,6 +79,16 @@ pub fn verify_on(disk: &dyn Disk, progress: &mut dyn FnMut(Progress)) -> Result<
     };
     check.run()?;
     Ok(check.found)
+}
+
+/// Whether files without a header are what is left of a log. A header that is there, and bad, is reported as such.
+fn is_lost_log(disk: &dyn Disk, chain: &Chain) -> Result<bool> {
+    for file in &chain.survey.files {
+        if file.header.is_err() || holds_frames(disk, file)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// D: beyond what headers and anchor carry only the newest frames can raise it.
@@ -119,7 +126,6 @@ struct Check<'a, 'p> {
     chain: &'a Chain,
     origins: Origins,
     durable: Line,
-    noted: Noted,
     end: Line,
     /// Places behind gaps.
     gaps: Vec<Place>,
@@ -127,29 +133,10 @@ struct Check<'a, 'p> {
     lines: Arc<[CarriedLine]>,
     session: Option<Session>,
     before: Option<Neighbour>,
+    /// How many findings know which frame is behind them, or are of no place.
+    followed: usize,
     found: Verification,
     told: Told<'p>,
-}
-
-/// What is written down of places in the log, and has to fit the frames.
-struct Noted {
-    /// The highest durable line, and the one from which recovery begins to read; each until it was come by.
-    lines: Vec<Line>,
-    /// Where somebody says that the log was closed, if recovery goes by it.
-    closed: Option<Place>,
-}
-
-impl Noted {
-    fn new(chain: &Chain, durable: Line) -> Self {
-        let known = chain.survey.durable();
-        let anchor = chain.survey.own_anchor().map(|anchor| (anchor.clean, anchor.durable));
-        let checkpoints = chain.survey.own_checkpoints().map(|checkpoint| (checkpoint.clean, checkpoint.line));
-        let closed = anchor.into_iter().chain(checkpoints).any(|(clean, line)| clean && line == known);
-        let at_end = known.place.segment == chain.newest();
-        let mut lines = vec![known, durable];
-        lines.dedup();
-        Self { lines, closed: (closed && at_end).then_some(known.place) }
-    }
 }
 
 /// Whether the log goes on.
@@ -178,6 +165,7 @@ impl Check<'_, '_> {
             self.found.report(finding);
         }
         let chain = self.chain;
+        self.followed = self.found.findings.len();
         for (index, piece) in chain.pieces.iter().enumerate() {
             if let Some(gap) = &piece.gap
                 && self.gap(gap, index)? == Then::LogEnds
@@ -194,10 +182,6 @@ impl Check<'_, '_> {
         self.found.end = self.end.offset;
         for finding in chain.judge_leftovers(self.disk, self.durable) {
             self.found.report(finding);
-        }
-        if self.durable.place > self.end.place && !self.found.damaged {
-            let cause = format!("the log was durable up to {}, and ends at {}", self.durable.place, self.end.place);
-            self.report(FindingClass::BrokenChain, Some(self.end.place), Some(self.end.offset), cause);
         }
         self.refused_by_an_open();
         // Only if nothing else is wrong can they be held against the log.
@@ -224,10 +208,7 @@ impl Check<'_, '_> {
         if self.found.damaged || self.found.writer.is_some() {
             return;
         }
-        let opened = survey(self.disk).and_then(|survey| match decide(self.disk, &survey)? {
-            Some(_) => Ok(()),
-            None => refuse_lost_log(self.disk, &survey),
-        });
+        let opened = survey(self.disk).and_then(|survey| decide(self.disk, &survey));
         if let Some(error) = opened.err().filter(|error| error.kind() == ErrorKind::Corrupt) {
             let cause = format!("an open refuses: {error}");
             self.report(FindingClass::BrokenChain, error.place(), error.offset(), cause);
@@ -238,10 +219,8 @@ impl Check<'_, '_> {
     fn gap(&mut self, gap: &Gap, index: usize) -> Result<Then> {
         let place = Place::new(gap.number, 0);
         if was_durable(gap.number, self.durable) {
-            let next = self.chain.pieces.get(index);
-            let behind = next.map(|piece| Neighbour::new(evidence::first_place(piece), piece.header.first_offset));
             let cause = self.below_durable(&gap.cause);
-            self.report_beside(gap.class, Some(place), None, cause, behind);
+            self.report(gap.class, Some(place), None, cause);
             return Ok(Then::GoOn);
         }
         let (frames, records) = self.count_behind(index)?;
@@ -254,13 +233,13 @@ impl Check<'_, '_> {
         let first_offset = self.first_offset(piece);
         let mut scan = scan_of(self.disk, piece, first_offset, FRAMES_START, first_offset)?;
         let then = loop {
-            self.check_offset(piece, &scan);
-            let stop = match self.settled(piece, &mut scan)? {
+            let stop = match scan.next_settled().map_err(|error| read_error(self.disk, piece, error))? {
                 Scanned::Frame(found) => {
+                    let beside = Neighbour::new(Place::new(piece.number(), found.position), found.offset);
+                    self.follow(beside);
                     self.found.frames = self.found.frames.saturating_add(1);
                     let records = u64::from(found.header.record_count);
                     self.found.records = self.found.records.saturating_add(records);
-                    self.check_within(piece, &scan, &found);
                     self.told.at(scan.position);
                     match found.header.kind {
                         Kind::Gap => self.note_gap(piece, &scan, found.position, found.offset),
@@ -270,7 +249,7 @@ impl Check<'_, '_> {
                         }
                         _ => {}
                     }
-                    self.before = Some(Neighbour::new(Place::new(piece.number(), found.position), found.offset));
+                    self.before = Some(beside);
                     continue;
                 }
                 Scanned::End => break self.at_limit(index, piece, &mut scan)?,
@@ -302,16 +281,12 @@ impl Check<'_, '_> {
         self.report_at(FindingClass::Gap, piece, position, offset, cause);
     }
 
-    /// The next step of a scan; what is no frame is read once more.
-    fn settled(&self, piece: &Piece, scan: &mut Scan) -> Result<Scanned> {
-        let failed = |error| read_error(self.disk, piece, error);
-        match scan.next().map_err(failed)? {
-            found @ (Scanned::Frame(_) | Scanned::End) => Ok(found),
-            Scanned::Zero | Scanned::Bad { .. } => {
-                scan.forget();
-                scan.next().map_err(failed)
-            }
+    /// Tells what was found since the last frame which one is behind it.
+    fn follow(&mut self, frame: Neighbour) {
+        for finding in self.found.findings.iter_mut().skip(self.followed) {
+            finding.evidence.behind = Some(frame);
         }
+        self.followed = self.found.findings.len();
     }
 
     /// The scan reached the limit of its piece: is that where the piece ends, and does the next one follow?
@@ -375,15 +350,12 @@ impl Check<'_, '_> {
             return Ok(then);
         }
         let behind = if then == Then::GoOn { scan.position } else { piece.limit() };
-        let (class, cause) = self.classify(piece, stop, position..behind)?;
-        let next = if then == Then::GoOn {
-            let first = self.first_offset(piece);
-            evidence::next_frame(scan_of(self.disk, piece, first, scan.position, scan.offset)?, piece.number())
-        } else {
-            None
-        };
-        let (place, cause) = (Place::new(piece.number(), position), self.below_durable(&cause));
-        self.report_beside(class, Some(place), Some(offset), cause, next);
+        if self.found.is_full() {
+            self.found.omit_damage(1_u64.saturating_add(backward.is_some().into()));
+            return Ok(then);
+        }
+        let (class, cause) = self.classify(piece, scan, stop, position..behind)?;
+        self.report_at(class, piece, position, offset, self.below_durable(&cause));
         if let Some(found) = backward {
             let fault = Fault::Offset { found: found.get(), expected: offset.get() };
             self.report_at(FindingClass::BrokenChain, piece, behind, offset, self.below_durable(&fault.to_string()));
@@ -391,7 +363,13 @@ impl Check<'_, '_> {
         Ok(then)
     }
 
-    fn classify(&self, piece: &Piece, stop: &Stop, range: std::ops::Range<u64>) -> Result<(FindingClass, String)> {
+    fn classify(
+        &self,
+        piece: &Piece,
+        scan: &Scan,
+        stop: &Stop,
+        range: std::ops::Range<u64>,
+    ) -> Result<(FindingClass, String)> {
         let Some(fault) = stop.fault else { return Ok((FindingClass::LostBytes, Fault::Missing.to_string())) };
         let class = match fault {
             Fault::Short { .. } => FindingClass::LostBytes,
@@ -406,9 +384,8 @@ impl Check<'_, '_> {
         if class != FindingClass::HeaderRot {
             return Ok((class, fault.to_string()));
         }
-        let bytes = Store::File(open_segment(self.disk, &piece.name)?)
-            .load(range.start, ORIGIN_BYTES_MAX, range.end.min(piece.limit()))
-            .map_err(|error| read_error(self.disk, piece, error))?;
+        let searched = range.start..range.end.min(range.start.saturating_add(ORIGIN_BYTES_MAX));
+        let bytes = scan.load(searched).map_err(|error| read_error(self.disk, piece, error))?;
         let Some(origin) = self.origins.find(bytes.bytes(), range.start, piece.number()) else {
             return Ok((class, fault.to_string()));
         };
@@ -458,40 +435,6 @@ impl Check<'_, '_> {
         Ok((frames, records))
     }
 
-    /// A durable line carries an offset too, which must be the one expected at its place.
-    fn check_offset(&mut self, piece: &Piece, scan: &Scan) {
-        let place = Place::new(piece.number(), scan.position);
-        let Some(at) = self.noted.lines.iter().position(|line| line.place == place) else { return };
-        let line = self.noted.lines.swap_remove(at);
-        if line.offset != scan.offset && piece.source == Source::Stored {
-            let fault = Fault::Offset { found: line.offset.get(), expected: scan.offset.get() };
-            self.misfit(piece, scan.position, scan.offset, &fault.to_string());
-        }
-    }
-
-    /// No durable line lies within a frame; and where the log is said to have been closed, a close ends. What a gap gave up may
-    /// have been either.
-    fn check_within(&mut self, piece: &Piece, scan: &Scan, found: &FoundFrame) {
-        if found.header.kind == Kind::Gap {
-            return;
-        }
-        let end = Place::new(piece.number(), scan.position);
-        let within = Place::new(piece.number(), found.position.saturating_add(1))..end;
-        if let Some(at) = self.noted.lines.iter().position(|line| within.contains(&line.place)) {
-            let line = self.noted.lines.swap_remove(at);
-            self.misfit(piece, line.place.position, found.offset, "it lies within a frame");
-        } else if self.noted.closed == Some(end) && found.header.kind != Kind::Close {
-            let cause =
-                format!("a note says that the log was closed here, behind a {} frame", found.header.kind.name());
-            self.report_at(FindingClass::BrokenChain, piece, found.position, found.offset, cause);
-        }
-    }
-
-    fn misfit(&mut self, piece: &Piece, position: u64, offset: Offset, cause: &str) {
-        let cause = format!("the durable line that is written down does not fit the frames: {cause}");
-        self.report_at(FindingClass::BrokenChain, piece, position, offset, cause);
-    }
-
     /// Whether a valid frame has to begin where the scan is. A running writer has stored all up to a settled end.
     fn is_durable(&self, piece: &Piece, scan: &Scan) -> bool {
         let settled = self.found.writer.is_some() && piece.end.is_some();
@@ -514,21 +457,10 @@ impl Check<'_, '_> {
     }
 
     fn report(&mut self, class: FindingClass, place: Option<Place>, offset: Option<Offset>, cause: String) {
-        self.report_beside(class, place, offset, cause, None);
-    }
-
-    fn report_beside(
-        &mut self,
-        class: FindingClass,
-        place: Option<Place>,
-        offset: Option<Offset>,
-        cause: String,
-        behind: Option<Neighbour>,
-    ) {
         let mut finding = Finding::new(self.disk, class, place, offset, cause);
         if place.is_some() {
             let lines = Arc::clone(&self.lines);
-            finding.evidence = FindingEvidence { session: self.session, lines, before: self.before, behind };
+            finding.evidence = FindingEvidence { session: self.session, lines, before: self.before, behind: None };
         }
         self.found.report(finding);
     }

@@ -21,7 +21,7 @@ use super::epochs::Epochs;
 use super::options::{FIRST_SEGMENT_BYTES, Options, Recovery};
 use super::report::{Ending, RecoveryReport};
 use super::state::State;
-use super::survey::{SegmentFile, Survey, corrupt, holds_bytes, holds_frames, io_error, open_segment};
+use super::survey::{SegmentFile, Survey, corrupt, holds_bytes, io_error, open_segment};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::control::SessionBody;
 use crate::format::header::{FIRST_OFFSET_MAX, Link, SegmentHeader};
@@ -129,21 +129,7 @@ fn settle(disk: &dyn Disk, options: &Options, survey: &Survey, decision: &Decisi
     succeed(disk, options, survey, decision)
 }
 
-/// Refuses to begin a log where files are that may have been one.
-pub(crate) fn refuse_lost_log(disk: &dyn Disk, survey: &Survey) -> Result<()> {
-    for file in &survey.files {
-        // Of a log whose creation never ended nothing lies there.
-        if holds_frames(disk, file)? {
-            let cause = file.header.as_ref().err().map_or("no header".to_owned(), ToString::to_string);
-            let text = format!("{cause}, but frames behind it, and no other segment is there");
-            return Err(corrupt(text).at_path(disk.directory().join(&file.name)));
-        }
-    }
-    Ok(())
-}
-
 fn create(disk: &dyn Disk, options: &Options, survey: &Survey) -> Result<Begun> {
-    refuse_lost_log(disk, survey)?;
     let random = || disk.random().map_err(|error| io_error(disk, "draw the store's identity", "", error));
     let (upper, lower) = (random()?.to_le_bytes(), random()?.to_le_bytes());
     let mut store_id = StoreId::default();

@@ -282,13 +282,20 @@ impl State {
     /// What can be reached from the first segment on, by links that hold; of two that follow one segment the newer.
     fn up_to_damage(survey: &Survey, refusal: Error) -> Self {
         let mut entries: Vec<Entry> = Vec::new();
+        // By whom they follow; of the first it is nobody, number 0.
+        let before = |header: &SegmentHeader| header.predecessor.map_or(0, |link| link.number);
+        let mut headers: Vec<SegmentHeader> = survey.valid().map(|(_, header)| *header).collect();
+        headers.sort_by_key(before);
         loop {
+            let number = entries.last().map_or(0, |last| last.header.last_number());
+            let start = headers.partition_point(|header| before(header) < number);
             let follows = |header: &SegmentHeader| match (header.predecessor, entries.last()) {
                 (Some(link), Some(last)) => last.header.is_linked_by(&link),
                 (None, None) => true,
                 _ => false,
             };
-            let next = survey.valid().map(|(_, header)| *header).filter(follows);
+            let next = headers.get(start..).unwrap_or_default().iter().take_while(|header| before(header) == number);
+            let next = next.copied().filter(follows);
             let Some(header) = next.max_by_key(|header| (header.epoch.counter, header.number)) else { break };
             if let (Some(last), Some(link)) = (entries.last_mut(), header.predecessor) {
                 last.end = last.header.end(Some(&link));

@@ -5,14 +5,17 @@
 //!    damage. That a file exists proves nothing.
 //! 2. Damage or a missing file below D is an error. At or above D it ends the log: see [`Decision::end`].
 //! 3. Frames behind the end are counted, never kept.
-//! 4. After a clean close that the anchor or a checkpoint knows, only the headers and the close frame are read.
-//! 5. Who only looks uses the same decision, so that it sees what an open would keep.
+//! 4. What headers, checkpoints and the anchor say of D is an error if no frame ends there, or one behind which another offset
+//!    is the next. A valid frame at D tells; if there is none, the frames before it are gone over, in its whole segment.
+//! 5. After a clean close that the anchor or a checkpoint knows, only the headers and the close frame are read.
+//! 6. Where frames are and no valid header is, there was a log: an error, never "no log yet".
+//! 7. Who only looks uses the same decision, so that it sees what an open would keep.
 //!
 //! Limit: rot in the last group, which no mark covers yet, cannot be told from a tear; [`Evidence`] is all there is.
 
 use super::checkpoint::Segments;
 use super::report::{Cut, Evidence};
-use super::survey::{Chain, Dropped, Member, Survey, corrupt, io_error, open_segment};
+use super::survey::{Chain, Dropped, Member, Survey, corrupt, holds_frames, io_error, open_segment};
 use super::window::{FoundFrame, Scan, Scanned, Store};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::control::{LINE_BYTES, SessionBody};
@@ -48,10 +51,10 @@ impl Decision {
 /// Decides. `None`: there is no log yet.
 pub(crate) fn decide(disk: &dyn Disk, survey: &Survey) -> Result<Option<Decision>> {
     let mut chain = survey.chain(disk)?;
-    let Some(newest) = chain.members.last() else { return Ok(None) };
+    let Some(newest) = chain.members.last() else { return refuse_lost_log(disk, survey).map(|()| None) };
     check_lengths(disk, &chain)?;
     if chain.dropped.is_none() {
-        chain.dropped = survey.headless_above(disk, newest.header.number)?;
+        chain.dropped = survey.lost_above(disk, newest.header.number)?;
     }
     if chain.dropped.is_none()
         && let Some((end, time_max)) = closed_at(disk, survey, newest, chain.durable)?
@@ -60,6 +63,19 @@ pub(crate) fn decide(disk: &dyn Disk, survey: &Survey) -> Result<Option<Decision
         return Ok(Some(Decision { end, durable: end, clean: true, cut: None, time_max, scanned_bytes: 0, chain }));
     }
     Judge::new(disk, survey, chain).decide().map(Some)
+}
+
+/// Where no log is, there may have been one.
+fn refuse_lost_log(disk: &dyn Disk, survey: &Survey) -> Result<()> {
+    for file in &survey.files {
+        // Of a log whose creation never ended nothing lies there.
+        if holds_frames(disk, file)? {
+            let cause = file.header.as_ref().err().map_or("no header".to_owned(), ToString::to_string);
+            let text = format!("{cause}, but frames behind it, and no other segment is there");
+            return Err(corrupt(text).at_path(disk.directory().join(&file.name)));
+        }
+    }
+    Ok(())
 }
 
 /// Files are never shortened, and their length is durable before they are used: one that ends before its frames may have
@@ -87,7 +103,8 @@ fn closed_at(disk: &dyn Disk, survey: &Survey, newest: &Member, durable: Line) -
     let checkpoints = survey.own_checkpoints().map(|found| (found.clean, found.line, found.time_max));
     let mut notes = anchor.into_iter().chain(checkpoints);
     let Some((_, end, time_max)) = notes.find(|(clean, line, _)| *clean && *line == durable) else { return Ok(None) };
-    if end.place.segment != newest.header.number || newest.length < newest.end.unwrap_or(newest.header.capacity) {
+    // What a repair wrote has an end of its own.
+    if end.place.segment != newest.header.number || newest.end.is_some_and(|own| own != end.place.position) {
         return Ok(None);
     }
     let close_bytes = align(length(HEADER_BYTES).saturating_add(length(LINE_BYTES)));
@@ -334,9 +351,7 @@ impl<'a> Judge<'a> {
     fn evidence(&self) -> Evidence {
         match &self.session {
             None => Evidence::None,
-            Some((session, now)) if (session.device, session.inode) != (now.device, now.inode) => Evidence::CopiedFile,
-            Some((session, _)) if session.boot_id == self.disk.boot_id() => Evidence::SameBoot,
-            Some(_) => Evidence::OtherBoot,
+            Some((session, now)) => Evidence::of(session, *now, self.disk.boot_id()),
         }
     }
 

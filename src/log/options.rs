@@ -227,8 +227,8 @@ pub(super) fn open_error(path: &Path, error: std::io::Error) -> Error {
     Error::io("open the directory", error).at_path(path)
 }
 
-fn invalid(message: String) -> Error {
-    Error::new(ErrorKind::Invalid, message)
+fn invalid(text: String) -> Error {
+    Error::new(ErrorKind::Invalid, text)
 }
 
 fn in_range(name: &str, value: u64, least: u64, most: u64) -> Result<()> {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::format::control::SessionBody;
+use crate::platform::Identity;
 use crate::types::{Epoch, Line, Offset, Place};
 
 /// How the log ended before it was opened.
@@ -80,6 +82,19 @@ pub enum Evidence {
     CopiedFile,
     /// Nothing is known.
     None,
+}
+
+impl Evidence {
+    /// Of the last session in a file, whose identity is now this, under this boot of the system.
+    pub(crate) fn of(session: &SessionBody, now: Identity, boot_id: [u8; 16]) -> Self {
+        if (session.device, session.inode) != (now.device, now.inode) {
+            Self::CopiedFile
+        } else if session.boot_id == boot_id {
+            Self::SameBoot
+        } else {
+            Self::OtherBoot
+        }
+    }
 }
 
 impl fmt::Display for RecoveryReport {

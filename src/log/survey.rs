@@ -304,12 +304,12 @@ impl Survey {
     pub(crate) fn chain(&self, disk: &dyn Disk) -> Result<Chain> {
         let mut durable = self.durable();
         let mut dropped: Option<Dropped> = None;
+        let links = Links::of(self);
         let mut newest = self.newest_up_to(u64::MAX);
         while let Some((file, header)) = newest {
-            match self.follow(file, header) {
+            match links.follow(file, header) {
                 Ok(members) => {
                     self.check_newest(disk, header.number)?;
-                    let dropped = dropped.or_else(|| self.unreadable_above(header.number));
                     return Ok(Chain { members, durable, dropped });
                 }
                 Err(broken) => {
@@ -340,25 +340,17 @@ impl Survey {
         self.valid().filter(|(file, _)| file.number <= number).max_by_key(|(_, header)| rank(header))
     }
 
-    /// A segment behind the newest whose header was complete and is not valid: what was in it is lost.
-    fn unreadable_above(&self, newest: u64) -> Option<Dropped> {
-        let file = self
-            .files
-            .iter()
-            .find(|file| file.number > newest && !matches!(file.header, Ok(_) | Err(Fault::Missing)))?;
-        let fault = file.header.as_ref().err()?;
-        Some(Dropped { cause: format!("segment {}: {fault}", file.number), ..Dropped::default() })
-    }
-
-    /// As [`Survey::unreadable_above`], of a segment that has no header at all, and frames: the header never reached the disk,
-    /// or was lost. Reads what is behind the headers of such files.
-    pub(crate) fn headless_above(&self, disk: &dyn Disk, newest: u64) -> Result<Option<Dropped>> {
-        let headless = |file: &&SegmentFile| matches!(file.header, Ok(None) | Err(Fault::Missing));
-        for file in self.files.iter().filter(|file| file.number > newest).filter(headless) {
-            if holds_frames(disk, file)? {
-                let cause = format!("segment {}: frames, and no header before them", file.number);
-                return Ok(Some(Dropped { cause, ..Dropped::default() }));
-            }
+    /// A segment behind the newest whose header was complete and is not valid, or that has none, and frames: the header never
+    /// reached the disk, or was lost. What was in it is lost too. Reads what is behind headers that are not there.
+    pub(crate) fn lost_above(&self, disk: &dyn Disk, newest: u64) -> Result<Option<Dropped>> {
+        for file in self.files.iter().filter(|file| file.number > newest) {
+            let cause = match &file.header {
+                Err(fault) if *fault != Fault::Missing => fault.to_string(),
+                Ok(None) | Err(_) if holds_frames(disk, file)? => "frames, and no header before them".to_owned(),
+                _ => continue,
+            };
+            let cause = format!("segment {}: {cause}", file.number);
+            return Ok(Some(Dropped { cause, ..Dropped::default() }));
         }
         Ok(None)
     }
@@ -372,6 +364,30 @@ impl Survey {
             }
             _ => Ok(()),
         }
+    }
+}
+
+/// Where links lead. Following one does not look at all files, so that a long chain costs its length.
+pub(crate) struct Links<'a> {
+    /// In the order of their numbers.
+    files: &'a [SegmentFile],
+    /// What repairs wrote, by the number that links know it by, then by generation.
+    rewritten: Vec<(&'a SegmentFile, &'a SegmentHeader)>,
+}
+
+impl<'a> Links<'a> {
+    pub(crate) fn of(survey: &'a Survey) -> Self {
+        let mut rewritten: Vec<_> = survey.valid().filter(|(_, header)| header.rewritten.is_some()).collect();
+        rewritten.sort_by_key(|(_, header)| (header.last_number(), header.generation));
+        Self { files: &survey.files, rewritten }
+    }
+
+    /// Of what stands for the link's segment, the highest generation.
+    fn rewritten(&self, link: &Link) -> Option<(&'a SegmentFile, &'a SegmentHeader)> {
+        let end = self.rewritten.partition_point(|(_, header)| header.last_number() <= link.number);
+        let upwards = self.rewritten.get(..end).unwrap_or_default().iter().rev().copied();
+        let mut of_number = upwards.take_while(|(_, header)| header.last_number() == link.number);
+        of_number.find(|(_, header)| header.is_linked_by(link))
     }
 
     fn follow(&self, file: &SegmentFile, header: &SegmentHeader) -> std::result::Result<Vec<Member>, BrokenLink> {
@@ -398,9 +414,8 @@ impl Survey {
         &self,
         link: Link,
         first_offset: Offset,
-    ) -> std::result::Result<(&SegmentFile, &SegmentHeader), String> {
-        let rewritten = self.valid().filter(|(_, header)| header.rewritten.is_some() && header.is_linked_by(&link));
-        if let Some((file, header)) = rewritten.max_by_key(|(_, header)| header.generation) {
+    ) -> std::result::Result<(&'a SegmentFile, &'a SegmentHeader), String> {
+        if let Some((file, header)) = self.rewritten(&link) {
             return if header.first_offset > first_offset {
                 Err("it begins too late".to_owned())
             } else {
@@ -496,4 +511,60 @@ pub(crate) fn holds_bytes(file: &dyn File, start: u64, length: u64) -> std::io::
         at = at.saturating_add(crate::types::length(read));
     }
     Ok(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::header::{Rewritten, sample};
+
+    /// A chain of segments with numbers from 1 on, whose incarnations are their numbers.
+    fn chain(segments: u64) -> Survey {
+        let file = |number: u64| {
+            let link = Link { number: number - 1, incarnation: number - 1, end: 8192 };
+            let predecessor = (number > 1).then_some(link);
+            let header = SegmentHeader { number, incarnation: number, predecessor, ..sample() };
+            SegmentFile { name: format::segment_name(number), number, length: 1 << 20, header: Ok(Some(header)) }
+        };
+        let files = (1..=segments).map(file).collect();
+        Survey { files, checkpoints: Vec::new(), drafts: Vec::new(), anchors: Vec::new(), anchor_faults: Vec::new() }
+    }
+
+    #[test]
+    fn a_chain_of_very_many_segments_is_followed_to_its_begin() {
+        // To look at all files for each of them would take minutes.
+        let survey = chain(100_000);
+        let (file, header) = survey.newest_up_to(u64::MAX).expect("a header");
+        let members = Links::of(&survey).follow(file, header).unwrap_or_else(|broken| panic!("{}", broken.cause));
+        assert_eq!(members.len(), 100_000);
+        assert!(members.iter().zip(1..).all(|(member, number)| member.header.number == number));
+        assert!(members.iter().rev().skip(1).all(|member| member.end == Some(8192)));
+    }
+
+    #[test]
+    fn a_link_leads_to_the_highest_generation_that_stands_for_its_segment() {
+        let mut survey = chain(6);
+        for (number, generation) in [(2, 1), (3, 2)] {
+            let rewritten = Rewritten {
+                end: 4096 + 48,
+                last_number: 4,
+                end_offset: Offset::new(1000),
+                records: 0,
+                incarnation: 4,
+                original_end: 8192,
+            };
+            let file = survey.files.iter_mut().find(|file| file.number == number).expect("a file");
+            let header = SegmentHeader { number, generation, rewritten: Some(rewritten), ..sample() };
+            file.header = Ok(Some(header));
+        }
+        let links = Links::of(&survey);
+        let lead = |number, incarnation, end| {
+            let link = Link { number, incarnation, end };
+            links.linked(link, Offset::new(1000)).map(|(file, _)| file.number).ok()
+        };
+        assert_eq!(lead(4, 4, 8192), Some(3), "two stand for it besides its own file");
+        assert_eq!(lead(5, 5, 8192), Some(5));
+        assert_eq!(lead(4, 4, 4096), Some(4), "they stand for one that ends elsewhere");
+        assert_eq!((lead(5, 4, 8192), lead(9, 9, 8192)), (None, None));
+    }
 }

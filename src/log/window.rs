@@ -18,6 +18,9 @@ use crate::types::{Line, Offset, Timestamp, index, length};
 /// How much of a segment is taken at once while scanning.
 pub(crate) const SCAN_BYTES: u64 = 256 * 1024;
 
+/// How much of what is no frame is read once more.
+const AGAIN_BYTES: u64 = 4096;
+
 /// Where the bytes of a segment come from.
 #[derive(Debug, Clone)]
 pub(crate) enum Store {
@@ -242,35 +245,59 @@ impl Scan {
         }
     }
 
-    /// Lets go of the bytes at hand, so that the next look reads them again.
-    pub(crate) fn forget(&mut self) {
+    /// As [`Scan::next`], and what is no frame is read once more: it may be being stored just now. Only what has changed
+    /// since costs more than the frame itself.
+    pub(crate) fn next_settled(&mut self) -> io::Result<Scanned> {
+        let found = self.next()?;
+        let bytes = match &found {
+            Scanned::Frame(_) | Scanned::End => return Ok(found),
+            Scanned::Bad { next: Some((next, _)), .. } => next.saturating_sub(self.position),
+            Scanned::Zero | Scanned::Bad { next: None, .. } => AGAIN_BYTES,
+        };
+        let again = self.store.load(self.position, bytes, self.limit)?;
+        let at_hand = self.chunk.from(self.position);
+        if at_hand.get(..at_hand.len().min(index(bytes))) == Some(again.bytes()) {
+            return Ok(found);
+        }
         self.chunk = Chunk::EMPTY;
+        self.next()
     }
 
-    /// Counts valid frames and their records from here to the limit, whatever lies between them, and raises `durable` to the
-    /// highest line that they carry.
-    pub(crate) fn count_on(&mut self, durable: &mut Line) -> io::Result<(u64, u64)> {
-        let (mut frames, mut records) = (0_u64, 0_u64);
+    /// Bytes of the segment, whatever they are.
+    pub(crate) fn load(&self, range: Range<u64>) -> io::Result<Chunk> {
+        self.store.load(range.start, range.end.saturating_sub(range.start), self.limit)
+    }
+
+    /// The next valid frame before the limit, whatever lies in front of it. `None`: there is none.
+    pub(crate) fn next_whole(&mut self) -> io::Result<Option<FoundFrame>> {
         loop {
             match self.next()? {
-                Scanned::Frame(found) => {
-                    frames = frames.saturating_add(1);
-                    records = records.saturating_add(found.header.record_count.into());
-                    if let Some(line) = self.frame(&found).line() {
-                        *durable = (*durable).max(line.durable);
-                    }
-                }
+                Scanned::Frame(found) => return Ok(Some(found)),
                 // Its header is good and says where the next one begins: every byte is summed once.
                 Scanned::Bad { next: Some((position, offset)), .. } => {
                     (self.position, self.offset) = (position, offset);
                 }
                 Scanned::Bad { next: None, .. } | Scanned::Zero | Scanned::End => {
                     if !self.resync()? {
-                        return Ok((frames, records));
+                        return Ok(None);
                     }
                 }
             }
         }
+    }
+
+    /// Counts valid frames and their records from here to the limit, whatever lies between them, and raises `durable` to the
+    /// highest line that they carry.
+    pub(crate) fn count_on(&mut self, durable: &mut Line) -> io::Result<(u64, u64)> {
+        let (mut frames, mut records) = (0_u64, 0_u64);
+        while let Some(found) = self.next_whole()? {
+            frames = frames.saturating_add(1);
+            records = records.saturating_add(found.header.record_count.into());
+            if let Some(line) = self.frame(&found).line() {
+                *durable = (*durable).max(line.durable);
+            }
+        }
+        Ok((frames, records))
     }
 
     /// Moves to the next valid frame header behind the position, whatever its offset. `false`: there is none.

@@ -6,7 +6,7 @@
 //!    it is still there. If it is not, that is an error: state is never left out in silence.
 //! 3. A checkpoint of a place that the log does not hold, or that ends behind another frame, is an error: the files are not
 //!    of one time, or not of one log.
-//! 4. So is an end that was decided by a durable line and is not the one that the log itself reads up to.
+//! 4. So is one at the very end whose offset is not that of the end: nothing is folded there that would contradict it.
 
 use std::cmp::Ordering;
 
@@ -99,8 +99,8 @@ pub(crate) fn load(disk: &dyn Disk, survey: &Survey, segments: Segments<'_>) -> 
     if let Some(end) = segments.end
         && folded.end != end
     {
-        // A durable line of a wrong offset, at the very end, where nothing else contradicts it.
-        let text = format!("the log goes up to offset {}, and a durable line says {}", folded.end.offset, end.offset);
+        let text =
+            format!("the checkpoint goes up to offset {}, and the log ends at {}", folded.end.offset, end.offset);
         return Err(corrupt(text).at_path(disk.directory()).at_place(end.place));
     }
     segments.members.iter().for_each(|member| loaded.epochs.note(&member.header));

@@ -1,7 +1,8 @@
 //! A disk in memory with somebody who watches: told of each call before it goes through, and able to make it fail.
 //!
 //! Guarantees:
-//! 1. Every call of the engine that reads a name, or changes anything, is told of; reads, lengths, clocks and dice are not.
+//! 1. Every call of the engine that reads a name, or changes anything, is told of; lengths, clocks and dice are not. Reads go
+//!    through the watch, which may count them.
 //! 2. A call that the watch refuses does not reach the disk.
 //! 3. Nothing is locked here while the watch is asked: it may call the engine.
 
@@ -75,6 +76,14 @@ pub trait Watch: Send + Sync {
     /// # Errors
     /// What the call shall fail with.
     fn before(&self, call: Call<'_>) -> io::Result<()>;
+
+    /// Reads bytes.
+    ///
+    /// # Errors
+    /// What the file says.
+    fn read(&self, file: &dyn File, _name: &str, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        file.read_at(buffer, position)
+    }
 
     /// Stores bytes, once the call was let pass.
     ///
@@ -218,7 +227,7 @@ impl<W> Debug for WatchedFile<W> {
 
 impl<W: Watch> File for WatchedFile<W> {
     fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
-        self.file.read_at(buffer, position)
+        self.watch.read(&*self.file, &self.name, buffer, position)
     }
 
     fn write_at(&self, bytes: &[u8], position: u64) -> io::Result<()> {

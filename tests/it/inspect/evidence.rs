@@ -1,10 +1,15 @@
 //! Every class of finding, made by a damage of its own, with what speaks for it.
 
-use esker::inspect::{Finding, FindingClass, Verification, verify_on};
-use esker::{Commit, Evidence, Offset};
-use harness::MemoryDisk;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::support::{append_numbered, checkpoints, open, segment_name, segments};
+use esker::inspect::{FINDINGS_MAX, Finding, FindingClass, Verification, verify_on};
+use esker::platform::{Disk as _, File};
+use esker::{Attached, Background, Commit, ErrorKind, Evidence, Offset, Options};
+use harness::{Call, MemoryDisk, Watch, WatchedDisk};
+
+use crate::support::{append_numbered, at, checkpoints, open, segment_name, segments};
 
 fn look(disk: &MemoryDisk) -> Verification {
     verify_on(disk, &mut |_| {}).expect("looks")
@@ -162,6 +167,109 @@ fn evidence_names_the_session_the_lines_and_both_neighbours() {
     let missing = look(&disk).findings.remove(0);
     let beside = missing.evidence.before.zip(missing.evidence.behind).expect("both");
     assert_eq!((missing.class, of(beside.0).0, of(beside.1)), (FindingClass::MissingSegment, 1, (3, 4096)));
+}
+
+/// Counts what a disk is asked for.
+#[derive(Debug, Default)]
+struct Counted {
+    opens: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Watch for Counted {
+    fn before(&self, call: Call<'_>) -> io::Result<()> {
+        self.opens.fetch_add(u64::from(matches!(call, Call::Open(_))), Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn read(&self, file: &dyn File, _name: &str, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        let read = file.read_at(buffer, position)?;
+        self.bytes.fetch_add(u64::try_from(read).expect("small"), Ordering::Relaxed);
+        Ok(read)
+    }
+}
+
+/// A closed log with one record a frame, and where its frames begin; the first is a session, the last a close.
+fn one_record_a_frame(records: usize) -> (MemoryDisk, Vec<usize>) {
+    let disk = MemoryDisk::new(5);
+    let options = Options::new().segment_bytes(4 << 20).background(Background::Manual);
+    let log = options.open_on(Arc::new(disk.clone())).expect("opens");
+    for number in 0..records {
+        let _ = log.append(&number.to_le_bytes()).expect("appends");
+    }
+    log.close().expect("closes");
+    let bytes = disk.read_file(&segment_name(1)).expect("a segment");
+    let next = |at: &usize| Some(behind(&bytes, *at)).filter(|at| bytes[*at] != 0);
+    let frames = std::iter::successors(Some(4096), next).collect();
+    (disk, frames)
+}
+
+#[test]
+fn damage_in_every_frame_costs_reads_in_proportion_to_the_log() {
+    let records = 6000;
+    let (disk, frames) = one_record_a_frame(records);
+    let count = |disk: &MemoryDisk| {
+        let watched = WatchedDisk::new(disk.clone(), Counted::default());
+        let found = verify_on(&watched, &mut |_| {}).expect("looks");
+        (found, watched.opens.load(Ordering::Relaxed), watched.bytes.load(Ordering::Relaxed))
+    };
+    let (whole, opens_whole, _) = count(&disk);
+    assert!(!whole.is_damaged(), "{:?}", whole.findings);
+    let end = u64::try_from(*frames.last().expect("frames")).expect("small");
+    // One byte of each body; and of every second header, since headers side by side are one finding.
+    for (within, apart, class) in [(42, 1, FindingClass::BodyRot), (20, 2, FindingClass::HeaderRot)] {
+        let rotten = disk.snapshot();
+        let hit = || frames[1..=records].iter().step_by(apart);
+        rotten.edit_file(&segment_name(1), |bytes| hit().for_each(|at| bytes[at + within] ^= 1));
+        let (found, opens, bytes) = count(&rotten);
+        assert_eq!(found.findings.len(), hit().count());
+        for (nth, finding) in found.findings.iter().enumerate() {
+            let next = if apart == 1 { *frames.last().expect("frames") } else { frames[2 + nth * apart] };
+            let behind = finding.evidence.behind.map(|frame| at(frame.place.position));
+            assert_eq!((finding.class, behind), (class, Some(next)), "the next whole frame: {finding}");
+        }
+        assert!(opens < opens_whole + 10, "{opens} opens for {} findings", found.findings.len());
+        assert!(bytes < 60 * end, "{bytes} bytes read of a log of {end}, for {} findings", found.findings.len());
+    }
+}
+
+#[test]
+fn findings_that_are_omitted_are_counted_and_cost_nothing_more() {
+    let records = FINDINGS_MAX + 2000;
+    let (disk, frames) = one_record_a_frame(records);
+    disk.edit_file(&segment_name(1), |bytes| frames[1..=records].iter().for_each(|at| bytes[at + 42] ^= 1));
+    let found = look(&disk);
+    assert_eq!((found.findings.len(), found.omitted, found.is_damaged()), (FINDINGS_MAX, 2000, true));
+    assert_eq!((found.frames, found.records), (2, 0));
+}
+
+#[test]
+fn a_checkpoint_at_the_end_with_too_low_an_offset_is_refused_and_damage() {
+    let disk = reference();
+    let newest = checkpoints(&disk).pop().expect("one");
+    // Nothing lies behind it that could contradict; the anchor carries the true line.
+    disk.edit_file(&newest, |bytes| {
+        bytes[64] -= 1;
+        sum_header(bytes);
+    });
+    let refused = open(&disk).expect_err("the log ends with another offset");
+    assert_eq!(refused.kind(), ErrorKind::Corrupt, "{refused}");
+    let attached = Attached::open_on(Arc::new(disk.clone())).expect("looks");
+    assert_eq!(attached.state().expect_err("refused").kind(), ErrorKind::Corrupt);
+    assert!(look(&disk).is_damaged(), "{:?}", look(&disk).findings);
+}
+
+#[test]
+fn what_a_checkpoint_and_a_repair_leave_is_told_apart_and_no_damage() {
+    let of_repair = [segment_name(2) + ".draft", segment_name(2) + ".original", "anchor.draft".to_owned()];
+    for name in &of_repair {
+        let left = only(|disk| drop(disk.create(name, 4096).expect("creates")));
+        assert_eq!((left.class, left.class.is_damage()), (FindingClass::Leftover, false), "{left}");
+        assert!(left.cause.contains("a repair"), "{left}");
+    }
+    let draft = format!("{}.draft", checkpoints(&reference()).pop().expect("one"));
+    let left = only(|disk| drop(disk.create(&draft, 4096).expect("creates")));
+    assert!(left.class == FindingClass::Leftover && left.cause.contains("being written"), "{left}");
 }
 
 /// Puts the checksums of a checkpoint right.

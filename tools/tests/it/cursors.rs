@@ -88,5 +88,5 @@ fn verify_checks_checkpoints_and_names_the_one_that_is_rotten() {
     fs::write(&newest, &good).expect("writes");
     fs::write(folder.path("log").join("0000000003.ckp.draft"), &good[..50]).expect("writes");
     let found = esker(&["verify", &log, "--json"]).expect(0).objects();
-    assert_eq!(found[0]["class"], "checkpoint-draft");
+    assert_eq!(found[0]["class"], "leftover");
 }

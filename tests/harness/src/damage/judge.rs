@@ -131,8 +131,8 @@ impl<'a> Case<'a> {
     fn names_a_hit_file(&self, error: &Error) -> bool {
         let segments = || self.reference.files.iter().enumerate().filter(|(_, file)| file.number().is_some());
         if error.kind() == ErrorKind::Invalid {
-            // Not a log any more.
-            return segments().all(|(file, _)| self.hits.contains(&(file, 0)));
+            // Not a log any more: nothing is left that could be the frames of one.
+            return segments().all(|(file, _)| self.damage.cuts(self.reference, file) == Some(0));
         }
         let Some(name) = error.path().and_then(|path| path.file_name()) else { return false };
         let named = self.reference.files.iter().position(|file| *file.name == *name);
