@@ -134,7 +134,13 @@ impl Plan {
         self.steps.iter().any(Step::loses)
     }
 
-    /// Records that it gives up.
+    /// Whether more may be lost at the end than anything knows of.
+    #[must_use]
+    pub fn loses_tail(&self) -> bool {
+        self.steps.iter().any(|step| step.tail != TailLoss::None)
+    }
+
+    /// Records that it gives up, as far as anything knows of them: see [`TailLoss`].
     #[must_use]
     pub fn records_lost(&self) -> u64 {
         let lost = self.steps.iter().flat_map(|step| &step.lost);
@@ -160,13 +166,17 @@ pub struct Step {
     pub lost: Vec<Lost>,
     /// Whether state is lost with it.
     pub state: StateLoss,
+    /// Whether more may be lost than anything knows of.
+    pub tail: TailLoss,
 }
 
 impl Step {
     /// Whether it gives up something that was durable.
     #[must_use]
     pub fn loses(&self) -> bool {
-        self.state != StateLoss::None || self.lost.iter().any(|lost| !lost.offsets.is_empty())
+        self.state != StateLoss::None
+            || self.tail != TailLoss::None
+            || self.lost.iter().any(|lost| !lost.offsets.is_empty())
     }
 }
 
@@ -175,6 +185,9 @@ impl fmt::Display for Step {
         write!(f, "{} {}: {}", self.action.name(), self.file.display(), self.cause)?;
         for lost in &self.lost {
             write!(f, "; {lost}")?;
+        }
+        if self.tail == TailLoss::Unknown {
+            f.write_str("; what stood behind it is gone, and how much that was nobody knows")?;
         }
         match self.state {
             StateLoss::None => Ok(()),
@@ -245,6 +258,16 @@ pub enum StateLoss {
     None,
     /// Entries may be lost that no checkpoint holds: the state becomes what the rest of the log says.
     AsLeft,
+}
+
+/// What a [`Step`] means for the end of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum TailLoss {
+    /// Nothing is missing behind what is there.
+    None,
+    /// The last file became shorter, or is not there: how many records, durable ones too, stood there nobody knows.
+    Unknown,
 }
 
 /// Refuses while somebody writes: what is half stored looks like damage.

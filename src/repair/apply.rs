@@ -10,7 +10,7 @@
 
 use super::plan::{Deed, Made, make};
 use super::write::{Work, write};
-use super::{Accept, Plan, locked};
+use super::{Accept, Plan, StateLoss, locked};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::anchor::Anchor;
 use crate::format::{ANCHOR_BYTES, ANCHOR_NAME, DRAFT_SUFFIX, ORIGINAL_SUFFIX, segment_draft_name, segment_name};
@@ -70,7 +70,9 @@ pub fn apply_on(disk: &dyn Disk, accept: Accept) -> Result<Plan> {
 }
 
 fn refused(disk: &dyn Disk, plan: &Plan) -> Error {
-    let text = format!("repair would give up {} records that were durable, or state", plan.records_lost());
+    let at_least = if plan.loses_tail() { "at least " } else { "" };
+    let state = if plan.steps.iter().any(|step| step.state != StateLoss::None) { ", and state" } else { "" };
+    let text = format!("repair would give up {at_least}{} records that were durable{state}", plan.records_lost());
     Error::new(ErrorKind::Loss, text).at_path(disk.directory()).next_step("look at the plan; accept the loss to go on")
 }
 

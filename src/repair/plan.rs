@@ -17,7 +17,7 @@ use super::checkpoints::{Becomes, judge};
 use super::sift::{Position, Sift, Sifted};
 use super::slots::{Known, Rebuilt, Slot, slots};
 use super::write::Work;
-use super::{Action, Plan, StateLoss, Step, refuse_writer};
+use super::{Action, Plan, StateLoss, Step, TailLoss, refuse_writer};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::anchor::Anchor;
 use crate::format::checkpoint::CheckpointHeader;
@@ -31,6 +31,8 @@ use crate::segment::walk::Frames;
 use crate::types::{Epoch, Line, Offset, Place, StoreId, Timestamp};
 
 /// A new segment takes whole pages.
+/// A frame begins with a word that is not zero.
+const WORD: u64 = 8;
 const PAGE_BYTES: u64 = 4096;
 
 /// What a repair of the log on any [`Disk`] would do, as [`plan`](super::plan) says it of a directory.
@@ -405,6 +407,11 @@ impl Planner<'_> {
         let state = if sifted.lost.iter().any(stateless) { StateLoss::AsLeft } else { StateLoss::None };
         let mut step = step(self.known.disk, action, &segment_name(slot.number), Some(slot.number), cause);
         (step.records_kept, step.lost, step.state) = (sifted.records, sifted.lost.clone(), state);
+        // Where nothing is stored behind the last frame the log had ended before the file did.
+        let ends_before = |length: u64| sifted.end.place.position.saturating_add(WORD) <= length && !sifted.is_torn;
+        if slot.cut.is_some_and(|length| !ends_before(length)) {
+            step.tail = TailLoss::Unknown;
+        }
         self.steps.push(step);
         self.deeds.push(Deed::Write(Box::new(work)));
     }
@@ -522,5 +529,14 @@ fn newest_epoch(disk: &dyn Disk, checkpoints: &[CheckpointHeader]) -> Option<(Ep
 
 fn step(disk: &dyn Disk, action: Action, name: &str, segment: Option<u64>, cause: String) -> Step {
     let file: PathBuf = disk.directory().join(name);
-    Step { action, file, segment, cause, records_kept: 0, lost: Vec::new(), state: StateLoss::None }
+    Step {
+        action,
+        file,
+        segment,
+        cause,
+        records_kept: 0,
+        lost: Vec::new(),
+        state: StateLoss::None,
+        tail: TailLoss::None,
+    }
 }

@@ -41,6 +41,8 @@ pub(super) struct Slot {
     pub(super) cause: Option<String>,
     /// Its header, and so what came before it, is put together from its neighbours.
     pub(super) rebuilt: Rebuilt,
+    /// Of the last segment: how long the file is that became shorter, 0 if it is not there. What stood behind nobody knows.
+    pub(super) cut: Option<u64>,
 }
 
 /// How much of a header is put together.
@@ -126,7 +128,7 @@ pub(super) fn slots(known: &Known<'_>) -> Result<Vec<Slot>> {
 /// The newest segment, whose header nothing proves but its own frames, or a checkpoint.
 fn newest_lost(known: &Known<'_>, number: u64) -> Result<Slot> {
     let Some(file) = known.chain.survey.files.iter().find(|file| file.number == number) else {
-        return Ok(Slot::lost(number, None, "it is not there"));
+        return Ok(Slot { cut: Some(0), ..Slot::lost(number, None, "the last segment that is known of") });
     };
     let cause = file.header.as_ref().err().map_or("its header is zero".to_owned(), ToString::to_string);
     let mut slot = Slot::lost(number, None, &cause);
@@ -148,6 +150,7 @@ impl Slot {
             first_offset: None,
             cause: Some(cause.to_owned()),
             rebuilt: Rebuilt::Yes,
+            cut: None,
         }
     }
 
@@ -179,6 +182,7 @@ impl Slot {
             first_offset: stored.then_some(piece.header.first_offset),
             cause,
             rebuilt: if stored { Rebuilt::No } else { Rebuilt::Yes },
+            cut: is_cut.then_some(piece.length),
         }
     }
 

@@ -476,3 +476,34 @@ fn the_rest_of_a_rewritten_segment_is_as_it_was() {
     }
     assert!(after[frame + 48..frame + 56].iter().all(|byte| *byte == 0), "damage is not copied");
 }
+
+/// A last file that became shorter may have lost what nothing else knows of: that is a loss, of unknown size.
+#[test]
+fn a_cut_last_file_is_a_loss_of_unknown_size_unless_the_log_ended_before() {
+    let disk = MemoryDisk::new(3);
+    let log = open(&disk).expect("opens");
+    append_numbered(&log, 0..20);
+    log.sync().expect("syncs");
+    let end = append_numbered(&log, 20..30).last().expect("some").position;
+    log.sync().expect("syncs");
+    let left = disk.snapshot();
+    let name = segments(&left).pop().expect("one");
+    left.truncate(&name, end.next_multiple_of(8) - 40);
+    let before = files(&left);
+    let plan = plan_on(&left).expect("plans");
+    assert!(plan.loses() && plan.loses_tail(), "{plan:#?}");
+    let refused = apply_on(&left, Accept::NoLoss).expect_err("durable records are gone");
+    assert!(refused.kind() == ErrorKind::Loss && refused.to_string().contains("at least"), "{refused}");
+    assert!(files(&left) == before, "refused, it changes nothing");
+    apply_on(&left, Accept::Loss).expect("repairs");
+    assert!(!look(&left).is_damaged());
+
+    // Zeros behind the last frame say that nothing stood there.
+    let left = disk.snapshot();
+    left.truncate(&name, end.next_multiple_of(8) + 512);
+    let plan = plan_on(&left).expect("plans");
+    assert!(!plan.loses() && !plan.steps.is_empty(), "{plan:#?}");
+    apply_on(&left, Accept::NoLoss).expect("repairs");
+    let log = open(&left).expect("opens");
+    assert_eq!(log.visible().get(), 30);
+}

@@ -7,7 +7,7 @@
 
 use std::path::{Path, PathBuf};
 
-use esker::repair::{self, Accept, Plan, StateLoss, Step};
+use esker::repair::{self, Accept, Plan, StateLoss, Step, TailLoss};
 use esker::{ErrorKind, Offset};
 use serde_json::{Value, json};
 
@@ -24,8 +24,8 @@ const COLUMNS: [(&str, Align); 6] = [
     ("cause", Align::Left),
 ];
 
-const JSON_HELP: &str = "Print one JSON object a step: v action segment file cause records_kept lost state loses; lost is a \
-    list of position bytes offset next cause, state is \"kept\" or \"as-left\". Then one with \"summary\": true";
+const JSON_HELP: &str = "Print one JSON object a step: v action segment file cause records_kept lost state tail loses; lost is a \
+    list of position bytes offset next cause, state is \"kept\" or \"as-left\", tail is \"kept\" or \"unknown\". Then one with \"summary\": true";
 
 /// Show what a repair would do; with --apply, do it
 ///
@@ -96,10 +96,12 @@ fn show(arguments: &Arguments, plan: &Plan, done: Done, output: &mut Output) -> 
     };
     let state = plan.steps.iter().any(|step| step.state != StateLoss::None);
     output.line(format!(
-        "{verb}: {} step{}, {} records lost{}{}",
+        "{verb}: {} step{}, {}{} record{} lost{}{}",
         plan.steps.len(),
         if plan.steps.len() == 1 { "" } else { "s" },
+        if plan.loses_tail() { "at least " } else { "" },
         plan.records_lost(),
+        if plan.records_lost() == 1 { "" } else { "s" },
         if state { ", state as of what is left" } else { "" },
         plan.torn_tail.map_or(String::new(), |line| format!("; a torn tail at {}: the next open cuts it", line.place)),
     ))
@@ -114,7 +116,12 @@ fn as_row(step: &Step) -> Vec<String> {
         step.action.name().to_owned(),
         readable(step.file.as_os_str().as_encoded_bytes()),
         step.segment.map_or_else(|| "-".to_owned(), |_| step.records_kept.to_string()),
-        if lost.is_empty() { "-".to_owned() } else { lost.join(" ") },
+        match (lost.is_empty(), step.tail) {
+            (true, TailLoss::None) => "-".to_owned(),
+            (false, TailLoss::None) => lost.join(" "),
+            (true, _) => "unknown".to_owned(),
+            (false, _) => format!("{} and more", lost.join(" ")),
+        },
         state(step).to_owned(),
         readable(cause.as_bytes()),
     ]
@@ -146,6 +153,7 @@ fn as_json(step: &Step) -> Value {
         "records_kept": step.records_kept,
         "lost": lost.collect::<Vec<_>>(),
         "state": state(step),
+        "tail": if step.tail == TailLoss::None { "kept" } else { "unknown" },
         "loses": step.loses(),
     })
 }

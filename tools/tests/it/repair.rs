@@ -7,7 +7,7 @@ use esker::{Background, Options};
 
 use crate::run::{Folder, damage, esker, lines, names, segment_files, snapshot};
 
-const STEP: &str = "v action segment file cause records_kept lost state loses";
+const STEP: &str = "v action segment file cause records_kept lost state tail loses";
 const SUMMARY: &str = "v summary applied steps loses records_lost durable torn_tail";
 
 /// A log of 30 records of which two are rotten.
