@@ -98,7 +98,7 @@ impl Fate for ByDice {
     }
 }
 
-/// All outcomes of one moment, one after the other: loop while [`Odometer::next`] says that there is another.
+/// All outcomes of one moment, one after the other: loop while [`Odometer::turn`] says that there is another.
 #[derive(Debug, Default)]
 pub struct Odometer {
     /// What was chosen, of so many.
