@@ -489,7 +489,11 @@ pub(crate) fn io_error(disk: &dyn Disk, attempt: &str, name: &str, error: std::i
 /// Whether a file without a valid header holds more than a segment begins with: all else is stored when the header and the
 /// session frame behind it are there, and visible.
 pub(crate) fn holds_frames(disk: &dyn Disk, file: &SegmentFile) -> Result<bool> {
-    let opened = open_segment(disk, &file.name)?;
+    let opened = match disk.open(&file.name, Access::Read) {
+        // A running writer took its spare back since the directory was listed.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        opened => opened.map_err(|error| io_error(disk, "open the segment", &file.name, error))?,
+    };
     holds_bytes(&*opened, FIRST_FRAMES_END, file.length)
         .map_err(|error| io_error(disk, "read the segment", &file.name, error))
 }

@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use esker::platform::Disk as _;
 use esker::{Attached, Error, ErrorKind, Log, Offset, ReadMode};
-use harness::MemoryDisk;
+use harness::{Call, MemoryDisk, Watch, WatchedDisk};
 
 use crate::support::{append_numbered, drain, expected, open, options, payloads, segment_name, segments};
 
@@ -107,4 +108,37 @@ fn an_open_without_any_one_segment_of_a_marked_log_is_refused() {
         }
     }
     assert!(segments(&killed).len() > 2);
+}
+
+/// Takes a file away once it was opened so often.
+struct Vanishing {
+    disk: MemoryDisk,
+    name: String,
+    opens: AtomicU64,
+}
+
+impl Watch for Vanishing {
+    fn before(&self, call: Call<'_>) -> std::io::Result<()> {
+        // Relaxed: one thread.
+        if call == Call::Open(&self.name) && self.opens.fetch_add(1, Ordering::Relaxed) == 1 {
+            self.disk.remove(&self.name);
+        }
+        Ok(())
+    }
+}
+
+/// A running writer takes a spare back that is too small: who looks just then sees the log all the same.
+#[test]
+fn a_spare_that_vanishes_while_somebody_looks_is_nothing_to_them() {
+    let disk = MemoryDisk::new(1);
+    let log = open(&disk).expect("opens");
+    append_numbered(&log, 0..5);
+    log.background_step();
+    let name = segments(&disk).pop().expect("a spare");
+    let left = disk.snapshot();
+    let watch = Vanishing { disk: left.clone(), name: name.clone(), opens: AtomicU64::new(0) };
+    let watched = WatchedDisk::new(left.clone(), watch);
+    let attached = Attached::open_on(Arc::new(watched)).expect("attaches");
+    assert_eq!(attached.visible().get(), 5);
+    assert!(!segments(&left).contains(&name), "it vanished meanwhile");
 }
