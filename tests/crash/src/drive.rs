@@ -6,6 +6,7 @@
 
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,7 +15,6 @@ use harness::crash::Totals;
 
 /// Between two lines that say how far it is.
 const LINE_EVERY: Duration = Duration::from_secs(10);
-const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Which runs.
 #[derive(Debug, Clone, Copy)]
@@ -30,7 +30,6 @@ pub(crate) struct Range {
 struct Progress {
     next: AtomicU64,
     failed: AtomicBool,
-    running: AtomicU64,
     totals: Mutex<Totals>,
 }
 
@@ -42,21 +41,21 @@ impl Progress {
 
 /// Runs them; `run` says what was done, and what failed.
 pub(crate) fn drive(range: Range, run: &(dyn Fn(u64) -> (Totals, Option<String>) + Sync)) -> ExitCode {
-    let progress = Progress {
-        next: AtomicU64::new(range.first),
-        failed: AtomicBool::new(false),
-        running: AtomicU64::new(range.threads),
-        totals: Mutex::default(),
-    };
+    let progress =
+        Progress { next: AtomicU64::new(range.first), failed: AtomicBool::new(false), totals: Mutex::default() };
     let started = Instant::now();
     thread::scope(|scope| {
+        // Nothing is sent: it is closed when the last thread is over, also by a panic.
+        let (open, over) = mpsc::channel::<()>();
         for _ in 0..range.threads {
-            scope.spawn(|| {
-                let _over = Over(&progress.running);
-                work(range, started, &progress, run);
+            let (open, progress) = (open.clone(), &progress);
+            scope.spawn(move || {
+                work(range, started, progress, run);
+                drop(open);
             });
         }
-        say(&progress, started);
+        drop(open);
+        say(&progress, started, &over);
     });
     let totals = *progress.totals();
     let seconds = started.elapsed().as_secs_f64();
@@ -66,17 +65,8 @@ pub(crate) fn drive(range: Range, run: &(dyn Fn(u64) -> (Totals, Option<String>)
     if progress.failed.load(Ordering::Relaxed) { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-/// Says that a thread is over, also when it panicked.
-struct Over<'a>(&'a AtomicU64);
-
-impl Drop for Over<'_> {
-    fn drop(&mut self) {
-        // Relaxed, as all here: counts, and words to stop.
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 fn work(range: Range, started: Instant, progress: &Progress, run: &dyn Fn(u64) -> (Totals, Option<String>)) {
+    // Relaxed, as all here: counts, and a word to stop.
     while !progress.failed.load(Ordering::Relaxed) {
         let number = progress.next.fetch_add(1, Ordering::Relaxed);
         if range.end.is_some_and(|end| number >= end) || range.time.is_some_and(|time| started.elapsed() >= time) {
@@ -91,14 +81,9 @@ fn work(range: Range, started: Instant, progress: &Progress, run: &dyn Fn(u64) -
     }
 }
 
-fn say(progress: &Progress, started: Instant) {
-    let mut next_line = started + LINE_EVERY;
-    while progress.running.load(Ordering::Relaxed) > 0 {
-        thread::sleep(LOOK_EVERY);
-        if Instant::now() >= next_line {
-            let (images, next) = (progress.totals().images, progress.next.load(Ordering::Relaxed));
-            eprintln!("{:.0} s: {images} images, run {next}", started.elapsed().as_secs_f64());
-            next_line += LINE_EVERY;
-        }
+fn say(progress: &Progress, started: Instant, over: &Receiver<()>) {
+    while over.recv_timeout(LINE_EVERY) == Err(RecvTimeoutError::Timeout) {
+        let (images, next) = (progress.totals().images, progress.next.load(Ordering::Relaxed));
+        eprintln!("{:.0} s: {images} images, run {next}", started.elapsed().as_secs_f64());
     }
 }

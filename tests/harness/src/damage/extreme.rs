@@ -14,7 +14,7 @@ use super::valid;
 use crate::format::bytes::{half, short, word};
 
 /// Places and widths of the numbers in a segment header; magic, checksum and identities are not among them.
-const SEGMENT_FIELDS: [(usize, usize); 25] = [
+const SEGMENT_FIELDS: [(usize, usize); 27] = [
     (8, 2),
     (10, 2),
     (16, 4),
@@ -39,6 +39,8 @@ const SEGMENT_FIELDS: [(usize, usize); 25] = [
     (168, 8),
     (176, 8),
     (184, 8),
+    (192, 8),
+    (200, 8),
     (208, 8),
 ];
 const FRAME_FIELDS: [(usize, usize); 9] = [(0, 4), (4, 1), (5, 1), (6, 2), (12, 4), (16, 8), (24, 4), (28, 2), (30, 2)];
