@@ -166,8 +166,10 @@ impl Slot {
         let capacity = piece.header.capacity;
         // No open goes on with a file that became shorter, wherever the log ends.
         let is_cut = piece.end.is_none() && piece.length < capacity;
-        let cut = || format!("the file was cut at {}, at least {capacity} bytes are expected", piece.length);
-        let cause = cause.or_else(|| is_cut.then(cut));
+        // ... nor with one that lost only the padding behind its last frame.
+        let expected = piece.end.unwrap_or(capacity);
+        let cut = || format!("the file was cut at {}, at least {expected} bytes are expected", piece.length);
+        let cause = cause.or_else(|| (piece.length < expected).then(cut));
         Self {
             number,
             frames: Some(Stored {

@@ -507,3 +507,24 @@ fn a_cut_last_file_is_a_loss_of_unknown_size_unless_the_log_ended_before() {
     let log = open(&left).expect("opens");
     assert_eq!(log.visible().get(), 30);
 }
+
+/// All frames are there, and not all of the zeros behind the last: an open refuses that, so a repair has to know what to do.
+#[test]
+fn a_segment_that_lost_only_the_padding_behind_its_last_frame_is_repaired_without_a_loss() {
+    let mut cut = 0;
+    for number in 1..4 {
+        let disk = reference();
+        let name = segment_name(number);
+        let last = *frames(&disk, &name).last().expect("a frame");
+        let bytes = disk.read_file(&name).expect("there");
+        let end = last + at(u64::from(u32::from_le_bytes(bytes[last..last + 4].try_into().expect("four"))));
+        if end.is_multiple_of(8) {
+            continue;
+        }
+        disk.truncate(&name, u64::try_from(end).expect("fits"));
+        let (_, plan) = repair_disk(&format!("{name} cut at {end}"), &disk);
+        assert!(!plan.loses(), "{plan:#?}");
+        cut += 1;
+    }
+    assert!(cut > 0, "one ends in padding");
+}
