@@ -105,19 +105,26 @@ table! {
     frame_header[36]:
     LENGTH 0 4 "bytes from here to the end of the body; the next frame begins at the next multiple of 8";
     KIND 4 1 "see the table of kinds";
-    FLAGS 5 1 "must be known; none is defined";
+    FLAGS 5 1 "1 sparse: records were dropped from it; all others are zero";
     TAG 6 2 "from the incarnation";
     BODY_CHECKSUM 8 4 "CRC-32 of the body";
     TOPIC 12 4 "topic of all records; ffffffff: each record carries its own";
     TIME 16 8 "append time, nanoseconds since 1970 UTC";
     OFFSET_DELTA 24 4 "offset of the next record here, less the segment's first offset";
-    RECORD_COUNT 28 2 "records in the body";
+    RECORD_COUNT 28 2 "records in the body; of a sparse frame, the offsets that it spans";
     STATE_COUNT 30 2 "state entries behind the records";
     HEADER_CHECKSUM 32 4 "CRC-32 of bytes 0 to 31, begun with a word from incarnation and position";
 }
 
 table! {
-    /// At the start of every record in the body of a data frame. The record's own topic follows if the frame is mixed, then
+    /// At the start of the body of a sparse frame.
+    sparse_body[2]:
+    KEPT 0 2 "records in the body, 1 to record_count";
+}
+
+table! {
+    /// At the start of every record in the body of a data frame. What the frame asks of each
+    /// record follows, its offset if the frame is sparse and its topic if it is mixed, then
     /// what the flags announce in the order of the flags, then key, header section, payload.
     record_head[5]:
     PAYLOAD_LENGTH 0 4 "bytes of payload";

@@ -17,6 +17,7 @@ mod background;
 mod batch;
 mod catalog;
 mod checkpoint;
+mod clean;
 mod commit;
 mod core;
 mod cursor;
@@ -53,6 +54,7 @@ pub use stats::Stats;
 pub use ticket::Ticket;
 
 pub(crate) use checkpoint::{Entries, Unusable, begins_late, ends_as_said, misfit as foreign};
+pub(crate) use clean::draft::{Draft, unlike};
 pub(crate) use decide::decide;
 pub(crate) use fold::{Piece as FoldPiece, fold};
 pub(crate) use state::State;

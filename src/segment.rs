@@ -18,7 +18,7 @@ use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use crate::checksum::{self, Seed};
-use crate::format::frame::{FrameHeader, FrameMark, HEADER_BYTES, WORD_BYTES};
+use crate::format::frame::{FrameHeader, FrameMark, HEADER_BYTES, Layout, WORD_BYTES};
 use crate::format::header::SegmentHeader;
 use crate::format::record::{self, Shape};
 use crate::format::state::StateEntry;
@@ -231,6 +231,7 @@ impl SegmentWriter {
         let header = FrameHeader {
             length: frame_length,
             kind: body.kind(),
+            layout: Layout::Dense,
             body_checksum: body.store(to_body),
             topic: body.topic(),
             time,

@@ -1,7 +1,9 @@
 //! The worked example of `format.md`, kept equal to what this program stores and reads.
 
-use super::frame::{self, FrameHeader, Look};
+use super::frame::{self, FrameHeader, Layout, Look};
 use super::header::{self, SegmentHeader};
+use super::record::thin::{Fate, Part, Thinned};
+use super::state::{Space, StateEntry};
 use super::{FRAMES_START, Kind, align, record};
 use crate::checksum::Seed;
 use crate::types::{Epoch, Line, Offset, Record, StoreId, Timestamp, index, length};
@@ -11,8 +13,8 @@ const CREATED: i64 = 1_767_225_600_000_000_000;
 
 /// The bytes that the prose shows as rows of position, two spaces, bytes in hex, two spaces, explanation; zero between
 /// them.
-fn shown() -> Vec<u8> {
-    let section = include_str!("../format.md").split("## Example\n").nth(1).expect("format.md has an example");
+fn shown(heading: &str) -> Vec<u8> {
+    let section = include_str!("../format.md").split(heading).nth(1).expect("format.md has the example");
     let rows = section.split("```").nth(1).and_then(|block| block.strip_prefix("text\n")).expect("a block of text");
     let mut bytes = Vec::new();
     for row in rows.lines() {
@@ -52,6 +54,7 @@ fn the_example_is_what_the_encoder_stores() {
     let head = FrameHeader {
         length: u32::try_from(frame::HEADER_BYTES + body.len()).expect("small"),
         kind: Kind::Data,
+        layout: Layout::Dense,
         body_checksum: record::checksum_of(&records, &[], &shape),
         topic: shape.topic,
         time: Timestamp::from_nanoseconds(CREATED + 1_000_000_000),
@@ -65,12 +68,50 @@ fn the_example_is_what_the_encoder_stores() {
     stored.extend(head.encode(Seed::new(segment().incarnation), FRAMES_START).to_bytes());
     stored.extend(body);
     stored.resize(index(align(length(stored.len()))), 0);
-    assert_eq!(shown(), stored);
+    assert_eq!(shown("## Example\n"), stored);
+}
+
+#[test]
+fn the_example_of_a_sparse_frame_is_what_is_left_of_a_whole_one() {
+    let records = [Record::new("lost").key("k1"), Record::new("hello"), Record::new("")];
+    let entry = |key, value| StateEntry { space: Space::CALLER, key, value };
+    let states = [entry(b"gone", None), entry(b"k", Some(&b"v"[..]))];
+    let shape = record::measure(&records, &states).expect("within limits");
+    let mut whole = vec![0; shape.body_length];
+    record::encode(&records, &states, &shape, &mut whole);
+    let head = |length: usize, thinned: Thinned, body_checksum| FrameHeader {
+        length: u32::try_from(frame::HEADER_BYTES + length).expect("small"),
+        kind: Kind::Data,
+        layout: thinned.layout,
+        body_checksum,
+        topic: shape.topic,
+        time: Timestamp::from_nanoseconds(CREATED + 1_000_000_000),
+        offset_delta: 0,
+        record_count: thinned.record_count,
+        state_count: thinned.state_count,
+        header_checksum: 0,
+    };
+    let dense = Thinned { layout: Layout::Dense, records: 3, record_count: 3, state_count: 2 };
+    let mut body = Vec::new();
+    let fate = |kept| if kept { Fate::Keep } else { Fate::Drop };
+    let mut decide = |part: &Part<'_>| match part {
+        Part::Record(record) => fate(record.payload() == b"hello"),
+        Part::State(entry) => fate(entry.key == b"k"),
+    };
+    let thinned = record::thin::thin(&head(whole.len(), dense, 0), Offset::ZERO, &whole, &mut decide, &mut body);
+    let thinned = thinned.expect("decodes").expect("something is left");
+    let sum = crate::checksum::plain(&body);
+    let encoded = head(body.len(), thinned, sum).encode(Seed::new(segment().incarnation), FRAMES_START);
+    let mut stored = vec![0; index(FRAMES_START)];
+    stored.extend(encoded.to_bytes());
+    stored.extend(&body);
+    stored.resize(index(align(length(stored.len()))), 0);
+    assert_eq!(shown("## Example of a sparse frame\n"), stored);
 }
 
 #[test]
 fn the_example_is_valid() {
-    let bytes = shown();
+    let bytes = shown("## Example\n");
     let stored = bytes.first_chunk::<{ header::BYTES }>().expect("a header");
     let segment = SegmentHeader::decode(stored).expect("a valid header").expect("not a spare");
     let frames = &bytes[index(FRAMES_START)..];

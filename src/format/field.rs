@@ -5,7 +5,7 @@ use std::fmt;
 #[cfg(test)]
 use super::{
     anchor_slot, checkpoint_epoch, checkpoint_header, checkpoint_version, cursor_value, frame_header, gap_body,
-    line_body, record_head, record_header, segment_header, session_body, start_line_body, state_head,
+    line_body, record_head, record_header, segment_header, session_body, sparse_body, start_line_body, state_head,
 };
 
 /// One field of a table.
@@ -19,9 +19,10 @@ pub(crate) struct Field {
 
 /// Every table: name, bytes, fields; for the test that holds the prose to them.
 #[cfg(test)]
-pub(crate) const TABLES: [(&str, usize, &[Field]); 14] = [
+pub(crate) const TABLES: [(&str, usize, &[Field]); 15] = [
     ("segment_header", segment_header::BYTES, segment_header::FIELDS),
     ("frame_header", frame_header::BYTES, frame_header::FIELDS),
+    ("sparse_body", sparse_body::BYTES, sparse_body::FIELDS),
     ("record_head", record_head::BYTES, record_head::FIELDS),
     ("record_header", record_header::BYTES, record_header::FIELDS),
     ("line_body", line_body::BYTES, line_body::FIELDS),

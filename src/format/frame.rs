@@ -18,17 +18,31 @@ pub(crate) const WORD_BYTES: usize = 8;
 const SUMMED_BYTES: usize = table::HEADER_CHECKSUM.place;
 const _: () = assert!(SUMMED_BYTES == 32 && HEADER_BYTES == 36, "four words and a checksum");
 
+const SPARSE: u8 = 1;
+
+/// Whether all the records of a frame are there that it was stored with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Layout {
+    /// As a writer stores it: its offsets are taken one by one.
+    #[default]
+    Dense,
+    /// Some were dropped when its segment was rewritten: each of the others says its offset.
+    Sparse,
+}
+
 /// The header of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FrameHeader {
     /// Header and body, without the padding behind.
     pub(crate) length: u32,
     pub(crate) kind: Kind,
+    pub(crate) layout: Layout,
     pub(crate) body_checksum: u32,
     /// `None`: the records carry their own.
     pub(crate) topic: Option<Topic>,
     pub(crate) time: Timestamp,
     pub(crate) offset_delta: u32,
+    /// Offsets that it spans: as many as records, unless it is sparse.
     pub(crate) record_count: u16,
     pub(crate) state_count: u16,
     /// As stored; for reports. Encoding computes it.
@@ -73,6 +87,7 @@ impl FrameHeader {
         let words = Words::<4>::zero()
             .with(table::LENGTH, self.length.into())
             .with(table::KIND, self.kind.number().into())
+            .with(table::FLAGS, self.layout.flags().into())
             .with(table::TAG, seed.tag().into())
             .with(table::BODY_CHECKSUM, self.body_checksum.into())
             .with(table::TOPIC, self.topic.map_or(TOPIC_MIXED, Topic::get).into())
@@ -85,6 +100,28 @@ impl FrameHeader {
             to.copy_from_slice(&word.to_le_bytes());
         }
         Encoded { words, checksum: seed.header(position, &summed) }
+    }
+}
+
+impl Layout {
+    #[inline]
+    fn flags(self) -> u8 {
+        match self {
+            Self::Dense => 0,
+            Self::Sparse => SPARSE,
+        }
+    }
+
+    /// What flags that are not zero say.
+    #[cold]
+    fn of_flags(flags: u8, kind: Kind, record_count: u16) -> Result<Self, Fault> {
+        if flags & !SPARSE != 0 {
+            return Err(Fault::Unknown { what: "frame flags", found: flags.into() });
+        }
+        if kind != Kind::Data || record_count == 0 {
+            return Err(Fault::Content { what: "frame header: sparse, and there are no records" });
+        }
+        Ok(Self::Sparse)
     }
 }
 
@@ -188,17 +225,16 @@ fn read(header: &[u8; HEADER_BYTES], room: u64) -> Result<FrameHeader, Fault> {
     let Some(kind) = Kind::from_number(number) else {
         return Err(Fault::Unknown { what: "frame kind", found: number.into() });
     };
-    let flags = table::FLAGS.u8(header);
-    if flags != 0 {
-        return Err(Fault::Unknown { what: "frame flags", found: flags.into() });
-    }
     let (record_count, state_count) = (table::RECORD_COUNT.u16(header), table::STATE_COUNT.u16(header));
+    let flags = table::FLAGS.u8(header);
+    let layout = if flags == 0 { Layout::Dense } else { Layout::of_flags(flags, kind, record_count)? };
     if (kind == Kind::Data) != (record_count > 0 || state_count > 0) {
         return Err(Fault::Content { what: "frame header: counts and kind disagree" });
     }
     Ok(FrameHeader {
         length: found,
         kind,
+        layout,
         body_checksum: table::BODY_CHECKSUM.u32(header),
         topic: Topic::new(table::TOPIC.u32(header)),
         time: Timestamp::from_nanoseconds(table::TIME.i64(header)),
@@ -234,6 +270,7 @@ mod tests {
         let header = FrameHeader {
             length: 56,
             kind: Kind::Data,
+            layout: Layout::Dense,
             body_checksum: checksum::plain(&body),
             topic: Topic::new(9),
             time: Timestamp::from_nanoseconds(1),
@@ -254,6 +291,18 @@ mod tests {
         assert!(matches!(look(&bytes, seed, 4096, 1000), Look::Frame(frame) if frame.offset_delta == 4));
         assert!(matches!(look(&bytes, seed, 4104, 1000), Look::Bad(Fault::Checksum { .. })));
         assert!(matches!(look(&bytes, Seed::new(43), 4096, 1000), Look::Bad(_)));
+    }
+
+    #[test]
+    fn flags_say_that_records_were_dropped_or_are_a_later_programs() {
+        let (kind, counts) = (Kind::Data, 1);
+        assert_eq!(Layout::of_flags(SPARSE, kind, counts), Ok(Layout::Sparse));
+        for flags in [2, 3, 128] {
+            assert!(Layout::of_flags(flags, kind, counts).is_err_and(|fault| fault.is_unknown()), "{flags}");
+        }
+        for (kind, counts) in [(Kind::Data, 0), (Kind::Mark, 0)] {
+            assert!(matches!(Layout::of_flags(SPARSE, kind, counts), Err(Fault::Content { .. })), "{kind:?}");
+        }
     }
 
     #[test]

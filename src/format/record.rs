@@ -3,15 +3,15 @@
 //! Guarantees:
 //! 1. [`measure`] refuses every record, state entry or commit over a named limit, before anything is stored.
 //! 2. [`encode`] writes exactly the bytes that [`measure`] counted, and [`checksum_of`] sums exactly those bytes.
-//! 3. [`check`] accepts a body only if it is `record_count` records, `state_count` state entries and nothing else;
-//!    [`Records`] and [`states`] over an accepted body yield all of them.
+//! 3. [`check`] accepts a body only if it is as many records as its frame announces, `state_count` state entries and nothing
+//!    else; [`Records`] and [`states`] over an accepted body yield all of them.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::arithmetic_side_effects))]
 
-use super::frame::FrameHeader;
+use super::frame::{FrameHeader, Layout};
 use super::state::{self, StateEntry, States};
 use super::{
     BATCH_RECORDS_MAX, COMMIT_STATES_MAX, Fault, HEADER_NAME_BYTES_MAX, HEADERS_BYTES_MAX, KEY_BYTES_MAX,
-    record_head as table, record_header,
+    record_head as table, record_header, sparse_body,
 };
 use crate::checksum::Pieces;
 use crate::error::{Error, ErrorKind, Result};
@@ -23,6 +23,12 @@ const EVENT_TIME: u8 = 2;
 const HEADERS: u8 = 4;
 const TOMBSTONE: u8 = 8;
 const FLAGS_KNOWN: u8 = KEY | EVENT_TIME | HEADERS | TOMBSTONE;
+
+#[cfg_attr(not(test), expect(dead_code, reason = "only a cleaner drops anything, and it is not built yet"))]
+pub(crate) mod thin;
+
+/// Bytes of the offset that each record of a sparse frame says.
+const DELTA_BYTES: usize = 2;
 
 /// The longest head: all that is optional is there.
 const HEAD_BYTES_MAX: usize = table::BYTES + 4 + 2 + 8 + 2;
@@ -269,10 +275,17 @@ pub(crate) fn checksum_of(records: &[Record<'_>], states: &[StateEntry<'_>], sha
 /// Checks that a body is exactly what its frame header announces.
 #[inline]
 pub(crate) fn check(body: &[u8], frame: &FrameHeader) -> std::result::Result<(), Fault> {
-    let mut rest = body;
-    for _ in 0..frame.record_count {
-        let (record, behind) = split(rest, frame.topic)?;
+    let Announced { records, form, mut rest } = announced(body, frame)?;
+    let mut least = 0;
+    for _ in 0..records {
+        let (record, behind) = split(rest, form)?;
         check_headers(record.headers)?;
+        if let Some(delta) = record.delta {
+            if delta < least || delta >= frame.record_count {
+                return Err(Fault::Content { what: "offsets of a sparse frame that do not rise inside of it" });
+            }
+            least = delta.saturating_add(1);
+        }
         rest = behind;
     }
     for _ in 0..frame.state_count {
@@ -283,11 +296,57 @@ pub(crate) fn check(body: &[u8], frame: &FrameHeader) -> std::result::Result<(),
 
 /// The state entries of a body that [`check`] accepted.
 pub(crate) fn states<'a>(body: &'a [u8], frame: &FrameHeader) -> States<'a> {
-    let mut rest = body;
-    for _ in 0..frame.record_count {
-        rest = split(rest, frame.topic).map_or(&[], |(_, behind)| behind);
+    let Ok(Announced { records, form, mut rest }) = announced(body, frame) else { return States::new(&[], 0) };
+    for _ in 0..records {
+        rest = split(rest, form).map_or(&[], |(_, behind)| behind);
     }
     States::new(rest, frame.state_count)
+}
+
+/// How many records a body holds; none that a sparse frame could not.
+#[inline]
+pub(crate) fn count(body: &[u8], frame: &FrameHeader) -> u16 {
+    announced(body, frame).map_or(0, |announced| announced.records)
+}
+
+/// What a frame says of the records in its body.
+#[derive(Debug, Clone, Copy)]
+struct Announced<'a> {
+    records: u16,
+    form: Form,
+    /// The records, and what is behind them.
+    rest: &'a [u8],
+}
+
+/// What each record says besides what its flags announce.
+#[derive(Debug, Clone, Copy)]
+enum Form {
+    /// Nothing: they are of this topic, and their offsets follow one another.
+    Plain(Topic),
+    /// Its topic, its offset, or both.
+    Marked { topic: Option<Topic>, layout: Layout },
+}
+
+#[inline]
+fn announced<'a>(body: &'a [u8], frame: &FrameHeader) -> std::result::Result<Announced<'a>, Fault> {
+    match (frame.layout, frame.topic) {
+        (Layout::Dense, Some(topic)) => {
+            Ok(Announced { records: frame.record_count, form: Form::Plain(topic), rest: body })
+        }
+        (layout, topic) => announced_marked(body, frame, Form::Marked { topic, layout }),
+    }
+}
+
+fn announced_marked<'a>(body: &'a [u8], frame: &FrameHeader, form: Form) -> std::result::Result<Announced<'a>, Fault> {
+    if frame.layout == Layout::Dense {
+        return Ok(Announced { records: frame.record_count, form, rest: body });
+    }
+    let (head, rest) = body.split_first_chunk::<{ sparse_body::BYTES }>().ok_or(CUT)?;
+    let records = sparse_body::KEPT.u16(head);
+    if records == 0 || records > frame.record_count {
+        return Err(Fault::Content { what: "a sparse frame with more records than offsets, or none" });
+    }
+    Ok(Announced { records, form, rest })
 }
 
 /// The records of a body that [`check`] accepted.
@@ -295,15 +354,19 @@ pub(crate) fn states<'a>(body: &'a [u8], frame: &FrameHeader) -> States<'a> {
 pub(crate) struct Records<'a> {
     rest: &'a [u8],
     left: u16,
-    topic: Option<Topic>,
+    form: Form,
     time: Timestamp,
+    /// Offset of the frame.
+    first: Offset,
     next: Offset,
 }
 
 impl<'a> Records<'a> {
     #[inline]
     pub(crate) fn new(body: &'a [u8], frame: &FrameHeader, first: Offset) -> Self {
-        Self { rest: body, left: frame.record_count, topic: frame.topic, time: frame.time, next: first }
+        let nothing = Announced { records: 0, form: Form::Plain(Topic::default()), rest: &[] };
+        let Announced { records, form, rest } = announced(body, frame).unwrap_or(nothing);
+        Self { rest, left: records, form, time: frame.time, first, next: first }
     }
 }
 
@@ -313,24 +376,17 @@ impl<'a> Iterator for Records<'a> {
     #[inline]
     fn next(&mut self) -> Option<RecordRef<'a>> {
         self.left = self.left.checked_sub(1)?;
-        let (record, rest) = split(self.rest, self.topic).ok()?;
+        let (record, rest) = split(self.rest, self.form).ok()?;
         self.rest = rest;
-        let offset = self.next;
+        let offset = record.delta.map_or(self.next, |delta| self.first.after(delta.into()));
         self.next = offset.after(1);
-        Some(RecordRef {
-            offset,
-            time: self.time,
-            topic: record.topic,
-            event_time: record.event_time,
-            tombstone: record.tombstone,
-            key: record.key,
-            headers: Headers { encoded: record.headers },
-            payload: record.payload,
-        })
+        Some(record.at(offset, self.time))
     }
 }
 
 struct Raw<'a> {
+    /// Offset less the frame's, in a sparse one.
+    delta: Option<u16>,
     topic: Topic,
     event_time: Option<Timestamp>,
     tombstone: bool,
@@ -339,24 +395,43 @@ struct Raw<'a> {
     payload: &'a [u8],
 }
 
+impl<'a> Raw<'a> {
+    #[inline]
+    fn at(&self, offset: Offset, time: Timestamp) -> RecordRef<'a> {
+        RecordRef {
+            offset,
+            time,
+            topic: self.topic,
+            event_time: self.event_time,
+            tombstone: self.tombstone,
+            key: self.key,
+            headers: Headers { encoded: self.headers },
+            payload: self.payload,
+        }
+    }
+}
+
 const CUT: Fault = Fault::Content { what: "a record reaches past the end of its body" };
 
 /// Splits the first record off a body.
 #[inline]
-fn split(body: &[u8], topic_of_all: Option<Topic>) -> std::result::Result<(Raw<'_>, &[u8]), Fault> {
+fn split(body: &[u8], form: Form) -> std::result::Result<(Raw<'_>, &[u8]), Fault> {
     let (head, rest) = body.split_first_chunk::<{ table::BYTES }>().ok_or(CUT)?;
     let payload_length = crate::types::index(table::PAYLOAD_LENGTH.u32(head).into());
     let flags = table::FLAGS.u8(head);
-    if let (0, Some(topic)) = (flags, topic_of_all) {
+    if let (0, Form::Plain(topic)) = (flags, form) {
         let (payload, rest) = rest.split_at_checked(payload_length).ok_or(CUT)?;
-        return Ok((Raw { topic, event_time: None, tombstone: false, key: None, headers: &[], payload }, rest));
+        return Ok((
+            Raw { delta: None, topic, event_time: None, tombstone: false, key: None, headers: &[], payload },
+            rest,
+        ));
     }
-    split_general(rest, topic_of_all, flags, payload_length)
+    split_general(rest, form, flags, payload_length)
 }
 
 fn split_general(
     rest: &[u8],
-    topic_of_all: Option<Topic>,
+    form: Form,
     flags: u8,
     payload_length: usize,
 ) -> std::result::Result<(Raw<'_>, &[u8]), Fault> {
@@ -364,6 +439,14 @@ fn split_general(
         return Err(Fault::Unknown { what: "record flags", found: flags.into() });
     }
     let mut rest = rest;
+    let (topic_of_all, layout) = match form {
+        Form::Plain(topic) => (Some(topic), Layout::Dense),
+        Form::Marked { topic, layout } => (topic, layout),
+    };
+    let delta = match layout {
+        Layout::Dense => None,
+        Layout::Sparse => Some(u16::from_le_bytes(take::<DELTA_BYTES>(&mut rest)?)),
+    };
     let topic = match topic_of_all {
         Some(topic) => topic,
         None => Topic::new(u32::from_le_bytes(take(&mut rest)?))
@@ -383,7 +466,7 @@ fn split_general(
     }
     let (headers, rest) = rest.split_at_checked(headers_length.into()).ok_or(CUT)?;
     let (payload, rest) = rest.split_at_checked(payload_length).ok_or(CUT)?;
-    Ok((Raw { topic, event_time, tombstone: flags & TOMBSTONE != 0, key, headers, payload }, rest))
+    Ok((Raw { delta, topic, event_time, tombstone: flags & TOMBSTONE != 0, key, headers, payload }, rest))
 }
 
 #[inline]

@@ -18,7 +18,7 @@ use crate::format::header::{self, SegmentHeader};
 use crate::format::{self, FRAMES_START, Fault, Kind, SEGMENT_BYTES_MAX, frame_header, segment_header as table};
 use crate::log::{Scan, Scanned, Store, Survey};
 use crate::platform::{Access, Disk, File, SystemDisk};
-use crate::segment::walk::Frames;
+use crate::segment::walk::{Covered, Frames};
 use crate::types::{Offset, Timestamp, index, length};
 
 /// How much of a body is summed at once.
@@ -73,8 +73,8 @@ pub fn dissect(path: impl AsRef<Path>) -> Result<Dissection> {
     let header = decoded.ok().flatten();
     let incarnation = header.map_or_else(|| table::INCARNATION.u64(&bytes), |header| header.incarnation);
     let capacity = header.map_or(SEGMENT_BYTES_MAX, |header| header.capacity);
-    let first_offset = Offset::new(table::FIRST_OFFSET.u64(&bytes));
     let limit = capacity.min(file_bytes);
+    let frames = header.map_or_else(|| guessed(&bytes, limit), |header| Frames::new(&header, limit));
     let own_number = header.map_or(number, |header| Some(header.number));
     Ok(Dissection {
         path: path.to_owned(),
@@ -88,8 +88,22 @@ pub fn dissect(path: impl AsRef<Path>) -> Result<Dissection> {
             _ => own_number.and_then(|number| settled_end(&disk, number, incarnation)),
         },
         file,
-        frames: Frames { seed: Seed::new(incarnation), first_offset, end: limit },
+        frames,
     })
+}
+
+/// How to walk over frames behind a header that is not valid.
+fn guessed(bytes: &[u8; header::BYTES], end: u64) -> Frames {
+    let covered = Covered {
+        end: table::REWRITTEN_END.u64(bytes),
+        end_offset: Offset::new(table::REWRITTEN_END_OFFSET.u64(bytes)),
+    };
+    Frames {
+        seed: Seed::new(table::INCARNATION.u64(bytes)),
+        first_offset: Offset::new(table::FIRST_OFFSET.u64(bytes)),
+        end,
+        rewritten: (table::GENERATION.u32(bytes) != 0).then_some(covered),
+    }
 }
 
 fn not_a_file(path: &Path) -> Error {
@@ -213,8 +227,10 @@ pub struct FrameRow {
     pub length: u64,
     /// Offset of its first record, or of the next record if it has none; as stored, if the header is damaged.
     pub first_offset: Option<Offset>,
-    /// Records in it.
+    /// Records in it; of a damaged frame, the offsets that it spans.
     pub records: u64,
+    /// Offsets that it spans, of a data frame: more than it has records if some were dropped since.
+    pub offsets: u64,
     /// State entries in it.
     pub states: u64,
     /// Append time.
@@ -276,7 +292,9 @@ impl FrameRows {
             Scanned::End => Ok(None),
             Scanned::Frame(found) => {
                 let sum = found.header.body_checksum;
-                Ok(Some(self.row_of(position, &found.header, Checksums { stored: sum, computed: sum }, None)))
+                let sums = Checksums { stored: sum, computed: sum };
+                let row = self.row_of(position, &found.header, sums, None);
+                Ok(Some(FrameRow { records: found.records.into(), ..row }))
             }
             Scanned::Zero => self.zeros(position).map(Some),
             Scanned::Bad { fault, next } => {
@@ -313,6 +331,7 @@ impl FrameRows {
             length: header.length.into(),
             first_offset: Some(self.frames.first_offset.after(header.offset_delta.into())),
             records: header.record_count.into(),
+            offsets: header.record_count.into(),
             states: header.state_count.into(),
             time: Some(header.time),
             header_checksum: Some(Checksums { stored: sum, computed: sum }),
@@ -336,6 +355,7 @@ impl FrameRows {
             length: frame_header::LENGTH.u32(bytes).into(),
             first_offset: Some(self.frames.first_offset.after(delta)),
             records: frame_header::RECORD_COUNT.u16(bytes).into(),
+            offsets: frame_header::RECORD_COUNT.u16(bytes).into(),
             states: frame_header::STATE_COUNT.u16(bytes).into(),
             time: Some(Timestamp::from_nanoseconds(frame_header::TIME.i64(bytes))),
             header_checksum: (read >= HEADER_BYTES).then_some(sums),
@@ -356,6 +376,7 @@ impl FrameRows {
             length: self.scan.position.saturating_sub(position),
             first_offset: None,
             records: 0,
+            offsets: 0,
             states: 0,
             time: None,
             header_checksum: None,

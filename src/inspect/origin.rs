@@ -85,13 +85,14 @@ impl Origins {
 mod tests {
     use super::*;
     use crate::format::Kind;
-    use crate::format::frame::FrameHeader;
+    use crate::format::frame::{FrameHeader, Layout};
     use crate::types::{Timestamp, Topic};
 
     fn header(seed: Seed, position: u64) -> [u8; HEADER_BYTES] {
         let header = FrameHeader {
             length: 100,
             kind: Kind::Data,
+            layout: Layout::Dense,
             body_checksum: 7,
             topic: Some(Topic::default()),
             time: Timestamp::from_nanoseconds(1_700_000_000_000_000_000),

@@ -238,8 +238,7 @@ impl Check<'_, '_> {
                     let beside = Neighbour::new(Place::new(piece.number(), found.position), found.offset);
                     self.follow(beside);
                     self.found.frames = self.found.frames.saturating_add(1);
-                    let records = u64::from(found.header.record_count);
-                    self.found.records = self.found.records.saturating_add(records);
+                    self.found.records = self.found.records.saturating_add(found.records.into());
                     self.told.at(scan.position);
                     match found.header.kind {
                         Kind::Gap => self.note_gap(piece, &scan, found.position, found.offset),

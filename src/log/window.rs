@@ -146,6 +146,8 @@ pub(crate) struct FoundFrame {
     pub(crate) header: crate::format::frame::FrameHeader,
     pub(crate) position: u64,
     pub(crate) offset: Offset,
+    /// Records in it.
+    pub(crate) records: u16,
 }
 
 impl FoundFrame {
@@ -168,7 +170,8 @@ pub(crate) enum Scanned {
     End,
 }
 
-/// Goes over the frames of a segment, loading it piece by piece.
+/// Goes over the frames of a segment, loading it piece by piece. Behind the last frame of a rewritten one `offset` is the one
+/// behind its range.
 #[derive(Debug)]
 pub(crate) struct Scan {
     store: Store,
@@ -186,7 +189,7 @@ impl Scan {
             frames: Frames { end: limit.min(frames.end), ..frames },
             chunk: Chunk::EMPTY,
             position,
-            offset,
+            offset: frames.offset_at(position, offset),
             limit,
         }
     }
@@ -223,8 +226,11 @@ impl Scan {
             }
             match step(&self.frames, self.chunk.from(self.position), self.position, self.offset) {
                 Step::Frame(frame) => {
-                    let found = FoundFrame { header: frame.header, position: frame.position, offset: frame.offset };
-                    (self.position, self.offset) = (frame.end(), frame.next_offset());
+                    let records = frame.record_count();
+                    let Frame { header, position, offset, .. } = frame;
+                    let found = FoundFrame { header, position, offset, records };
+                    self.position = frame.end();
+                    self.offset = self.frames.offset_at(self.position, frame.next_offset());
                     return Ok(Scanned::Frame(found));
                 }
                 Step::Zero => return Ok(Scanned::Zero),
@@ -292,7 +298,7 @@ impl Scan {
         let (mut frames, mut records) = (0_u64, 0_u64);
         while let Some(found) = self.next_whole()? {
             frames = frames.saturating_add(1);
-            records = records.saturating_add(found.header.record_count.into());
+            records = records.saturating_add(found.records.into());
             if let Some(line) = self.frame(&found).line() {
                 *durable = (*durable).max(line.durable);
             }

@@ -12,7 +12,8 @@ use crate::error::{Error, Result};
 use crate::format::frame::{self, HEADER_BYTES, Look};
 use crate::format::{FRAME_ALIGNMENT, FRAMES_START, frame_header as table};
 use crate::log::{SegmentFile, Store, open_segment};
-use crate::types::{index, length};
+use crate::segment::walk::Frames;
+use crate::types::{Offset, index, length};
 
 /// How much of a file is searched for two frames that agree.
 const SEARCH_BYTES: u64 = 4 << 20;
@@ -25,7 +26,7 @@ pub(super) fn seed_of(known: &Known<'_>, file: &SegmentFile) -> Result<Option<Se
     let chunk = store.load(FRAMES_START, SEARCH_BYTES, limit).map_err(failed)?;
     let within = known.checkpoints.iter().filter(|checkpoint| checkpoint.line.place.segment == file.number);
     let named = within.map(|checkpoint| Seed::new(checkpoint.incarnation)).find(|seed| {
-        let frames = crate::segment::walk::Frames { seed: *seed, first_offset: crate::types::Offset::ZERO, end: limit };
+        let frames = Frames { seed: *seed, first_offset: Offset::ZERO, end: limit, rewritten: None };
         frames.resync(chunk.bytes(), FRAMES_START).is_some()
     });
     Ok(named.or_else(|| agreed(chunk.bytes(), limit)))

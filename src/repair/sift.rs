@@ -141,7 +141,7 @@ impl<'a> Sift<'a> {
         let mut scan = Scan::new(store.clone(), frames, FRAMES_START, first, stored.limit);
         let failed =
             |error| Error::io("read the segment", error).at_path(self.known.disk.directory().join(&stored.name));
-        self.done.end = Line { place: Place::new(self.slot.number, FRAMES_START), offset: first };
+        self.done.end = Line { place: Place::new(self.slot.number, FRAMES_START), offset: scan.offset };
         loop {
             self.meet_durable(&scan);
             let stopped = match scan.next().map_err(failed)? {
@@ -297,7 +297,7 @@ impl<'a> Sift<'a> {
             _ => self.done.runs.push(Run::Frames { start: found.position, end, offset: found.offset }),
         }
         self.done.last_kind = Some(found.header.kind);
-        self.done.records = self.done.records.saturating_add(found.header.record_count.into());
+        self.done.records = self.done.records.saturating_add(found.records.into());
         self.done.time_max = self.done.time_max.max(found.time_of_records());
         self.done.end = Line { place: Place::new(self.slot.number, end), offset: scan.offset };
     }

@@ -133,7 +133,7 @@ fn newest_lost(known: &Known<'_>, number: u64) -> Result<Slot> {
     let cause = file.header.as_ref().err().map_or("its header is zero".to_owned(), ToString::to_string);
     let mut slot = Slot::lost(number, None, &cause);
     if let Some(seed) = header::seed_of(known, file)? {
-        let frames = Frames { seed, first_offset: Offset::ZERO, end: file.length };
+        let frames = Frames { seed, first_offset: Offset::ZERO, end: file.length, rewritten: None };
         slot.frames = Some(Stored { name: file.name.clone(), frames, limit: file.length, capacity: file.length });
     }
     Ok(slot)

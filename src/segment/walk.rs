@@ -3,13 +3,16 @@
 //! Guarantees:
 //! 1. [`step`] yields a frame only if it is valid: header, body checksum, structure and offset. The rule stands in
 //!    `format.md`; recovery, readers and the tools all use this one function.
-//! 2. It touches only the bytes it is given and says how many it needs if they do not suffice.
+//! 2. In a segment that was never rewritten offsets have no holes; in one that was they rise, and none is of another segment.
+//! 3. It touches only the bytes it is given and says how many it needs if they do not suffice.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::arithmetic_side_effects))]
+
+use std::ops::Range;
 
 use crate::checksum::Seed;
 use crate::format::control::GapBody;
-use crate::format::frame::{self, FrameHeader, Look};
-use crate::format::header::SegmentHeader;
+use crate::format::frame::{self, FrameHeader, Layout, Look};
+use crate::format::header::{Rewritten, SegmentHeader};
 use crate::format::state::States;
 use crate::format::{FRAME_ALIGNMENT, FRAMES_START, Fault, Kind, control, record};
 use crate::types::{Offset, index};
@@ -21,6 +24,17 @@ pub(crate) struct Frames {
     pub(crate) first_offset: Offset,
     /// Up to where frames may lie.
     pub(crate) end: u64,
+    /// Of a segment that was rewritten.
+    pub(crate) rewritten: Option<Covered>,
+}
+
+/// What a rewritten segment stands for: records that are not there were dropped.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Covered {
+    /// Where its frames end.
+    pub(crate) end: u64,
+    /// The offset behind its range.
+    pub(crate) end_offset: Offset,
 }
 
 /// A valid frame.
@@ -40,7 +54,7 @@ impl<'a> Frame<'a> {
         self.position.saturating_add(bytes)
     }
 
-    /// Offset of the first record behind it.
+    /// Offset of the first record that can stand behind it.
     #[inline]
     pub(crate) fn next_offset(&self) -> Offset {
         self.gap().map_or(self.offset.after(self.header.record_count.into()), |gap| gap.next_offset)
@@ -56,6 +70,33 @@ impl<'a> Frame<'a> {
     #[inline]
     pub(crate) fn records(&self) -> record::Records<'a> {
         record::Records::new(self.body, &self.header, self.offset)
+    }
+
+    /// How many records are in it.
+    #[inline]
+    pub(crate) fn record_count(&self) -> u16 {
+        match self.header.layout {
+            Layout::Dense => self.header.record_count,
+            Layout::Sparse => record::count(self.body, &self.header),
+        }
+    }
+
+    /// The offset of its first record in `range`, and how many of them lie there; `None`: none does.
+    #[inline]
+    pub(crate) fn records_in(&self, range: &Range<Offset>) -> Option<(Offset, u64)> {
+        if self.header.layout == Layout::Sparse {
+            return self.sparse_in(range);
+        }
+        let first = self.offset.max(range.start);
+        let end = self.offset.after(self.header.record_count.into()).min(range.end);
+        (first < end).then(|| (first, end.since(first)))
+    }
+
+    #[cold]
+    fn sparse_in(&self, range: &Range<Offset>) -> Option<(Offset, u64)> {
+        let mut within = self.records().filter(|record| range.contains(&record.offset()));
+        let first = within.next()?.offset();
+        Some((first, within.fold(1, |count, _| u64::saturating_add(count, 1))))
     }
 
     /// Checks the body, for one that was skimmed.
@@ -96,7 +137,36 @@ pub(crate) enum Step<'a> {
 
 impl Frames {
     pub(crate) fn new(header: &SegmentHeader, end: u64) -> Self {
-        Self { seed: Seed::new(header.incarnation), first_offset: header.first_offset, end: end.min(header.capacity) }
+        let covered = |rewritten: Rewritten| Covered { end: rewritten.end, end_offset: rewritten.end_offset };
+        Self {
+            seed: Seed::new(header.incarnation),
+            first_offset: header.first_offset,
+            end: end.min(header.capacity),
+            rewritten: header.rewritten.map(covered),
+        }
+    }
+
+    /// The offset that comes next at a position, if it is `offset` after the frame before. What a rewritten segment dropped
+    /// behind its last frame is passed with that.
+    #[inline]
+    pub(crate) fn offset_at(&self, position: u64, offset: Offset) -> Offset {
+        match &self.rewritten {
+            Some(covered) if position >= covered.end => offset.max(covered.end_offset),
+            _ => offset,
+        }
+    }
+
+    /// Whether a frame may stand where `expected` is the next offset.
+    #[inline]
+    fn fits(&self, frame: &Frame<'_>, expected: Offset) -> Result<(), Fault> {
+        match &self.rewritten {
+            None if frame.offset == expected && frame.header.layout == Layout::Dense => Ok(()),
+            None if frame.offset == expected => {
+                Err(Fault::Content { what: "a sparse frame in a segment that was not rewritten" })
+            }
+            Some(covered) if frame.offset >= expected => covered.fits(frame),
+            _ => Err(wrong_offset(frame.offset, expected)),
+        }
     }
 
     /// Looks at the frame that begins at `bytes[0]`, which stands at `position`.
@@ -114,8 +184,7 @@ impl Frames {
         };
         let offset = self.first_offset.after(header.offset_delta.into());
         let frame = Frame { header, body: frame::body(bytes, &header), position, offset };
-        let judged = if offset == expected { self.judge(&frame) } else { Err(wrong_offset(offset, expected)) };
-        match judged {
+        match self.fits(&frame, expected).and_then(|()| self.judge(&frame)) {
             Ok(()) => Step::Frame(frame),
             // Without a body that checks nobody knows how far a gap reaches.
             Err(fault) if header.kind == Kind::Gap && self.judge(&frame).is_err() => bad(fault),
@@ -150,8 +219,8 @@ impl Frames {
             Look::Frame(header) => {
                 let offset = self.first_offset.after(header.offset_delta.into());
                 let frame = Frame { header, body: frame::body(bytes, &header), position, offset };
-                if offset != expected {
-                    return bad(wrong_offset(offset, expected));
+                if let Err(fault) = self.fits(&frame, expected) {
+                    return bad(fault);
                 }
                 // Where the next frame begins stands in the body of a gap.
                 match self.judge_gap(&frame) {
@@ -183,6 +252,16 @@ impl Frames {
     /// The frames that begin in published bytes, all of which are valid up to the first that is not.
     pub(crate) fn walk<'a>(&self, bytes: &'a [u8], position: u64, offset: Offset) -> Walk<'a> {
         Walk { frames: *self, bytes, start: position, position, offset }
+    }
+}
+
+impl Covered {
+    #[cold]
+    fn fits(&self, frame: &Frame<'_>) -> Result<(), Fault> {
+        if frame.next_offset() <= self.end_offset {
+            return Ok(());
+        }
+        Err(Fault::Content { what: "a frame that reaches past the offsets of its segment" })
     }
 }
 

@@ -1,6 +1,7 @@
 //! Records go into bodies and come back; limits hold; hostile bodies are refused.
 
 use super::super::Kind;
+use super::thin::{Fate, Part, thin};
 use super::*;
 use proptest::prelude::*;
 
@@ -8,6 +9,7 @@ fn frame(shape: &Shape) -> FrameHeader {
     FrameHeader {
         length: 0,
         kind: Kind::Data,
+        layout: Layout::Dense,
         body_checksum: 0,
         topic: shape.topic,
         time: Timestamp::from_nanoseconds(1),
@@ -16,6 +18,12 @@ fn frame(shape: &Shape) -> FrameHeader {
         state_count: shape.state_count,
         header_checksum: 0,
     }
+}
+
+/// All of a record.
+fn owned(record: RecordRef<'_>) -> (u64, u32, Option<Vec<u8>>, Option<i64>, Vec<u8>) {
+    let time = record.event_time().map(Timestamp::nanoseconds);
+    (record.offset().get(), record.topic().get(), record.key().map(<[u8]>::to_vec), time, record.payload().to_vec())
 }
 
 type Parts = (Vec<u8>, Option<Vec<u8>>, Vec<(String, Vec<u8>)>, u32, Option<i64>);
@@ -86,12 +94,94 @@ proptest! {
 
     #[test]
     fn any_bytes_decode_or_fail_without_panic(
-        body in proptest::collection::vec(any::<u8>(), 0..200), count in 0..4_u16, states in 0..4_u16,
+        body in proptest::collection::vec(any::<u8>(), 0..200),
+        records in 0..4_u16,
+        states in 0..4_u16,
+        sparse in any::<bool>(),
+        mixed in any::<bool>(),
     ) {
-        let header = frame(&Shape { body_length: 0, record_count: count, state_count: states, topic: None });
+        let topic = (!mixed).then_some(Topic::default());
+        let layout = if sparse { Layout::Sparse } else { Layout::Dense };
+        let shape = Shape { body_length: 0, record_count: records, state_count: states, topic };
+        let header = FrameHeader { layout, ..frame(&shape) };
+        let counted = count(&body, &header);
+        prop_assert!(counted <= records);
+        let read: Vec<u64> = Records::new(&body, &header, Offset::ZERO).map(|record| record.offset().get()).collect();
+        prop_assert!(read.len() <= usize::from(counted));
         if check(&body, &header).is_ok() {
-            prop_assert_eq!(Records::new(&body, &header, Offset::ZERO).count(), usize::from(count));
+            prop_assert_eq!(read.len(), usize::from(counted));
+            prop_assert!(read.is_sorted_by(|a, b| a < b) && read.iter().all(|offset| *offset < u64::from(records)));
             prop_assert_eq!(super::states(&body, &header).count(), usize::from(states));
+        }
+    }
+
+    #[test]
+    fn what_is_kept_of_a_frame_comes_back_at_its_offset(
+        all in proptest::collection::vec(parts(), 0..6),
+        entries in proptest::collection::vec((".{0,9}", proptest::option::of(".{0,40}")), 0..4),
+        kept in proptest::collection::vec(proptest::collection::vec(proptest::bool::weighted(0.7), 10), 1..4),
+        cut in 0..400_usize,
+    ) {
+        prop_assume!(!all.is_empty() || !entries.is_empty());
+        let records: Vec<Record<'_>> = all
+            .iter()
+            .map(|(payload, key, _, topic, time)| {
+                let mut record = Record::new(payload).topic(Topic::new(*topic).expect("small"));
+                if let Some(key) = key { record = record.key(key); }
+                if let Some(time) = time { record = record.event_time(Timestamp::from_nanoseconds(*time)); }
+                record
+            })
+            .collect();
+        let states: Vec<StateEntry<'_>> = entries
+            .iter()
+            .map(|(key, value)| StateEntry {
+                space: crate::format::state::Space::CALLER,
+                key: key.as_bytes(),
+                value: value.as_ref().map(String::as_bytes),
+            })
+            .collect();
+        let shape = measure(&records, &states).expect("within limits");
+        let mut body = vec![0; shape.body_length];
+        encode(&records, &states, &shape, &mut body);
+        let mut header = frame(&shape);
+        let first = Offset::new(40);
+        let read = |body: &[u8], header: &FrameHeader| Records::new(body, header, first).map(owned).collect::<Vec<_>>();
+        let mut left: (Vec<_>, Vec<_>) = (read(&body, &header), states.clone());
+        // Thinned again and again, as a segment is that is rewritten often.
+        for kept in kept {
+            let mut decided = 0;
+            let mut asked = Vec::new();
+            let mut behind = b"before".to_vec();
+            let thinned = thin(&header, first, &body, &mut |part| {
+                if let Part::Record(record) = part { asked.push(owned(*record)); }
+                decided += 1;
+                if kept[decided - 1] { Fate::Keep } else { Fate::Drop }
+            }, &mut behind).expect("checked");
+            prop_assert_eq!(&asked, &left.0);
+            let whole = kept[..decided].iter().all(|kept| *kept);
+            let mut of_records = kept.iter();
+            left.0.retain(|_| *of_records.next().expect("ten"));
+            left.1.retain(|_| *of_records.next().expect("ten"));
+            let Some(thinned) = thinned else {
+                prop_assert!(left.0.is_empty() && left.1.is_empty());
+                break;
+            };
+            prop_assert_eq!(&behind[..6], b"before");
+            if whole { prop_assert_eq!(&behind[6..], &body[..]); }
+            body = behind.split_off(6);
+            header = FrameHeader {
+                layout: thinned.layout,
+                record_count: thinned.record_count,
+                state_count: thinned.state_count,
+                ..header
+            };
+            prop_assert_eq!(check(&body, &header), Ok(()));
+            prop_assert_eq!(usize::from(thinned.records), left.0.len());
+            prop_assert_eq!(count(&body, &header), thinned.records);
+            prop_assert_eq!(thinned.record_count, if left.0.is_empty() { 0 } else { shape.record_count });
+            prop_assert_eq!(&read(&body, &header), &left.0);
+            prop_assert_eq!(super::states(&body, &header).collect::<Vec<_>>(), left.1.clone());
+            prop_assert!(check(&body[..cut % body.len()], &header).is_err(), "a body cut at {}", cut);
         }
     }
 }
@@ -105,6 +195,32 @@ fn a_tombstone_keeps_its_key_and_has_no_payload() {
     let read = Records::new(&body, &frame(&shape), Offset::ZERO).next().expect("one");
     assert!(read.is_tombstone() && read.payload().is_empty());
     assert_eq!(read.key(), Some(&b"k"[..]));
+}
+
+#[test]
+fn a_sparse_body_says_offsets_that_rise_inside_of_its_frame() {
+    let shape = Shape { body_length: 0, record_count: 4, state_count: 0, topic: Some(Topic::default()) };
+    let header = FrameHeader { layout: Layout::Sparse, ..frame(&shape) };
+    let body = |kept: u16, deltas: &[u8]| {
+        let records = deltas.iter().flat_map(|delta| [1, 0, 0, 0, 0, *delta, 0, b'x']);
+        kept.to_le_bytes().into_iter().chain(records).collect::<Vec<u8>>()
+    };
+    for (kept, deltas, valid) in [
+        (2, &[0, 3][..], true),
+        (4, &[0, 1, 2, 3], true),
+        (2, &[1, 1], false),
+        (2, &[2, 1], false),
+        (1, &[4], false),
+        (0, &[], false),
+        (2, &[1], false),
+        (1, &[1, 2], false),
+    ] {
+        assert_eq!(check(&body(kept, deltas), &header).is_ok(), valid, "{kept} {deltas:?}");
+    }
+    let five = Shape { record_count: 5, ..shape };
+    assert!(check(&body(5, &[0, 1, 2, 3, 4]), &FrameHeader { layout: Layout::Sparse, ..frame(&five) }).is_ok());
+    assert!(check(&body(5, &[0, 1, 2, 3, 4]), &header).is_err(), "more records than offsets");
+    assert!(check(&[0], &header).is_err() && check(&[], &header).is_err());
 }
 
 #[test]
