@@ -382,6 +382,25 @@ impl Shared {
         Ok(true)
     }
 
+    /// Takes the segments as they are now: some of those that were known are not there any more, or are others.
+    fn list_again(&self) -> Result<()> {
+        let failed = |error| io_error(&*self.disk, "ask for the writer's lock", "", error);
+        // A writer may have begun since.
+        let writer = self.is_live() || self.disk.lock_holder().map_err(failed)?.is_some();
+        let mut found = State::look(&*self.disk, writer)?;
+        let mut state = self.state.lock();
+        let newest = |state: &State| state.catalog.entries().last().map_or(0, Entry::number);
+        if newest(&found) < newest(&state) {
+            // Another thread looked later, and was faster.
+            return Ok(());
+        }
+        found.durable = found.durable.max(state.durable);
+        found.seen = found.seen.max(state.seen);
+        found.time_max = found.time_max.max(state.time_max);
+        *state = found;
+        Ok(())
+    }
+
     fn is_live(&self) -> bool {
         self.writer.is_some()
     }
@@ -424,9 +443,9 @@ impl LogSource for Shared {
         copy_for_reading(&*self.disk, entry)
     }
 
-    fn limit(&self, place: Place, view: &View, line: ReadLine) -> Limit {
+    fn limit(&self, place: Place, view: &View, line: ReadLine) -> Option<Limit> {
         let state = self.state.lock();
-        let end = state.catalog.get(place.segment).and_then(|entry| entry.end);
+        let end = state.catalog.of(&view.header)?.end;
         let visible = end.unwrap_or(view.header.capacity);
         let durable = match state.durable.place.segment.cmp(&place.segment) {
             std::cmp::Ordering::Less => 0,
@@ -436,7 +455,11 @@ impl LogSource for Shared {
         let position = if line == ReadLine::Durable { durable } else { visible };
         // Behind the last segment that can be reached the refusal tells what is wrong, better than what is missing there.
         let sure = end.is_some() || (place.position < durable && state.refusal.is_none());
-        Limit { position, sure, over: end == Some(position) }
+        Some(Limit { position, sure, over: end == Some(position) })
+    }
+
+    fn look_again(&self) -> Result<()> {
+        self.list_again()
     }
 
     fn refresh(&self, line: ReadLine) -> Result<bool> {

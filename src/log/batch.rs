@@ -2,7 +2,8 @@
 //!
 //! Guarantees:
 //! 1. Every frame in a batch was checked in full before the batch was handed out.
-//! 2. Its bytes stay as they are while the batch lives, whatever happens to the log meanwhile.
+//! 2. Offsets rise, and are dense but where records were dropped.
+//! 3. Its bytes stay as they are while the batch lives, whatever happens to the log meanwhile.
 
 use std::ops::Range;
 
@@ -35,6 +36,8 @@ pub struct Batch {
     pub(super) offset: Offset,
     /// Records handed out: those of the frames that lie in this range.
     pub(super) offsets: Range<Offset>,
+    /// How many they are.
+    pub(super) records: u64,
 }
 
 impl Batch {
@@ -54,13 +57,13 @@ impl Batch {
     /// How many records it holds; at least one.
     #[must_use]
     pub fn len(&self) -> usize {
-        crate::types::index(self.offsets.end.since(self.offsets.start))
+        crate::types::index(self.records)
     }
 
     /// Whether it holds none; never, for a batch that a reader handed out.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.offsets.is_empty()
+        self.records == 0
     }
 
     /// Offset of the first record.
@@ -69,7 +72,7 @@ impl Batch {
         self.offsets.start
     }
 
-    /// The offset behind the last record: where to go on.
+    /// The offset behind the last record, and behind those dropped that came next: where to go on.
     #[must_use]
     pub fn next(&self) -> Offset {
         self.offsets.end

@@ -3,13 +3,14 @@
 //! Guarantees:
 //! 1. Entries are ordered by number, first offset and time; all but the last have an end.
 //! 2. A segment stays open while it is active or not yet durable; later only while somebody reads it.
+//! 3. What is opened by the name of an entry is the file of the entry: another one that has its name by now is an error.
 
 use std::sync::{Arc, Weak};
 
 use super::survey::{Member, corrupt, io_error};
 use super::window::View;
 use crate::error::Result;
-use crate::format::header::SegmentHeader;
+use crate::format::header::{self, SegmentHeader};
 use crate::format::segment_name;
 use crate::platform::{Access, Disk, File};
 use crate::segment::Segment;
@@ -78,13 +79,26 @@ impl Catalog {
         self.entries.get(self.entries.partition_point(|entry| entry.number() <= number))
     }
 
-    pub(crate) fn before(&self, number: u64) -> Option<&Entry> {
-        self.entries[..self.entries.partition_point(|entry| entry.number() < number)].last()
+    /// The entry whose file has this header. `None`: it was rewritten since, or dropped.
+    pub(crate) fn of(&self, header: &SegmentHeader) -> Option<&Entry> {
+        self.get(header.number).filter(|entry| entry.header.incarnation == header.incarnation)
     }
 
     /// The segment that holds `offset`, or the last before it.
     pub(crate) fn holding(&self, offset: Offset) -> Option<&Entry> {
         self.entries[..self.entries.partition_point(|entry| entry.header.first_offset <= offset)].last()
+    }
+
+    /// The last segment that begins below `offset`.
+    pub(crate) fn below(&self, offset: Offset) -> Option<&Entry> {
+        self.entries[..self.entries.partition_point(|entry| entry.header.first_offset < offset)].last()
+    }
+
+    /// Where whoever is through with the file that has this header finds `next`: in the segment that holds it, as that may
+    /// stand for that file too by now, or in the one behind.
+    pub(crate) fn beyond(&self, header: &SegmentHeader, next: Offset) -> Option<&Entry> {
+        let other = |entry: &&Entry| entry.header.incarnation != header.incarnation;
+        self.holding(next).filter(other).or_else(|| self.after(header.number))
     }
 
     /// The last segment before which no append time reached `time`.
@@ -141,8 +155,9 @@ impl Catalog {
 
     /// Notes that a segment was mapped, for the next who asks.
     pub(crate) fn remember(&mut self, segment: &Arc<Segment>) {
-        let number = segment.header().number;
-        if let Ok(at) = self.entries.binary_search_by_key(&number, Entry::number)
+        let header = segment.header();
+        if let Ok(at) = self.entries.binary_search_by_key(&header.number, Entry::number)
+            && self.entries[at].header.incarnation == header.incarnation
             && let Handle::Cold(cold) = &mut self.entries[at].handle
         {
             *cold = Arc::downgrade(segment);
@@ -170,5 +185,20 @@ pub(crate) fn copy_for_reading(disk: &dyn Disk, entry: &Entry) -> Result<View> {
 }
 
 fn open_for_reading(disk: &dyn Disk, entry: &Entry) -> Result<Arc<dyn File>> {
-    super::survey::open_segment(disk, &segment_name(entry.number()))
+    let name = segment_name(entry.number());
+    let file = super::survey::open_segment(disk, &name)?;
+    let mut bytes = [0; header::BYTES];
+    file.read_at(&mut bytes, 0).map_err(|error| io_error(disk, "read the segment header", &name, error))?;
+    let expected = entry.header.incarnation;
+    match SegmentHeader::decode(&bytes) {
+        Ok(Some(found)) if found.incarnation != expected => {
+            let text = format!(
+                "another file took its place: incarnation {:016x}, {expected:016x} expected",
+                found.incarnation
+            );
+            Err(corrupt(text).at_path(disk.directory().join(name)))
+        }
+        // A header that rotted since says nothing of the frames.
+        _ => Ok(file),
+    }
 }

@@ -1,30 +1,37 @@
 //! Readers: one position in the log that moves forward or back, batch by batch.
 //!
 //! Guarantees:
-//! 1. Records come in the order of the log, each once, none left out; damage, and a gap that a repair left in its place,
-//!    is an error, never a silent step.
+//! 1. Records come in the order of the log, each once, none left out but what was dropped on purpose; damage, and a gap that a
+//!    repair left in its place, is an error, never a silent step.
 //! 2. After an error the reader stands where it stood; [`Reader::skip_damage`] steps over, and says what it left out.
-//! 3. A reader leaves a segment only at its end as the log knows it: behind the seal, or where the successor says.
+//! 3. A reader leaves a segment only at its end as the log knows it: behind the seal, or where the successor says. It goes on
+//!    by its offset: a file that is rewritten under it is read on, or left for the one that took its place.
 //! 4. Reading takes no lock except to go to another segment and to wait.
 
+mod back;
 mod errors;
+mod seek;
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::batch::Batch;
-use super::catalog::Entry;
+use super::catalog::{Catalog, Entry};
 use super::epochs::Epochs;
 use super::window::{Chunk, Scan, Scanned, View};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::format::{FRAMES_START, Fault, Kind};
 use crate::platform::Disk;
-use crate::segment::walk::Step;
-use crate::types::{Epoch, Line, Offset, Place, Timestamp, length};
+use crate::segment::walk::{Frame, Step};
+use crate::types::{Line, Offset, Place, length};
 
 /// A batch is made of frames that begin within this many bytes.
 const BATCH_BYTES: u64 = 128 * 1024;
+
+/// How often a reader looks for the file of a segment that is rewritten again and again just then.
+const LOOKS_MAX: usize = 16;
 
 /// Up to where a reader goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -66,10 +73,15 @@ pub(crate) trait LogSource: Send + Sync {
     fn epochs(&self) -> Epochs;
     /// The end of what may be read now.
     fn end(&self, line: ReadLine) -> Line;
-    fn entry(&self, find: &dyn Fn(&super::catalog::Catalog) -> Option<Entry>) -> Result<Option<Entry>>;
+    fn entry(&self, find: &dyn Fn(&Catalog) -> Option<Entry>) -> Result<Option<Entry>>;
     fn view(&self, entry: &Entry, mode: ReadMode) -> Result<View>;
-    /// For a reader at `place`: up to where its segment may be read.
-    fn limit(&self, place: Place, view: &View, line: ReadLine) -> Limit;
+    /// For a reader at `place`: up to where its segment may be read. `None`: the file of the view is not part of the log any
+    /// more.
+    fn limit(&self, place: Place, view: &View, line: ReadLine) -> Option<Limit>;
+    /// Looks anew which files form the log, where nobody tells.
+    fn look_again(&self) -> Result<()> {
+        Ok(())
+    }
     /// Looks for what came since, where nobody tells. `true`: there is more.
     fn refresh(&self, _line: ReadLine) -> Result<bool> {
         Ok(false)
@@ -122,8 +134,16 @@ pub struct Skipped {
     pub from: Place,
     /// Where the reader stands now.
     pub to: Place,
-    /// Records that cannot be read.
+    /// Records that cannot be read. In a segment that was rewritten some of them may have been dropped before.
     pub records: u64,
+}
+
+/// Whether a reader left a segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Left {
+    Gone,
+    /// There is no other yet.
+    Nowhere,
 }
 
 /// What a reader took.
@@ -135,10 +155,42 @@ enum Taken {
     Nothing,
 }
 
-/// What a walk over a chunk found.
+/// Records to hand out.
+#[derive(Debug, Clone, Copy)]
 struct Found {
-    /// Position and offset of the first frame with a record to hand out.
-    first_data: Option<(u64, Offset)>,
+    /// Position and offset of the first frame that has some.
+    position: u64,
+    offset: Offset,
+    /// Offset of the first of them.
+    first: Offset,
+    count: u64,
+}
+
+impl Found {
+    /// With those of a further frame that are in `range`.
+    #[inline]
+    fn and(found: Option<Self>, frame: &Frame<'_>, range: &Range<Offset>) -> Option<Self> {
+        let Some((first, count)) = frame.records_in(range) else { return found };
+        let found = found.unwrap_or(Self { position: frame.position, offset: frame.offset, first, count: 0 });
+        Some(Self { count: found.count.saturating_add(count), ..found })
+    }
+
+    fn batch(&self, chunk: Chunk, view: &View, end: Offset) -> Batch {
+        Batch {
+            chunk,
+            frames: view.frames,
+            segment: view.header.number,
+            position: self.position,
+            offset: self.offset,
+            offsets: self.first..end,
+            records: self.count,
+        }
+    }
+}
+
+/// What a walk over a chunk found.
+struct Walked {
+    records: Option<Found>,
     /// Where the valid frames end, and the offset there.
     end: u64,
     offset: Offset,
@@ -153,7 +205,7 @@ enum Stop {
     Fault(Fault),
     /// Records are missing that a repair could not keep.
     Gap {
-        next: Offset,
+        lost: Range<Offset>,
     },
 }
 
@@ -188,7 +240,7 @@ impl Reader {
         self
     }
 
-    /// Offset of the next record that a poll hands out.
+    /// Offset of the next record that a poll hands out, if it was not dropped; else of what is dropped before that.
     #[must_use]
     pub fn offset(&self) -> Offset {
         self.next
@@ -206,8 +258,7 @@ impl Reader {
     /// [`Reader::skip_damage`] steps over both. What the system says. The reader stands where it stood.
     pub fn poll(&mut self) -> Result<Option<Batch>> {
         loop {
-            let Some(view) = self.view()? else { return Ok(None) };
-            let limit = self.source.limit(self.place, &view, self.line);
+            let Some((view, limit)) = self.segment()? else { return Ok(None) };
             if self.place.position < limit.position {
                 match self.take(&view, limit)? {
                     Taken::Batch(batch) => return Ok(Some(batch)),
@@ -224,10 +275,25 @@ impl Reader {
             if self.place.position > limit.position {
                 return Err(self.diverged(limit)?);
             }
-            let number = self.place.segment;
-            let Some(entry) = self.source.entry(&|catalog| catalog.after(number).cloned())? else { return Ok(None) };
+            if self.leave(&view)? == Left::Nowhere {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Goes from the end of a segment to the one that holds the next offset.
+    fn leave(&mut self, view: &View) -> Result<Left> {
+        let next = view.frames.offset_at(self.place.position, self.next);
+        let Some(entry) = self.source.entry(&|catalog| catalog.beyond(&view.header, next).cloned())? else {
+            return Ok(Left::Nowhere);
+        };
+        if entry.header.first_offset < next {
+            // It was rewritten together with what came before, meanwhile.
+            self.seek(next)?;
+        } else {
             self.enter(&entry);
         }
+        Ok(Left::Gone)
     }
 
     /// The next records; waits for them if there are none now, at most for `timeout`.
@@ -252,164 +318,20 @@ impl Reader {
         }
     }
 
-    /// The records before the position, and moves the position before them; `None` at the start of the log. Their order in
-    /// the batch is that of the log: [`Batch::iter_back`] goes from the newest to the oldest.
-    ///
-    /// # Errors
-    /// As for [`Reader::poll`].
-    pub fn poll_back(&mut self) -> Result<Option<Batch>> {
-        if self.line == ReadLine::Durable && self.next > self.source.end(self.line).offset {
-            // It was set to read up to the durable line when it stood behind it.
-            self.seek_latest();
-        }
-        loop {
-            let Some(view) = self.view()? else { return Ok(None) };
-            if self.next > view.header.first_offset {
-                return self.take_back(&view).map(Some);
-            }
-            let number = self.place.segment;
-            let Some(entry) = self.source.entry(&|catalog| catalog.before(number).cloned())? else { return Ok(None) };
-            let next = self.next;
-            self.enter(&entry);
-            self.next = next;
-        }
-    }
-
-    /// Goes to the first record of the log.
-    pub fn seek_earliest(&mut self) {
-        let start = self.source.start();
-        // A failure is found again, and reported, by the poll that follows: the place is then unknown.
-        if self.seek(start).is_err() {
-            self.forget_place(start);
-        }
-    }
-
-    /// Goes behind the last record that may be read now.
-    pub fn seek_latest(&mut self) {
-        self.go_to(self.source.end(self.line));
-    }
-
-    fn go_to(&mut self, line: Line) {
-        self.view = None;
-        (self.place, self.frame_offset, self.next) = (line.place, line.offset, line.offset);
-    }
-
-    /// Goes to an offset as it was meant in an epoch: for whoever keeps offsets outside of the log, beside
-    /// [`Log::epoch`](crate::Log::epoch).
-    ///
-    /// # Errors
-    /// [`ErrorKind::Diverged`] if the log went on from an earlier offset since: a crash took records that had been visible. As
-    /// for [`Reader::seek`] otherwise. The reader stands where it stood.
-    pub fn seek_in(&mut self, epoch: Epoch, offset: Offset) -> Result<()> {
-        self.source.epochs().check(epoch, offset)?;
-        self.seek(offset)
-    }
-
-    /// Goes to the record with this offset, or behind the last record. An offset that lies in a gap is a place to stand
-    /// too: the poll that follows says that its record is lost.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Trimmed`] if the log begins behind it; [`ErrorKind::Invalid`] if it does not reach to it;
-    /// [`ErrorKind::Corrupt`] if damage stands in the way. The reader stands where it stood.
-    pub fn seek(&mut self, offset: Offset) -> Result<()> {
-        let (start, end) = (self.source.start(), self.source.end(self.line));
-        if offset < start {
-            let text = format!("offset {offset} is gone, the log begins at {start}");
-            let error = Error::new(ErrorKind::Trimmed { next: start }, text).at_offset(offset);
-            return Err(error.next_step("seek to an offset that is still there"));
-        }
-        if offset > end.offset {
-            let text = format!("seek to offset {offset}, the log holds {start} to {}", end.offset);
-            let error = Error::new(ErrorKind::Invalid, text).at_offset(offset);
-            return Err(error.next_step("seek to an offset that the log has reached"));
-        }
-        if offset == end.offset {
-            // Not to the end as it is now: records may have come since.
-            self.go_to(end);
-            return Ok(());
-        }
-        let Some(entry) = self.source.entry(&|catalog| catalog.holding(offset).cloned())? else {
-            return Err(self.gone(offset));
-        };
-        let view = self.source.view(&entry, self.mode)?;
-        let delta = offset.since(entry.header.first_offset);
-        let limit = self.source.limit(Place::new(entry.number(), 0), &view, self.line).position;
-        let found = view
-            .locate(limit, |entry| u64::from(entry.offset_delta) <= delta)
-            .map_err(|error| self.read_error(entry.number(), error))?;
-        let known = found.unwrap_or_else(View::start_entry);
-        let first = entry.header.first_offset.after(known.offset_delta.into());
-        let mut scan = Scan::new(view.store.clone(), view.frames, known.position, first, limit);
-        loop {
-            let at = Place::new(entry.number(), scan.position);
-            match scan.skim().map_err(|error| self.read_error(entry.number(), error))? {
-                Scanned::Frame(frame) if scan.offset > offset => {
-                    self.view = Some(Arc::new(view));
-                    (self.place, self.frame_offset, self.next) = (at, frame.offset, offset);
-                    return Ok(());
-                }
-                Scanned::Frame(_) => {}
-                Scanned::Zero | Scanned::End => return Err(self.damage(at, offset, Fault::Missing)),
-                Scanned::Bad { fault, .. } => return Err(self.damage(at, offset, fault)),
-            }
-        }
-    }
-
-    /// Goes to the first record appended at or after `time`, or behind the last record. Append times may step back; what
-    /// counts is the latest time up to each record. Of records that are lost in a gap no time is known: they are passed over.
-    ///
-    /// # Errors
-    /// As for [`Reader::seek`].
-    pub fn seek_time(&mut self, time: impl Into<Timestamp>) -> Result<()> {
-        let time = time.into();
-        let Some(entry) = self.source.entry(&|catalog| catalog.at_time(time).cloned())? else {
-            self.seek_latest();
-            return Ok(());
-        };
-        let view = self.source.view(&entry, self.mode)?;
-        let limit = self.source.limit(Place::new(entry.number(), 0), &view, self.line);
-        let failed = |error| self.read_error(entry.number(), error);
-        let found = view.locate(limit.position, |entry| entry.time_max < time).map_err(failed)?;
-        let known = found.unwrap_or_else(View::start_entry);
-        let first = entry.header.first_offset.after(known.offset_delta.into());
-        let mut time_max = entry.header.time_max.max(known.time_max);
-        let mut scan = Scan::new(view.store.clone(), view.frames, known.position, first, limit.position);
-        loop {
-            let at = Place::new(entry.number(), scan.position);
-            match scan.skim().map_err(failed)? {
-                Scanned::Frame(frame) => {
-                    time_max = time_max.max(frame.time_of_records());
-                    if frame.header.record_count > 0 && time_max >= time {
-                        self.view = Some(Arc::new(view));
-                        (self.place, self.frame_offset, self.next) = (at, frame.offset, frame.offset);
-                        return Ok(());
-                    }
-                }
-                Scanned::Bad { fault, .. } if limit.sure => return Err(self.damage(at, scan.offset, fault)),
-                Scanned::Bad { .. } | Scanned::Zero | Scanned::End => {
-                    self.view = Some(Arc::new(view));
-                    (self.place, self.frame_offset, self.next) = (at, scan.offset, scan.offset);
-                    return Ok(());
-                }
-            }
-        }
-    }
-
     /// After [`ErrorKind::Corrupt`] or [`ErrorKind::Gap`]: goes behind the damage, to the next frame that is whole, or behind
     /// the gap. `None`: there is neither at the position.
     ///
     /// # Errors
     /// What the system says; [`ErrorKind::Corrupt`] if nothing whole follows up to the end of the log.
     pub fn skip_damage(&mut self) -> Result<Option<Skipped>> {
-        let Some(view) = self.view()? else { return Ok(None) };
-        let limit = self.source.limit(self.place, &view, self.line);
+        let Some((view, limit)) = self.segment()? else { return Ok(None) };
         let (from, next) = (self.place, self.next);
         let mut scan = Scan::new(view.store.clone(), view.frames, from.position, self.frame_offset, limit.position);
         let failed = |error| self.read_error(from.segment, error);
         let damaged = match scan.next().map_err(failed)? {
             Scanned::Frame(found) if found.header.kind == Kind::Gap => {
                 (self.place.position, self.frame_offset) = (scan.position, scan.offset);
-                let records = self.frame_offset.since(next);
+                let records = self.frame_offset.since(next.max(found.offset));
                 self.next = next.max(self.frame_offset);
                 return Ok(Some(Skipped { from, to: self.place, records }));
             }
@@ -424,8 +346,7 @@ impl Reader {
             self.place.position = scan.position;
             self.frame_offset = scan.offset;
         } else {
-            let number = from.segment;
-            let Some(entry) = self.source.entry(&|catalog| catalog.after(number).cloned())? else {
+            let Some(entry) = self.source.entry(&|catalog| catalog.beyond(&view.header, next).cloned())? else {
                 return Err(self.damage(from, self.next, Fault::Missing));
             };
             self.enter(&entry);
@@ -435,6 +356,19 @@ impl Reader {
         Ok(Some(Skipped { from, to: self.place, records }))
     }
 
+    /// The segment at the position, and up to where it may be read. `None`: there is no segment yet.
+    fn segment(&mut self) -> Result<Option<(Arc<View>, Limit)>> {
+        for _ in 0..LOOKS_MAX {
+            let Some(view) = self.view()? else { return Ok(None) };
+            if let Some(limit) = self.source.limit(self.place, &view, self.line) {
+                return Ok(Some((view, limit)));
+            }
+            // Places in the file that took its place are others, offsets are not.
+            self.seek(self.next)?;
+        }
+        Err(self.gone(self.next))
+    }
+
     fn enter(&mut self, entry: &Entry) {
         self.view = None;
         self.place = Place::new(entry.number(), FRAMES_START);
@@ -442,62 +376,41 @@ impl Reader {
         self.next = entry.header.first_offset;
     }
 
-    fn forget_place(&mut self, offset: Offset) {
-        self.view = None;
-        (self.place, self.frame_offset, self.next) = (Place::default(), offset, offset);
-    }
-
-    /// The segment at the position; opened if need be. `None`: there is no segment yet.
-    fn view(&mut self) -> Result<Option<Arc<View>>> {
-        if self.place.segment == 0 {
-            self.seek(self.next)?;
-        }
-        if let Some(view) = &self.view {
-            return Ok(Some(Arc::clone(view)));
-        }
-        let number = self.place.segment;
-        let Some(entry) = self.source.entry(&|catalog| catalog.get(number).cloned())? else { return Ok(None) };
-        let view = Arc::new(self.source.view(&entry, self.mode)?);
-        self.view = Some(Arc::clone(&view));
-        Ok(Some(view))
-    }
-
     /// Takes whole frames from the position on.
     fn take(&mut self, view: &View, limit: Limit) -> Result<Taken> {
         let start = self.place;
         let room = limit.position.saturating_sub(start.position);
         let mut wanted = BATCH_BYTES;
-        let (chunk, found) = loop {
+        let (chunk, walked) = loop {
             let loaded = view.store.load(start.position, wanted, limit.position);
             let chunk = loaded.map_err(|error| self.read_error(start.segment, error))?;
-            let found = self.walk(view, &chunk);
-            match found.stop {
-                Stop::Short { needed } if found.end == start.position && (wanted..=room).contains(&needed) => {
+            let walked = self.walk(view, &chunk);
+            match walked.stop {
+                Stop::Short { needed } if walked.end == start.position && (wanted..=room).contains(&needed) => {
                     wanted = needed.max(wanted.saturating_add(1));
                 }
-                _ => break (chunk, found),
+                _ => break (chunk, walked),
             }
         };
-        if found.end > start.position {
-            self.place.position = found.end;
-            self.frame_offset = found.offset;
-            let Some((position, offset)) = found.first_data else { return Ok(Taken::Control) };
-            let offsets = self.next..found.offset;
-            self.next = found.offset;
-            let (frames, segment) = (view.frames, start.segment);
-            return Ok(Taken::Batch(Batch { chunk, frames, segment, position, offset, offsets }));
+        if walked.end > start.position {
+            self.place.position = walked.end;
+            self.frame_offset = walked.offset;
+            let Some(found) = walked.records else { return Ok(Taken::Control) };
+            self.next = walked.offset;
+            return Ok(Taken::Batch(found.batch(chunk, view, walked.offset)));
         }
-        let fault = match found.stop {
+        let fault = match walked.stop {
             Stop::Fault(fault) => fault,
-            Stop::Gap { next } => return Err(self.gap(start, self.next, next)),
+            Stop::Gap { lost } => return Err(self.gap(start, lost.start, lost.end)),
             Stop::Short { needed } => Fault::Short { found: length(chunk.bytes().len()), expected: needed },
         };
         if limit.sure { Err(self.damage(start, self.next, fault)) } else { Ok(Taken::Nothing) }
     }
 
-    fn walk(&self, view: &View, chunk: &Chunk) -> Found {
+    fn walk(&self, view: &View, chunk: &Chunk) -> Walked {
         let mut walk = view.frames.walk(chunk.bytes(), self.place.position, self.frame_offset);
-        let mut first_data = None;
+        let wanted = self.next..Offset::new(u64::MAX);
+        let mut records = None;
         let stop = loop {
             let before = (walk.position, walk.offset);
             match walk.step() {
@@ -506,66 +419,14 @@ impl Reader {
                     if frame.header.kind == Kind::Gap && frame.next_offset() > self.next.max(frame.offset) =>
                 {
                     (walk.position, walk.offset) = before;
-                    break Stop::Gap { next: frame.next_offset() };
+                    break Stop::Gap { lost: self.next.max(frame.offset)..frame.next_offset() };
                 }
-                Step::Frame(frame) => {
-                    if first_data.is_none() && frame.next_offset() > self.next {
-                        first_data = Some((frame.position, frame.offset));
-                    }
-                }
+                Step::Frame(frame) => records = Found::and(records, &frame, &wanted),
                 Step::Zero => break Stop::Fault(Fault::Missing),
                 Step::Bad { fault, .. } => break Stop::Fault(fault),
                 Step::Short { needed } => break Stop::Short { needed },
             }
         };
-        Found { first_data, end: walk.position, offset: walk.offset, stop }
-    }
-
-    fn take_back(&mut self, view: &View) -> Result<Batch> {
-        let number = self.place.segment;
-        let failed = |error| self.read_error(number, error);
-        let limit = self.source.limit(Place::new(number, 0), view, self.line);
-        let delta = self.next.since(view.header.first_offset);
-        let found = view.locate(limit.position, |entry| u64::from(entry.offset_delta) < delta).map_err(failed)?;
-        let known = found.unwrap_or_else(View::start_entry);
-        let first = view.header.first_offset.after(known.offset_delta.into());
-        let mut scan = Scan::new(view.store.clone(), view.frames, known.position, first, limit.position);
-        let (mut first_data, mut damage) = (None, None);
-        while scan.offset < self.next {
-            let at = Place::new(number, scan.position);
-            let fault = match scan.next().map_err(failed)? {
-                Scanned::Frame(frame) if frame.header.kind == Kind::Gap && scan.offset > frame.offset => {
-                    let error = self.gap(at, frame.offset, scan.offset);
-                    if scan.offset >= self.next {
-                        return Err(error);
-                    }
-                    (first_data, damage) = (None, Some(error));
-                    continue;
-                }
-                Scanned::Frame(frame) => {
-                    if frame.header.record_count > 0 {
-                        first_data.get_or_insert((frame.position, frame.offset));
-                    }
-                    continue;
-                }
-                Scanned::Zero | Scanned::End => Fault::Missing,
-                Scanned::Bad { fault, .. } => fault,
-            };
-            // What lies between the damage and the position can be read; the next call meets the damage.
-            let error = self.damage(at, scan.offset, fault);
-            if !scan.resync().map_err(failed)? || scan.offset >= self.next {
-                return Err(error);
-            }
-            (first_data, damage) = (None, Some(error));
-        }
-        let Some((position, offset)) = first_data else {
-            let nothing = || self.damage(Place::new(number, known.position), first, Fault::Missing);
-            return Err(damage.unwrap_or_else(nothing));
-        };
-        let chunk = view.store.load(position, scan.position.saturating_sub(position), scan.position).map_err(failed)?;
-        let offsets = offset..self.next;
-        self.place.position = position;
-        (self.frame_offset, self.next) = (offset, offset);
-        Ok(Batch { chunk, frames: view.frames, segment: number, position, offset, offsets })
+        Walked { records, end: walk.position, offset: view.frames.offset_at(walk.position, walk.offset), stop }
     }
 }

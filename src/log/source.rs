@@ -30,17 +30,6 @@ impl Core {
         self.check_fork()?;
         Core::ended(self).map_or(Ok(()), Err)
     }
-
-    fn published(&self, number: u64, view: &View) -> u64 {
-        match &view.store {
-            Store::Mapped(segment) => segment.published(),
-            Store::File(_) => match self.catalog.read().get(number) {
-                Some(Entry { handle: Handle::Open { segment, .. }, .. }) => segment.published(),
-                Some(entry) => entry.end.unwrap_or_default(),
-                None => 0,
-            },
-        }
-    }
 }
 
 impl LogSource for Core {
@@ -83,15 +72,24 @@ impl LogSource for Core {
         Ok(View::mapped(segment))
     }
 
-    fn limit(&self, place: Place, view: &View, line: ReadLine) -> Limit {
+    fn limit(&self, place: Place, view: &View, line: ReadLine) -> Option<Limit> {
         let line = self.line_shown(line);
-        let published = self.published(place.segment, view);
-        if line == ReadLine::Visible && place.position < published {
-            return Limit { position: published, sure: true, over: false };
+        if let (Store::Mapped(segment), ReadLine::Visible) = (&view.store, line) {
+            let published = segment.published();
+            if place.position < published {
+                return Some(Limit { position: published, sure: true, over: false });
+            }
         }
-        let end = self.catalog.read().get(place.segment).and_then(|entry| entry.end);
-        // Once the segment has an end, all of it is published.
-        let published = end.unwrap_or(published);
+        let (published, end) = {
+            let catalog = self.catalog.read();
+            let entry = catalog.of(&view.header)?;
+            let published = match (&view.store, &entry.handle) {
+                (Store::Mapped(segment), _) | (Store::File(_), Handle::Open { segment, .. }) => segment.published(),
+                (Store::File(_), Handle::Cold(_)) => 0,
+            };
+            // Once the segment has an end, all of it is published.
+            (entry.end.unwrap_or(published), entry.end)
+        };
         let position = match line {
             ReadLine::Visible => published,
             ReadLine::Durable => {
@@ -103,7 +101,7 @@ impl LogSource for Core {
                 }
             }
         };
-        Limit { position, sure: true, over: end == Some(position) }
+        Some(Limit { position, sure: true, over: end == Some(position) })
     }
 
     fn wait(&self, place: Place, line: ReadLine, timeout: Duration) {
