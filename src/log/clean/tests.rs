@@ -1,1 +1,270 @@
 //! Segments are rewritten by random decisions, and every way to read is compared with a plain model.
+
+mod clocked;
+mod live;
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::rewrite::{Replaced, rewrite};
+use crate::error::{ErrorKind, Result};
+use crate::format::record::thin::{Fate, Part};
+use crate::format::segment_name;
+use crate::log::catalog::Entry;
+use crate::log::survey::survey;
+use crate::log::{
+    Attached, Background, Batch, Commit, Log, Options, ReadLine, ReadMode, Reader, Salvage, Salvaged,
+};
+use crate::platform::Disk;
+use crate::types::{Header, Offset, Record, RecordRef, Timestamp, Topic};
+use clocked::ClockedDisk;
+
+/// A record as a test compares it.
+#[derive(Debug, Clone, PartialEq)]
+struct Stored {
+    offset: u64,
+    time: i64,
+    topic: u32,
+    key: Option<Vec<u8>>,
+    event_time: Option<Timestamp>,
+    tombstone: bool,
+    headers: Vec<(String, Vec<u8>)>,
+    payload: Vec<u8>,
+}
+
+impl Stored {
+    fn of(record: &RecordRef<'_>) -> Self {
+        let headers = record.headers().map(|header| (header.name.to_owned(), header.value.to_vec()));
+        Self {
+            offset: record.offset().get(),
+            time: record.time().nanoseconds(),
+            topic: record.topic().get(),
+            key: record.key().map(<[u8]>::to_vec),
+            event_time: record.event_time(),
+            tombstone: record.is_tombstone(),
+            headers: headers.collect(),
+            payload: record.payload().to_vec(),
+        }
+    }
+}
+
+/// A frame to append: its records, as topic, form and length of payload; its state entries, as key and value; and how far the
+/// clock goes before it.
+#[derive(Debug, Clone)]
+struct Planned {
+    records: Vec<(u32, u8, usize)>,
+    entries: Vec<(u8, Option<u8>)>,
+    advance: i64,
+}
+
+fn planned() -> impl Strategy<Value = Planned> {
+    let records = proptest::collection::vec((0..2_u32, any::<u8>(), 0..700_usize), 0..5);
+    let entries = proptest::collection::vec((0..9_u8, proptest::option::of(any::<u8>())), 0..3);
+    (records, entries, 0..3_i64)
+        .prop_filter("a frame holds something", |(records, entries, _)| !records.is_empty() || !entries.is_empty())
+        .prop_map(|(records, entries, advance)| Planned { records, entries, advance })
+}
+
+fn options() -> Options {
+    Options::new().segment_bytes(16 * 1024).background(Background::Manual)
+}
+
+fn open(disk: &ClockedDisk) -> Log {
+    options().open_on(Arc::new(disk.clone())).expect("opens")
+}
+
+fn append(log: &Log, disk: &ClockedDisk, frame: &Planned) {
+    disk.advance(frame.advance);
+    let payload = [7; 700];
+    let headers = [Header { name: "h", value: b"v" }, Header { name: "h", value: b"" }];
+    let mut commit = Commit::new();
+    for (topic, form, bytes) in &frame.records {
+        let mut record = Record::new(&payload[..*bytes]).topic(Topic::new(*topic).expect("small"));
+        if form & 4 > 0 {
+            record = record.headers(&headers[..usize::from(form % 2) + 1]);
+        }
+        if form & 8 > 0 {
+            record = record.event_time(Timestamp::from_nanoseconds(i64::from(*form) - 100));
+        }
+        match form & 48 {
+            0 => record = record.key(std::slice::from_ref(form)),
+            16 => record = Record::tombstone(std::slice::from_ref(form)),
+            _ => {}
+        }
+        commit = commit.record(record);
+    }
+    for (key, value) in &frame.entries {
+        commit = match value {
+            Some(value) => commit.state(std::slice::from_ref(key), std::slice::from_ref(value)),
+            None => commit.remove_state(std::slice::from_ref(key)),
+        };
+    }
+    let _ = log.commit(commit).expect("commits");
+}
+
+/// Decides by dice that depend on what is asked about alone, as a decision is asked for twice.
+#[derive(Debug, Clone, Copy)]
+struct Dice {
+    salt: u64,
+    percent: u64,
+}
+
+impl Dice {
+    fn keeps(self, offset: u64) -> bool {
+        let word = (offset ^ self.salt.wrapping_mul(0x9e37_79b9_7f4a_7c15)).wrapping_mul(0xd134_2543_de82_ef95);
+        (word >> 32) % 100 < self.percent
+    }
+
+    fn decide(self, part: &Part<'_>) -> Fate {
+        let keeps = match part {
+            Part::Record(record) => self.keeps(record.offset().get()),
+            Part::State(entry) => self.keeps(entry.key.iter().fold(1, |sum, byte| sum * 31 + u64::from(*byte))),
+        };
+        if keeps { Fate::Keep } else { Fate::Drop }
+    }
+}
+
+/// Where to rewrite, as parts of the sealed segments, and what to keep.
+fn rounds() -> impl Strategy<Value = Vec<(usize, usize, Dice)>> {
+    let percent = prop_oneof![Just(0), Just(15), Just(60), Just(95), Just(100)];
+    let dice = (any::<u64>(), percent).prop_map(|(salt, percent)| Dice { salt, percent });
+    proptest::collection::vec((0..100_usize, 1..4_usize, dice), 1..6)
+}
+
+/// The sealed segments of the log.
+fn sealed(disk: &dyn Disk) -> Vec<Entry> {
+    let members = survey(disk).expect("looks").chain(disk).expect("a chain").members;
+    members[..members.len() - 1].iter().map(Entry::of_member).collect()
+}
+
+/// Rewrites some neighbours, and unlinks what the new one stands for.
+fn rewrite_some(disk: &dyn Disk, entries: &[Entry], round: (usize, usize, Dice)) -> (Entry, std::ops::Range<Offset>) {
+    let (part, count, dice) = round;
+    let begin = part * entries.len() / 100;
+    let inputs = &entries[begin..(begin + count).min(entries.len())];
+    let Replaced { entry, named } = rewrite(disk, inputs, &mut |part| dice.decide(part)).expect("rewrites");
+    named.expect("the name is durable");
+    for input in &inputs[1..] {
+        disk.unlink(&segment_name(input.number())).expect("is there");
+    }
+    let end = entry.header.rewritten.expect("rewritten").end_offset;
+    (entry.clone(), entry.header.first_offset..end)
+}
+
+fn drop_from(model: &mut Vec<Stored>, range: &std::ops::Range<Offset>, dice: Dice) {
+    model.retain(|record| !range.contains(&Offset::new(record.offset)) || dice.keeps(record.offset));
+}
+
+fn check_batch(batch: &Batch) -> Vec<Stored> {
+    let records: Vec<Stored> = batch.iter().map(|record| Stored::of(&record)).collect();
+    assert!(!records.is_empty() && !batch.is_empty());
+    assert_eq!((batch.len(), batch.first().get()), (records.len(), records[0].offset));
+    assert!(batch.next().get() > records[records.len() - 1].offset);
+    let back: Vec<Stored> = batch.iter_back().map(|record| Stored::of(&record)).collect();
+    assert!(back.iter().rev().eq(&records));
+    records
+}
+
+fn forward(reader: &mut Reader) -> Result<Vec<Stored>> {
+    let mut all = Vec::new();
+    while let Some(batch) = reader.poll()? {
+        all.extend(check_batch(&batch));
+        assert_eq!(reader.offset(), batch.next());
+    }
+    Ok(all)
+}
+
+fn backward(reader: &mut Reader) -> Result<Vec<Stored>> {
+    let mut all = Vec::new();
+    while let Some(batch) = reader.poll_back()? {
+        assert_eq!(reader.offset(), batch.first());
+        let mut records = check_batch(&batch);
+        records.append(&mut all);
+        all = records;
+    }
+    Ok(all)
+}
+
+/// Goes to every offset, also of what was dropped, and to every time.
+fn check_seeks(reader: &mut Reader, model: &[Stored], end: u64) {
+    for offset in 0..=end {
+        reader.seek(Offset::new(offset)).expect("inside the log");
+        assert_eq!(reader.offset().get(), offset);
+        let at = model.partition_point(|record| record.offset < offset);
+        let found = reader.poll().expect("reads").map(|batch| check_batch(&batch)[0].clone());
+        assert_eq!(found.as_ref(), model.get(at), "from {offset}");
+        reader.seek(Offset::new(offset)).expect("inside the log");
+        let back = reader.poll_back().expect("reads").map(|batch| check_batch(&batch)).unwrap_or_default();
+        assert_eq!(back.last(), model[..at].last(), "back from {offset}");
+        let found = reader.poll().expect("reads").map(|batch| check_batch(&batch)[0].clone());
+        assert_eq!(found.as_ref(), back.first().or(model.first()), "forward again from before {offset}");
+    }
+    for time in 0..=model.last().map_or(1_000, |last| last.time) - 999 {
+        reader.seek_time(Timestamp::from_nanoseconds(999 + time)).expect("inside the log");
+        let found = reader.poll().expect("reads").map(|batch| check_batch(&batch)[0].clone());
+        assert_eq!(found.as_ref(), model.iter().find(|record| record.time >= 999 + time), "from time {time}");
+    }
+}
+
+/// Every way to read the log in a directory that nobody writes.
+fn check_outside(disk: &ClockedDisk, model: &[Stored], end: u64) {
+    let attached = Attached::open_on(Arc::new(disk.clone())).expect("attaches");
+    assert_eq!((attached.visible().get(), attached.refusal().map(|error| error.to_string())), (end, None));
+    assert_eq!(forward(&mut attached.reader()).expect("reads"), model);
+    let mut reader = attached.reader();
+    reader.seek_latest();
+    assert_eq!(backward(&mut reader).expect("reads"), model);
+    check_seeks(&mut reader, model, end);
+    let records = attached.segments().expect("reads").iter().map(|segment| segment.records).sum::<u64>();
+    assert!(records >= u64::try_from(model.len()).expect("small"));
+    let mut salvaged = Vec::new();
+    for item in Salvage::open_on(Arc::new(disk.clone())).expect("opens") {
+        match item.expect("reads") {
+            Salvaged::Batch(batch) => salvaged.extend(check_batch(&batch)),
+            Salvaged::Damage { error, .. } => panic!("{error}"),
+        }
+    }
+    assert_eq!(salvaged, model);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_way_to_read_a_rewritten_log_finds_what_was_kept_at_its_offset(
+        frames in proptest::collection::vec(planned(), 20..70),
+        rounds in rounds(),
+    ) {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let disk = ClockedDisk::new(folder.path());
+        let log = open(&disk);
+        for frame in &frames {
+            append(&log, &disk, frame);
+        }
+        let mut model = forward(&mut log.reader()).expect("reads");
+        let before = log.states(b"").expect("lists");
+        log.close().expect("closes");
+        for round in rounds {
+            let entries = sealed(&disk);
+            if entries.is_empty() { break; }
+            let (_, range) = rewrite_some(&disk, &entries, round);
+            drop_from(&mut model, &range, round.2);
+        }
+        let end = u64::try_from(frames.iter().map(|frame| frame.records.len()).sum::<usize>()).expect("small");
+        check_outside(&disk, &model, end);
+        let log = open(&disk);
+        prop_assert_eq!((log.visible().get(), log.recovery().cut.is_none()), (end, true));
+        prop_assert_eq!(log.states(b"").expect("lists"), before);
+        for reader in [log.reader(), log.reader().mode(ReadMode::Copy), log.reader().up_to(ReadLine::Durable)] {
+            let mut reader = reader;
+            prop_assert_eq!(&forward(&mut reader).expect("reads"), &model);
+            prop_assert_eq!(&backward(&mut reader).expect("reads"), &model);
+            check_seeks(&mut reader, &model, end);
+        }
+        append(&log, &disk, &Planned { records: vec![(0, 0, 3)], entries: Vec::new(), advance: 1 });
+        let all = forward(&mut log.reader()).expect("reads");
+        prop_assert_eq!(&all[..model.len()], &model[..]);
+        prop_assert_eq!((all.len(), all[model.len()].offset), (model.len() + 1, end));
+    }
+}

@@ -157,8 +157,9 @@ impl Reader {
                 return Err(error);
             }
             match self.source.entry(find)? {
-                Some(now) if now.header.incarnation != entry.header.incarnation => entry = now,
-                _ => return Err(error),
+                Some(now) if now.header.incarnation == entry.header.incarnation => return Err(error),
+                Some(now) => entry = now,
+                None => return Ok(None),
             }
         }
         Err(self.gone(self.next))
