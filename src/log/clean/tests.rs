@@ -13,9 +13,7 @@ use crate::format::record::thin::{Fate, Part};
 use crate::format::segment_name;
 use crate::log::catalog::Entry;
 use crate::log::survey::survey;
-use crate::log::{
-    Attached, Background, Batch, Commit, Log, Options, ReadLine, ReadMode, Reader, Salvage, Salvaged,
-};
+use crate::log::{Attached, Background, Batch, Commit, Log, Options, ReadLine, ReadMode, Reader, Salvage, Salvaged};
 use crate::platform::Disk;
 use crate::types::{Header, Offset, Record, RecordRef, Timestamp, Topic};
 use clocked::ClockedDisk;

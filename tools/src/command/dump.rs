@@ -72,7 +72,7 @@ fn forward(attached: &Attached, range: &Range, printer: &mut Printer<'_>) -> Res
     while reader.offset() < range.end {
         let batch = match reader.poll() {
             Err(error) if let ErrorKind::Gap { next } = error.kind() => {
-                printer.gap(reader.offset(), next)?;
+                printer.gap(error.offset().unwrap_or(reader.offset()), next)?;
                 reader.skip_damage()?;
                 continue;
             }

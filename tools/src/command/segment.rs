@@ -24,12 +24,12 @@ const FIELD_COLUMNS: [(&str, Align); 5] = [
 ];
 
 const JSON_HELP: &str = "Print one JSON object for the header (v header fields fault file_bytes end), then one a frame \
-    (v position kind length first_offset records time header_checksum body_checksum live fault states)";
+    (v position kind length first_offset records time header_checksum body_checksum live fault states offsets)";
 
 /// Take one segment file apart
 ///
-/// The header field by field, then a line a frame: position, kind, length, first offset, records, state entries, append time,
-/// checksums as stored and as computed, and whether it is live. Changes nothing.
+/// The header field by field, then a line a frame: position, kind, length, first offset, records (and of how many, if some were
+/// dropped since), state entries, append time, checksums as stored and as computed, and whether it is live. Changes nothing.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// File of the segment
@@ -130,12 +130,13 @@ const HEADING: &str = "  position  kind          length  first offset  records  
 fn print_frame(row: &FrameRow, output: &mut Output) -> Result<(), Failure> {
     let inks = output.inks();
     let first = row.first_offset.map_or_else(|| "-".to_owned(), |offset| offset.to_string());
+    let dropped = row.offsets > row.records;
+    let records = if dropped { format!("{}/{}", row.records, row.offsets) } else { row.records.to_string() };
     let line = format!(
-        "{:>10}  {:<10}  {:>8}  {first:>12}  {:>7}  {:>6}  {:<24}  {:>13} {:>8}  {:>11} {:>8}  {}",
+        "{:>10}  {:<10}  {:>8}  {first:>12}  {records:>7}  {:>6}  {:<24}  {:>13} {:>8}  {:>11} {:>8}  {}",
         row.position,
         row.kind,
         row.length,
-        row.records,
         row.states,
         time::or_dash(row.time),
         sum(row.header_checksum, |sums| sums.stored),
@@ -173,5 +174,6 @@ fn frame_json(row: &FrameRow) -> Value {
         "live": row.live,
         "fault": row.fault,
         "states": row.states,
+        "offsets": row.offsets,
     })
 }

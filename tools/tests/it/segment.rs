@@ -4,7 +4,8 @@ use std::fs;
 
 use crate::run::{Folder, damage, esker, names, numbers, segment_files, snapshot};
 
-const FRAME: &str = "v position kind length first_offset records time header_checksum body_checksum live fault states";
+const FRAME: &str =
+    "v position kind length first_offset records time header_checksum body_checksum live fault states offsets";
 
 #[test]
 fn a_segment_is_shown_field_by_field_and_frame_by_frame() {

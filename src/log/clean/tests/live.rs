@@ -97,7 +97,8 @@ fn what_is_refused_leaves_the_log_as_it_was() {
     let mut other_epoch = entries[1].clone();
     other_epoch.header.epoch.counter += 1;
     let unsealed = Entry { end: None, ..entries[1].clone() };
-    for inputs in [&[][..], &[entries[0].clone(), entries[2].clone()], &[entries[0].clone(), other_epoch], &[unsealed]] {
+    for inputs in [&[][..], &[entries[0].clone(), entries[2].clone()], &[entries[0].clone(), other_epoch], &[unsealed]]
+    {
         assert_eq!(rewrite(&disk, inputs, keep).expect_err("refused").kind(), ErrorKind::Invalid);
     }
     let name = segment_name(entries[1].number());

@@ -19,6 +19,8 @@ const CAPACITY: usize = 16 * 1024;
 const INCARNATION: u64 = 0x1122_3344_5566_7788;
 const BODY_BYTES_MAX: usize = 4096;
 const DATA: u8 = 1;
+/// Not a frame: the segment is one that was rewritten, and here as many offsets are left out as the input says records.
+const DROPPED: u8 = 255;
 
 const WRONG_SUM: u8 = 1;
 const WRONG_BODY_SUM: u8 = 2;
@@ -34,6 +36,7 @@ struct Bench {
     bytes: Vec<u8>,
     at: usize,
     records: u32,
+    rewritten: bool,
 }
 
 /// What of a frame the input may say, besides its body.
@@ -57,7 +60,22 @@ impl Bench {
         store(&mut bytes, 64, &1_u64.to_le_bytes());
         store(&mut bytes, 152, &u64::try_from(CAPACITY).expect("small").to_le_bytes());
         mend_opening(&mut bytes, SEGMENT_HEADER_BYTES);
-        Self { bytes, at: FRAMES_START, records: 0 }
+        Self { bytes, at: FRAMES_START, records: 0, rewritten: false }
+    }
+
+    /// The segment; the header of one that was rewritten says where it ends, and that it was durable.
+    fn finish(mut self) -> Vec<u8> {
+        if self.rewritten {
+            let (end, end_offset) = (u64::try_from(self.at).expect("small"), u64::from(self.records));
+            store(&mut self.bytes, 48, &1_u32.to_le_bytes());
+            for (place, value) in [(112, 1), (120, end), (128, end_offset), (160, end), (168, 1), (176, end_offset)] {
+                store(&mut self.bytes, place, &value.to_le_bytes());
+            }
+            store(&mut self.bytes, 192, &INCARNATION.to_le_bytes());
+            store(&mut self.bytes, 200, &end.to_le_bytes());
+            mend_opening(&mut self.bytes, SEGMENT_HEADER_BYTES);
+        }
+        self.bytes
     }
 
     /// Puts a frame behind the last; `false` if there is no room left.
@@ -91,7 +109,7 @@ impl Bench {
 }
 
 /// Opens a segment whose frames are the input's: for each how, kind, records, state entries, what is wrong, the length of
-/// its body (two bytes), and the body.
+/// its body (two bytes), and the body. Of kind 255 it is no frame, and says that offsets were dropped.
 ///
 /// # Panics
 /// If the engine breaks a promise.
@@ -99,14 +117,20 @@ pub fn decode_frame(input: &[u8]) {
     let mut bench = Bench::new();
     let mut input = Input(input);
     while !input.is_empty() {
-        let (how, kind) = (input.byte(), input.byte() % 10);
+        let (how, kind) = (input.byte(), input.byte());
         let (records, states, wrong) = (input.byte().into(), input.byte().into(), input.byte());
         let body_bytes = usize::from(input.short()) % BODY_BYTES_MAX;
+        if kind == DROPPED {
+            bench.rewritten = true;
+            bench.records += u32::from(records);
+            continue;
+        }
+        let kind = kind % 10;
         if !bench.put(Shape { how, kind, records, states, wrong }, input.take(body_bytes)) {
             break;
         }
     }
-    judge(&bench.bytes);
+    judge(&bench.finish());
 }
 
 /// Opens a segment whose frames hold state entries as the input says: for each frame how many, whether a record is there,
@@ -137,7 +161,7 @@ pub fn decode_state(input: &[u8]) {
             break;
         }
     }
-    judge(&bench.bytes);
+    judge(&bench.finish());
 }
 
 /// Compares what the engine makes of a segment with what the format says.
@@ -145,6 +169,9 @@ fn judge(bytes: &[u8]) {
     let disk = MemoryDisk::new(1);
     put(&disk, SEGMENT, bytes);
     let reading = read(bytes, 1);
+    if reading.rewritten_end.is_some_and(|end| reading.end < end) {
+        return judge_damaged(&disk, &reading);
+    }
     match open_all_ways(&disk, Checkpoints::True) {
         Ok(held) => {
             assert!(!reading.later, "of a later program");
@@ -156,6 +183,18 @@ fn judge(bytes: &[u8]) {
             ErrorKind::Corrupt => assert!(reading.durable_anywhere > reading.end, "{error}: {reading:?}"),
             _ => panic!("{error}"),
         },
+    }
+}
+
+/// All of a rewritten segment was durable: who opens is told of what does not check there, or who reads.
+fn judge_damaged(disk: &MemoryDisk, reading: &Reading) {
+    let told = |kind| matches!(kind, ErrorKind::Corrupt | ErrorKind::Incompatible);
+    match open_all_ways(disk, Checkpoints::True) {
+        Ok(held) => {
+            assert!(held.drained.ended.is_some_and(told), "{reading:?}");
+            assert!(reading.records.starts_with(&held.drained.records), "{reading:?}");
+        }
+        Err(error) => assert!(told(error.kind()), "{error}"),
     }
 }
 

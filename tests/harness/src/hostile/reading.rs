@@ -3,7 +3,8 @@
 //! Guarantees:
 //! 1. It takes the rules one by one, as the page numbers them, and knows nothing of the engine.
 //!
-//! Left to others: the header of the segment, which has to be valid, with first offset 0; and checkpoints.
+//! Left to others: the header of the segment, which has to be valid, with first offset 0; and checkpoints. Of a header it takes
+//! what a rewritten segment says of its end, and the durable line.
 
 use std::collections::BTreeMap;
 
@@ -40,6 +41,8 @@ pub(super) struct Reading {
     pub(super) durable: Place,
     /// ... or behind it.
     pub(super) durable_anywhere: Place,
+    /// Where the frames of a rewritten segment end.
+    pub(super) rewritten_end: Option<Place>,
 }
 
 /// A change of the state: space, key, and the value; without one, removed.
@@ -57,10 +60,20 @@ struct Frame<'a> {
     header: &'a [u8],
     body: &'a [u8],
     kind: u8,
+    sparse: bool,
     records: u16,
     states: u16,
     topic: u32,
     delta: u32,
+}
+
+/// What a header says of a segment.
+#[derive(Clone, Copy)]
+struct Kept {
+    /// Where its frames have to end.
+    end: usize,
+    /// Of a rewritten one, the offset behind its range.
+    end_offset: Option<u64>,
 }
 
 struct Body {
@@ -71,15 +84,26 @@ struct Body {
 
 pub(super) fn read(bytes: &[u8], number: u64) -> Reading {
     let seed = Seed::of_segment(bytes);
-    let mut reading = Reading::default();
+    let rewritten = half(bytes, 48) > 0;
+    let kept = Kept {
+        end: if rewritten { usize::try_from(word(bytes, 160)).expect("valid") } else { bytes.len() },
+        end_offset: rewritten.then(|| word(bytes, 176)),
+    };
+    let place = |end| (number, u64::try_from(end).expect("small"));
+    let mut reading = Reading { rewritten_end: rewritten.then(|| place(kept.end)), ..Reading::default() };
+    let bytes = &bytes[..kept.end];
     let (mut at, mut offset) = (FRAMES_START, 0);
     let fault = loop {
-        let frame = frame_at(bytes, seed, at);
-        match frame.and_then(|frame| Ok((body_of(&frame, offset)?, frame))) {
+        let frame = frame_at(bytes, seed, at, kept);
+        match frame.and_then(|frame| Ok((body_of(&frame, offset, kept)?, frame))) {
             Ok((body, frame)) => {
+                offset = frame.delta.into();
                 reading.durable = reading.durable.max(line_of(&frame));
                 if frame.kind == GAP {
                     let Some((next, span)) = gap(&frame, offset, bytes.len() - at) else { break Fault::Bad };
+                    if kept.end_offset.is_some_and(|end| next > end) {
+                        break Fault::Bad;
+                    }
                     reading.gaps.push((offset, next));
                     (at, offset) = (at + span, next);
                     continue;
@@ -97,16 +121,16 @@ pub(super) fn read(bytes: &[u8], number: u64) -> Reading {
             Err(fault) => break fault,
         }
     };
-    reading.end = (number, u64::try_from(at).expect("small"));
+    reading.end = place(at);
     reading.later = fault == Fault::Later;
-    let behind = (at..bytes.len()).step_by(8).filter_map(|at| frame_at(bytes, seed, at).ok());
+    let behind = (at..bytes.len()).step_by(8).filter_map(|at| frame_at(bytes, seed, at, kept).ok());
     let carried = behind.filter(|frame| body_sum_is_right(frame)).map(|frame| line_of(&frame)).max();
     reading.durable_anywhere = reading.durable.max(carried.unwrap_or_default());
     reading
 }
 
 /// Rules 2 to 7.
-fn frame_at(bytes: &[u8], seed: Seed, at: usize) -> Result<Frame<'_>, Fault> {
+fn frame_at(bytes: &[u8], seed: Seed, at: usize, kept: Kept) -> Result<Frame<'_>, Fault> {
     let rest = bytes.get(at..).unwrap_or_default();
     if rest.get(..8).is_none_or(|word| word == [0; 8]) {
         return Err(Fault::Nothing);
@@ -118,14 +142,15 @@ fn frame_at(bytes: &[u8], seed: Seed, at: usize) -> Result<Frame<'_>, Fault> {
     let frame_bytes = usize::try_from(half(header, 0)).map_err(|_| Fault::Bad)?;
     let body = rest.get(FRAME_HEADER_BYTES..frame_bytes).ok_or(Fault::Bad)?;
     let (kind, flags) = (header[4], header[5]);
-    if !(1..=8).contains(&kind) || flags != 0 {
+    if !(1..=8).contains(&kind) || flags > 1 {
         return Err(Fault::Later);
     }
     let (records, states) = (short(header, 28), short(header, 30));
-    if (kind == 1) != (records > 0 || states > 0) {
+    let sparse = flags == 1;
+    if (kind == 1) != (records > 0 || states > 0) || (sparse && (records == 0 || kept.end_offset.is_none())) {
         return Err(Fault::Bad);
     }
-    Ok(Frame { header, body, kind, records, states, topic: half(header, 12), delta: half(header, 24) })
+    Ok(Frame { header, body, kind, sparse, records, states, topic: half(header, 12), delta: half(header, 24) })
 }
 
 fn body_sum_is_right(frame: &Frame<'_>) -> bool {
@@ -133,16 +158,30 @@ fn body_sum_is_right(frame: &Frame<'_>) -> bool {
 }
 
 /// Rules 8 to 10.
-fn body_of(frame: &Frame<'_>, offset: u64) -> Result<Body, Fault> {
-    if u64::from(frame.delta) != offset || !body_sum_is_right(frame) {
+fn body_of(frame: &Frame<'_>, next: u64, kept: Kept) -> Result<Body, Fault> {
+    let offset = u64::from(frame.delta);
+    let placed = match kept.end_offset {
+        Some(end) => offset >= next && offset + u64::from(frame.records) <= end,
+        None => offset == next,
+    };
+    if !placed || !body_sum_is_right(frame) {
         return Err(Fault::Bad);
     }
     let mut body = Body { records: Vec::new(), entries: Vec::new() };
     let length = match frame.kind {
         1 => {
             let mut rest = Input(frame.body);
-            for number in 0..u64::from(frame.records) {
-                body.records.push(record(&mut rest, frame, offset + number)?);
+            let count = if frame.sparse { short(exactly(&mut rest, 2)?, 0) } else { frame.records };
+            if count > frame.records || (frame.sparse && count == 0) {
+                return Err(Fault::Bad);
+            }
+            for number in 0..count {
+                let record = record(&mut rest, frame, offset, number)?;
+                let rises = body.records.last().is_none_or(|last: &OwnRecord| last.offset < record.offset);
+                if !rises || record.offset >= offset + u64::from(frame.records) {
+                    return Err(Fault::Bad);
+                }
+                body.records.push(record);
             }
             for _ in 0..frame.states {
                 body.entries.push(entry(&mut rest)?);
@@ -171,12 +210,13 @@ fn exactly<'a>(rest: &mut Input<'a>, count: usize) -> Result<&'a [u8], Fault> {
     if taken.len() == count { Ok(taken) } else { Err(Fault::Bad) }
 }
 
-fn record(rest: &mut Input<'_>, frame: &Frame<'_>, offset: u64) -> Result<OwnRecord, Fault> {
+fn record(rest: &mut Input<'_>, frame: &Frame<'_>, first: u64, number: u16) -> Result<OwnRecord, Fault> {
     let head = exactly(rest, 5)?;
     let flags = head[4];
     if flags > 15 {
         return Err(Fault::Later);
     }
+    let offset = first + u64::from(if frame.sparse { short(exactly(rest, 2)?, 0) } else { number });
     let topic = if frame.topic == TOPIC_MIXED { half(exactly(rest, 4)?, 0) } else { frame.topic };
     if topic == TOPIC_MIXED {
         return Err(Fault::Bad);

@@ -55,6 +55,9 @@ pub fn seeds() -> Vec<Seed> {
         let input = [&[0, 7, 0, 0, 0, body_bytes, 0][..], &body[..body_bytes.into()], &next[..]].concat();
         add("decode_frame", format!("gap_{span}_{body_bytes}"), input);
     }
+    for (name, input) in sparse() {
+        add("decode_frame", format!("sparse_{name}"), input);
+    }
     for (name, input) in states() {
         add("decode_state", name.to_owned(), input);
     }
@@ -129,6 +132,40 @@ fn frames_of(segment: &[u8]) -> Vec<Vec<u8>> {
         frames.push([&said, &segment[at + FRAME_HEADER_BYTES..at + bytes]].concat());
         at += align(bytes);
     }
+}
+
+/// Frames of a rewritten segment, around a frame that says of itself how many of three records are left, and which.
+fn sparse() -> Vec<(String, Vec<u8>)> {
+    let dropped = |count: u8| vec![0, 255, count, 0, 0, 0, 0];
+    let frame = |how: u8, records: u8, states: u8, flags: u8, body: &[u8]| {
+        let bytes = u8::try_from(body.len()).expect("small");
+        [&[how, 1, records, states, flags, bytes, 0], body].concat()
+    };
+    let record = |delta: u8| [1, 0, 0, 0, 0, delta, 0, b'a' + delta];
+    let body = |kept: u8, deltas: &[u8], behind: &[u8]| {
+        [&[kept, 0][..], &deltas.iter().flat_map(|delta| record(*delta)).collect::<Vec<u8>>(), behind].concat()
+    };
+    let entry = [0, 0, 1, 0, 1, 0, 0, 0, b'k', b'v'];
+    let dense = frame(0, 1, 0, 0, &[1, 0, 0, 0, 0, b'r']);
+    let mixed = [&[1, 0][..], &[1, 0, 0, 0, 1, 2, 0, 5, 0, 0, 0, 1, 0, b'k', b'p'], &entry].concat();
+    let around = |middle: Vec<u8>| [dense.clone(), dropped(2), middle, dense.clone(), dropped(1)].concat();
+    let mut seeds = vec![
+        ("all_dropped".to_owned(), dropped(9)),
+        ("dense_around_holes".to_owned(), around(Vec::new())),
+        ("mixed".to_owned(), around(frame(8 | 16, 3, 1, 1, &mixed))),
+        ("states_alone".to_owned(), around(frame(0, 0, 1, 0, &entry))),
+        ("in_a_segment_never_rewritten".to_owned(), [dense.clone(), frame(8, 3, 0, 1, &body(1, &[1], b""))].concat()),
+        ("flag_unknown".to_owned(), around(frame(8, 3, 0, 2, &body(1, &[1], b"")))),
+        ("without_offsets".to_owned(), around(frame(8, 0, 1, 1, &entry))),
+        ("offset_that_goes_back".to_owned(), around(frame(8 | 32, 3, 0, 255, &body(1, &[1], b"")))),
+    ];
+    let kept: [(u8, &[u8]); 8] =
+        [(1, &[0]), (1, &[2]), (2, &[0, 2]), (3, &[0, 1, 2]), (2, &[1, 1]), (2, &[2, 0]), (1, &[3]), (0, &[])];
+    for (count, deltas) in kept {
+        let name = deltas.iter().fold(format!("kept_{count}"), |name, delta| format!("{name}_{delta}"));
+        seeds.push((name, around(frame(8, 3, 1, 1, &body(count, deltas, &entry)))));
+    }
+    seeds
 }
 
 /// Frames of state: each entry as space, flags, what is wrong with its length, key, and value.
