@@ -234,7 +234,8 @@ pub struct Lost {
     pub position: u64,
     /// How long it is.
     pub bytes: u64,
-    /// Offsets of the records that are lost with it; none if it held no records.
+    /// Offsets of the records that are lost with it; none if it held no records. In a segment that was rewritten some of them
+    /// may have been dropped before.
     pub offsets: Range<Offset>,
     /// What is wrong there.
     pub cause: String,
@@ -283,3 +284,6 @@ fn locked(disk: &dyn Disk, holder: crate::platform::Holder) -> Error {
         .held_by(holder.pid)
         .next_step("close it there first")
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,4 +12,4 @@ pub(crate) mod draft;
 pub(crate) mod rewrite;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

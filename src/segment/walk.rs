@@ -188,7 +188,10 @@ impl Frames {
             Ok(()) => Step::Frame(frame),
             // Without a body that checks nobody knows how far a gap reaches.
             Err(fault) if header.kind == Kind::Gap && self.judge(&frame).is_err() => bad(fault),
-            Err(fault) => Step::Bad { fault, next: Some((frame.end(), frame.next_offset())) },
+            Err(fault) => {
+                let next = self.offset_at(frame.end(), frame.next_offset());
+                Step::Bad { fault, next: Some((frame.end(), next)) }
+            }
         }
     }
 

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use esker::inspect::{FindingClass, verify_on};
-use esker::{Ending, ErrorKind, Recovery};
+use esker::{Attached, Ending, ErrorKind, Recovery};
 use harness::MemoryDisk;
 use harness::damage::{PIECE_BYTES_MAX, Row, Share, Table, run};
 
-use crate::support::{append_numbered, open, options, segments};
+use crate::support::{append_numbered, drain, expected, open, options, segment_name, segments};
 
 fn hold(table: &Table) {
     assert_eq!(table.violated, 0, "\n{table}");
@@ -102,4 +102,19 @@ fn a_note_of_a_close_where_none_is_does_not_pass_verify() {
     let refused = open(&left).expect_err("no close is there");
     let verification = verify_on(&left, &mut |_| ()).expect("a log");
     assert!(verification.is_damaged(), "refused ({refused}), but {:?}", verification.findings);
+}
+
+#[test]
+fn damage_at_the_very_begin_is_stepped_over_too() {
+    let disk = MemoryDisk::new(9);
+    let log = open(&disk).expect("opens");
+    append_numbered(&log, 0..5);
+    log.close().expect("closes");
+    // In the header of the first frame of the log.
+    disk.edit_file(&segment_name(1), |bytes| bytes[4096 + 20] ^= 1);
+    let mut reader = Attached::open_on(Arc::new(disk)).expect("attaches").reader();
+    assert_eq!(reader.poll().expect_err("damage").kind(), ErrorKind::Corrupt);
+    let skipped = reader.skip_damage().expect("steps over").expect("damage");
+    assert_eq!((skipped.from.position, skipped.records), (4096, 0));
+    assert_eq!(drain(&mut reader).expect("reads"), expected(0..5));
 }

@@ -3,6 +3,7 @@
 mod clocked;
 mod live;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use proptest::prelude::*;
@@ -80,14 +81,14 @@ fn append(log: &Log, disk: &ClockedDisk, frame: &Planned) {
     for (topic, form, bytes) in &frame.records {
         let mut record = Record::new(&payload[..*bytes]).topic(Topic::new(*topic).expect("small"));
         if form & 4 > 0 {
-            record = record.headers(&headers[..usize::from(form % 2) + 1]);
+            record = record.headers(&headers[..=usize::from(form % 2)]);
         }
         if form & 8 > 0 {
             record = record.event_time(Timestamp::from_nanoseconds(i64::from(*form) - 100));
         }
-        match form & 48 {
+        match form / 16 % 4 {
             0 => record = record.key(std::slice::from_ref(form)),
-            16 => record = Record::tombstone(std::slice::from_ref(form)),
+            1 => record = Record::tombstone(std::slice::from_ref(form)),
             _ => {}
         }
         commit = commit.record(record);
@@ -265,4 +266,24 @@ proptest! {
         prop_assert_eq!(&all[..model.len()], &model[..]);
         prop_assert_eq!((all.len(), all[model.len()].offset), (model.len() + 1, end));
     }
+}
+
+/// Makes a closed log in `folder` from which records were dropped, and entries: one segment that stands for three, one of
+/// which hardly anything is left, one of which all is; returns the offsets that are left, and the end.
+pub(crate) fn rewritten(folder: &Path) -> (Vec<u64>, u64) {
+    let disk = ClockedDisk::new(folder);
+    let log = open(&disk);
+    for number in 0..130_u8 {
+        let records = vec![(u32::from(number % 3 == 0), 0, 200), (0, 8, 90), (0, number, 150)];
+        append(&log, &disk, &Planned { records, entries: vec![(number, Some(1)), (number, None)], advance: 1 });
+    }
+    let mut model = forward(&mut log.reader()).expect("reads");
+    let end = log.visible().get();
+    log.close().expect("closes");
+    for (begin, count, percent) in [(0, 3, 40), (1, 1, 5), (2, 1, 100)] {
+        let dice = Dice { salt: 3, percent };
+        let (_, range) = rewrite_some(&disk, &sealed(&disk)[begin..begin + count], (0, count, dice));
+        drop_from(&mut model, &range, dice);
+    }
+    (model.iter().map(|record| record.offset).collect(), end)
 }

@@ -74,6 +74,12 @@ impl Reader {
         };
         let number = view.header.number;
         let delta = offset.since(view.header.first_offset);
+        if delta == 0 {
+            // Whatever stands there, whoever reads meets it, and can step over.
+            self.view = Some(Arc::new(view));
+            (self.place, self.frame_offset, self.next) = (Place::new(number, FRAMES_START), offset, offset);
+            return Ok(());
+        }
         let found = view
             .locate(limit.position, |entry| u64::from(entry.offset_delta) <= delta)
             .map_err(|error| self.read_error(number, error))?;
