@@ -275,18 +275,15 @@ pub(crate) fn checksum_of(records: &[Record<'_>], states: &[StateEntry<'_>], sha
 /// Checks that a body is exactly what its frame header announces.
 #[inline]
 pub(crate) fn check(body: &[u8], frame: &FrameHeader) -> std::result::Result<(), Fault> {
-    let Announced { records, form, mut rest } = announced(body, frame)?;
-    let mut least = 0;
-    for _ in 0..records {
-        let (record, behind) = split(rest, form)?;
-        check_headers(record.headers)?;
-        if let Some(delta) = record.delta {
-            if delta < least || delta >= frame.record_count {
-                return Err(Fault::Content { what: "offsets of a sparse frame that do not rise inside of it" });
-            }
-            least = delta.saturating_add(1);
+    let mut rest = body;
+    if frame.layout == Layout::Sparse {
+        rest = check_sparse(body, frame)?;
+    } else {
+        for _ in 0..frame.record_count {
+            let (record, behind) = split(rest, frame.topic)?;
+            check_headers(record.headers)?;
+            rest = behind;
         }
-        rest = behind;
     }
     for _ in 0..frame.state_count {
         rest = state::split(rest)?.1;
@@ -296,57 +293,49 @@ pub(crate) fn check(body: &[u8], frame: &FrameHeader) -> std::result::Result<(),
 
 /// The state entries of a body that [`check`] accepted.
 pub(crate) fn states<'a>(body: &'a [u8], frame: &FrameHeader) -> States<'a> {
-    let Ok(Announced { records, form, mut rest }) = announced(body, frame) else { return States::new(&[], 0) };
+    let Ok((records, mut rest)) = announced(body, frame) else { return States::new(&[], 0) };
     for _ in 0..records {
-        rest = split(rest, form).map_or(&[], |(_, behind)| behind);
+        rest = split_any(rest, frame.layout, frame.topic).map_or(&[], |(_, _, behind)| behind);
     }
     States::new(rest, frame.state_count)
+}
+
+/// Checks the records of a sparse frame, and returns what is behind them.
+#[cold]
+fn check_sparse<'a>(body: &'a [u8], frame: &FrameHeader) -> std::result::Result<&'a [u8], Fault> {
+    let (records, mut rest) = announced(body, frame)?;
+    let mut least = 0;
+    for _ in 0..records {
+        let (delta, record, behind) = split_any(rest, frame.layout, frame.topic)?;
+        check_headers(record.headers)?;
+        let delta = delta.unwrap_or_default();
+        if delta < least || delta >= frame.record_count {
+            return Err(Fault::Content { what: "offsets of a sparse frame that do not rise inside of it" });
+        }
+        least = delta.saturating_add(1);
+        rest = behind;
+    }
+    Ok(rest)
 }
 
 /// How many records a body holds; none that a sparse frame could not.
 #[inline]
 pub(crate) fn count(body: &[u8], frame: &FrameHeader) -> u16 {
-    announced(body, frame).map_or(0, |announced| announced.records)
+    announced(body, frame).map_or(0, |(records, _)| records)
 }
 
-/// What a frame says of the records in its body.
-#[derive(Debug, Clone, Copy)]
-struct Announced<'a> {
-    records: u16,
-    form: Form,
-    /// The records, and what is behind them.
-    rest: &'a [u8],
-}
-
-/// What each record says besides what its flags announce.
-#[derive(Debug, Clone, Copy)]
-enum Form {
-    /// Nothing: they are of this topic, and their offsets follow one another.
-    Plain(Topic),
-    /// Its topic, its offset, or both.
-    Marked { topic: Option<Topic>, layout: Layout },
-}
-
+/// How many records a body holds, and where they begin.
 #[inline]
-fn announced<'a>(body: &'a [u8], frame: &FrameHeader) -> std::result::Result<Announced<'a>, Fault> {
-    match (frame.layout, frame.topic) {
-        (Layout::Dense, Some(topic)) => {
-            Ok(Announced { records: frame.record_count, form: Form::Plain(topic), rest: body })
-        }
-        (layout, topic) => announced_marked(body, frame, Form::Marked { topic, layout }),
-    }
-}
-
-fn announced_marked<'a>(body: &'a [u8], frame: &FrameHeader, form: Form) -> std::result::Result<Announced<'a>, Fault> {
+fn announced<'a>(body: &'a [u8], frame: &FrameHeader) -> std::result::Result<(u16, &'a [u8]), Fault> {
     if frame.layout == Layout::Dense {
-        return Ok(Announced { records: frame.record_count, form, rest: body });
+        return Ok((frame.record_count, body));
     }
     let (head, rest) = body.split_first_chunk::<{ sparse_body::BYTES }>().ok_or(CUT)?;
     let records = sparse_body::KEPT.u16(head);
     if records == 0 || records > frame.record_count {
         return Err(Fault::Content { what: "a sparse frame with more records than offsets, or none" });
     }
-    Ok(Announced { records, form, rest })
+    Ok((records, rest))
 }
 
 /// The records of a body that [`check`] accepted.
@@ -356,17 +345,40 @@ pub(crate) struct Records<'a> {
     left: u16,
     form: Form,
     time: Timestamp,
-    /// Offset of the frame.
-    first: Offset,
+    /// Offset of the next record; that of the frame, if it is sparse.
     next: Offset,
+}
+
+/// What the records of a frame can be.
+#[derive(Debug, Clone, Copy)]
+enum Form {
+    /// Dense, and of one topic: a record without flags is nothing but its payload.
+    Plain(Topic),
+    Marked(Layout, Option<Topic>),
 }
 
 impl<'a> Records<'a> {
     #[inline]
     pub(crate) fn new(body: &'a [u8], frame: &FrameHeader, first: Offset) -> Self {
-        let nothing = Announced { records: 0, form: Form::Plain(Topic::default()), rest: &[] };
-        let Announced { records, form, rest } = announced(body, frame).unwrap_or(nothing);
-        Self { rest, left: records, form, time: frame.time, first, next: first }
+        let (form, (left, rest)) = match (frame.layout, frame.topic) {
+            (Layout::Dense, Some(topic)) => (Form::Plain(topic), (frame.record_count, body)),
+            (layout, topic) => (Form::Marked(layout, topic), announced(body, frame).unwrap_or_default()),
+        };
+        Self { rest, left, form, time: frame.time, next: first }
+    }
+
+    fn next_general(&mut self) -> Option<RecordRef<'a>> {
+        let (layout, topic) = match self.form {
+            Form::Plain(topic) => (Layout::Dense, Some(topic)),
+            Form::Marked(layout, topic) => (layout, topic),
+        };
+        let (delta, record, rest) = split_any(self.rest, layout, topic).ok()?;
+        self.rest = rest;
+        let offset = self.next.after(delta.unwrap_or_default().into());
+        if layout == Layout::Dense {
+            self.next = offset.after(1);
+        }
+        Some(record.at(offset, self.time))
     }
 }
 
@@ -376,17 +388,18 @@ impl<'a> Iterator for Records<'a> {
     #[inline]
     fn next(&mut self) -> Option<RecordRef<'a>> {
         self.left = self.left.checked_sub(1)?;
-        let (record, rest) = split(self.rest, self.form).ok()?;
+        let (head, rest) = self.rest.split_first_chunk::<{ table::BYTES }>()?;
+        let (0, Form::Plain(topic)) = (table::FLAGS.u8(head), self.form) else { return self.next_general() };
+        let payload_length = crate::types::index(table::PAYLOAD_LENGTH.u32(head).into());
+        let (record, rest) = split_plain(rest, topic, payload_length).ok()?;
         self.rest = rest;
-        let offset = record.delta.map_or(self.next, |delta| self.first.after(delta.into()));
+        let offset = self.next;
         self.next = offset.after(1);
         Some(record.at(offset, self.time))
     }
 }
 
 struct Raw<'a> {
-    /// Offset less the frame's, in a sparse one.
-    delta: Option<u16>,
     topic: Topic,
     event_time: Option<Timestamp>,
     tombstone: bool,
@@ -413,25 +426,48 @@ impl<'a> Raw<'a> {
 
 const CUT: Fault = Fault::Content { what: "a record reaches past the end of its body" };
 
-/// Splits the first record off a body.
+/// Splits the first record off the rest of a body, with what it says of its offset.
+fn split_any(
+    rest: &[u8],
+    layout: Layout,
+    topic: Option<Topic>,
+) -> std::result::Result<(Option<u16>, Raw<'_>, &[u8]), Fault> {
+    match layout {
+        Layout::Dense => split(rest, topic).map(|(record, behind)| (None, record, behind)),
+        Layout::Sparse => split_sparse(rest, topic).map(|(delta, record, behind)| (Some(delta), record, behind)),
+    }
+}
+
+fn split_sparse(rest: &[u8], topic_of_all: Option<Topic>) -> std::result::Result<(u16, Raw<'_>, &[u8]), Fault> {
+    let (head, mut rest) = rest.split_first_chunk::<{ table::BYTES }>().ok_or(CUT)?;
+    let delta = u16::from_le_bytes(take::<DELTA_BYTES>(&mut rest)?);
+    let payload_length = crate::types::index(table::PAYLOAD_LENGTH.u32(head).into());
+    let (record, behind) = split_general(rest, topic_of_all, table::FLAGS.u8(head), payload_length)?;
+    Ok((delta, record, behind))
+}
+
+/// Splits the first record off the rest of a dense body.
 #[inline]
-fn split(body: &[u8], form: Form) -> std::result::Result<(Raw<'_>, &[u8]), Fault> {
+fn split(body: &[u8], topic_of_all: Option<Topic>) -> std::result::Result<(Raw<'_>, &[u8]), Fault> {
     let (head, rest) = body.split_first_chunk::<{ table::BYTES }>().ok_or(CUT)?;
     let payload_length = crate::types::index(table::PAYLOAD_LENGTH.u32(head).into());
     let flags = table::FLAGS.u8(head);
-    if let (0, Form::Plain(topic)) = (flags, form) {
-        let (payload, rest) = rest.split_at_checked(payload_length).ok_or(CUT)?;
-        return Ok((
-            Raw { delta: None, topic, event_time: None, tombstone: false, key: None, headers: &[], payload },
-            rest,
-        ));
+    if let (0, Some(topic)) = (flags, topic_of_all) {
+        return split_plain(rest, topic, payload_length);
     }
-    split_general(rest, form, flags, payload_length)
+    split_general(rest, topic_of_all, flags, payload_length)
+}
+
+/// Splits off what is behind the head of a record that has a payload and nothing else.
+#[inline]
+fn split_plain(rest: &[u8], topic: Topic, payload_length: usize) -> std::result::Result<(Raw<'_>, &[u8]), Fault> {
+    let (payload, rest) = rest.split_at_checked(payload_length).ok_or(CUT)?;
+    Ok((Raw { topic, event_time: None, tombstone: false, key: None, headers: &[], payload }, rest))
 }
 
 fn split_general(
     rest: &[u8],
-    form: Form,
+    topic_of_all: Option<Topic>,
     flags: u8,
     payload_length: usize,
 ) -> std::result::Result<(Raw<'_>, &[u8]), Fault> {
@@ -439,14 +475,6 @@ fn split_general(
         return Err(Fault::Unknown { what: "record flags", found: flags.into() });
     }
     let mut rest = rest;
-    let (topic_of_all, layout) = match form {
-        Form::Plain(topic) => (Some(topic), Layout::Dense),
-        Form::Marked { topic, layout } => (topic, layout),
-    };
-    let delta = match layout {
-        Layout::Dense => None,
-        Layout::Sparse => Some(u16::from_le_bytes(take::<DELTA_BYTES>(&mut rest)?)),
-    };
     let topic = match topic_of_all {
         Some(topic) => topic,
         None => Topic::new(u32::from_le_bytes(take(&mut rest)?))
@@ -466,7 +494,7 @@ fn split_general(
     }
     let (headers, rest) = rest.split_at_checked(headers_length.into()).ok_or(CUT)?;
     let (payload, rest) = rest.split_at_checked(payload_length).ok_or(CUT)?;
-    Ok((Raw { delta, topic, event_time, tombstone: flags & TOMBSTONE != 0, key, headers, payload }, rest))
+    Ok((Raw { topic, event_time, tombstone: flags & TOMBSTONE != 0, key, headers, payload }, rest))
 }
 
 #[inline]

@@ -167,12 +167,14 @@ struct Found {
 }
 
 impl Found {
-    /// With those of a further frame that are in `range`.
+    /// Adds those of a frame that are in `range`.
     #[inline]
-    fn and(found: Option<Self>, frame: &Frame<'_>, range: &Range<Offset>) -> Option<Self> {
-        let Some((first, count)) = frame.records_in(range) else { return found };
-        let found = found.unwrap_or(Self { position: frame.position, offset: frame.offset, first, count: 0 });
-        Some(Self { count: found.count.saturating_add(count), ..found })
+    fn add(found: &mut Option<Self>, frame: &Frame<'_>, range: &Range<Offset>) {
+        let Some((first, count)) = frame.records_in(range) else { return };
+        match found {
+            Some(found) => found.count = found.count.saturating_add(count),
+            None => *found = Some(Self { position: frame.position, offset: frame.offset, first, count }),
+        }
     }
 
     fn batch(&self, chunk: Chunk, view: &View, end: Offset) -> Batch {
@@ -421,7 +423,7 @@ impl Reader {
                     (walk.position, walk.offset) = before;
                     break Stop::Gap { lost: self.next.max(frame.offset)..frame.next_offset() };
                 }
-                Step::Frame(frame) => records = Found::and(records, &frame, &wanted),
+                Step::Frame(frame) => Found::add(&mut records, &frame, &wanted),
                 Step::Zero => break Stop::Fault(Fault::Missing),
                 Step::Bad { fault, .. } => break Stop::Fault(fault),
                 Step::Short { needed } => break Stop::Short { needed },

@@ -161,11 +161,7 @@ impl Frames {
     fn fits(&self, frame: &Frame<'_>, expected: Offset) -> Result<(), Fault> {
         match &self.rewritten {
             None if frame.offset == expected && frame.header.layout == Layout::Dense => Ok(()),
-            None if frame.offset == expected => {
-                Err(Fault::Content { what: "a sparse frame in a segment that was not rewritten" })
-            }
-            Some(covered) if frame.offset >= expected => covered.fits(frame),
-            _ => Err(wrong_offset(frame.offset, expected)),
+            rewritten => misplaced(rewritten.as_ref(), frame, expected),
         }
     }
 
@@ -258,13 +254,18 @@ impl Frames {
     }
 }
 
-impl Covered {
-    #[cold]
-    fn fits(&self, frame: &Frame<'_>) -> Result<(), Fault> {
-        if frame.next_offset() <= self.end_offset {
-            return Ok(());
+/// Why a frame may not stand where it does, if so; it may, in a rewritten segment.
+#[cold]
+fn misplaced(rewritten: Option<&Covered>, frame: &Frame<'_>, expected: Offset) -> Result<(), Fault> {
+    match rewritten {
+        Some(covered) if frame.offset >= expected && frame.next_offset() <= covered.end_offset => Ok(()),
+        Some(_) if frame.offset >= expected => {
+            Err(Fault::Content { what: "a frame that reaches past the offsets of its segment" })
         }
-        Err(Fault::Content { what: "a frame that reaches past the offsets of its segment" })
+        None if frame.offset == expected => {
+            Err(Fault::Content { what: "a sparse frame in a segment that was not rewritten" })
+        }
+        _ => Err(wrong_offset(frame.offset, expected)),
     }
 }
 

@@ -11,7 +11,7 @@
 use super::super::frame::{FrameHeader, Layout};
 use super::super::record_head as table;
 use super::super::state::{self, StateEntry};
-use super::{Announced, DELTA_BYTES, Fault, announced, split};
+use super::{DELTA_BYTES, Fault, announced, split_any};
 use crate::types::{Offset, RecordRef};
 
 /// Whether a part of a frame stays.
@@ -63,16 +63,16 @@ fn thin_records<'a>(
     to: &mut Vec<u8>,
 ) -> Result<(Layout, u16, &'a [u8]), Fault> {
     let start = to.len();
-    let Announced { records, form, mut rest } = announced(body, frame)?;
+    let (records, mut rest) = announced(body, frame)?;
     let mut kept = 0_u16;
     // Known once all is decided.
     to.extend(kept.to_le_bytes());
     for number in 0..records {
-        let (record, behind) = split(rest, form)?;
+        let (said, record, behind) = split_any(rest, frame.layout, frame.topic)?;
         let (head, tail) = rest.split_at_checked(table::BYTES).unwrap_or_default();
-        let said = if record.delta.is_some() { DELTA_BYTES } else { 0 };
-        let tail = tail.get(said..tail.len().saturating_sub(behind.len())).unwrap_or_default();
-        let delta = record.delta.unwrap_or(number);
+        let said_bytes = if said.is_some() { DELTA_BYTES } else { 0 };
+        let tail = tail.get(said_bytes..tail.len().saturating_sub(behind.len())).unwrap_or_default();
+        let delta = said.unwrap_or(number);
         if decide(&Part::Record(record.at(first.after(delta.into()), frame.time))) == Fate::Keep {
             kept = kept.saturating_add(1);
             to.extend(head);

@@ -74,7 +74,7 @@ impl Reader {
                     continue;
                 }
                 Scanned::Frame(frame) => {
-                    found = Found::and(found, &scan.frame(&frame), &wanted);
+                    Found::add(&mut found, &scan.frame(&frame), &wanted);
                     end = scan.position;
                     continue;
                 }
