@@ -1,7 +1,7 @@
 //! The log: many segments, one order. Append, read, make durable, recover.
 //!
 //! Guarantees:
-//! 1. Records are in one total order, their offsets dense; a batch is there in full or not at all.
+//! 1. Records are in one total order, their offsets given one by one; a batch is there in full or not at all.
 //! 2. *Visible* (an append returned): every reader sees it, and it survives the death of the process.
 //! 3. *Durable* (a ticket's wait, or a sync, returned): it survives power loss, and so does all before it.
 //! 4. Nothing that was durable is ever cut or left out in silence.
