@@ -56,7 +56,7 @@ pub use ticket::Ticket;
 pub(crate) use checkpoint::{Entries, Unusable, begins_late, ends_as_said, misfit as foreign};
 pub(crate) use clean::draft::{Draft, unlike};
 #[cfg(test)]
-pub(crate) use clean::tests::rewritten;
+pub(crate) use clean::tests::{rewrite_again, rewritten};
 pub(crate) use decide::decide;
 pub(crate) use fold::{Piece as FoldPiece, fold};
 pub(crate) use state::State;

@@ -210,3 +210,52 @@ fn open_for_reading(disk: &dyn Disk, entry: &Entry) -> Result<Arc<dyn File>> {
         _ => Ok(file),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::header::{Rewritten, sample};
+
+    /// Segments of ten offsets each, from number 1 on; their incarnations are their numbers.
+    fn entries(count: u64) -> Vec<Entry> {
+        let header = |number| SegmentHeader {
+            number,
+            incarnation: number,
+            first_offset: Offset::new(10 * (number - 1)),
+            predecessor: None,
+            ..sample()
+        };
+        let entry = |number| Entry { header: header(number), end: Some(8192), handle: Handle::Cold(Weak::new()) };
+        (1..=count).map(entry).collect()
+    }
+
+    #[test]
+    fn behind_a_file_comes_the_one_that_holds_the_next_offset_by_whatever_number() {
+        let old = entries(6);
+        let mut catalog = Catalog::new(old.clone());
+        let beyond = |catalog: &Catalog, at: usize, next| {
+            catalog.beyond(&old[at].header, Offset::new(next)).map(|entry| entry.header.incarnation)
+        };
+        assert_eq!((beyond(&catalog, 2, 30), beyond(&catalog, 5, 60)), (Some(4), None));
+        assert_eq!(beyond(&catalog, 2, 25), Some(4), "what is missing behind its end is not looked for in it again");
+        let rewritten = Rewritten {
+            end: 8192,
+            last_number: 5,
+            end_offset: Offset::new(50),
+            records: 0,
+            incarnation: 5,
+            original_end: 8192,
+        };
+        let header = SegmentHeader { generation: 1, incarnation: 77, rewritten: Some(rewritten), ..old[1].header };
+        catalog.replace(Entry { header, ..old[1].clone() });
+        assert_eq!(catalog.entries().iter().map(Entry::number).collect::<Vec<_>>(), [1, 2, 6]);
+        assert_eq!(
+            (beyond(&catalog, 0, 10), beyond(&catalog, 1, 20), beyond(&catalog, 2, 30)),
+            (Some(77), Some(77), Some(77))
+        );
+        assert_eq!(beyond(&catalog, 4, 50), Some(6));
+        assert!(catalog.of(&old[1].header).is_none() && catalog.of(&header).is_some());
+        let below = |offset| catalog.below(Offset::new(offset)).map(Entry::number);
+        assert_eq!((below(0), below(10), below(11), below(50), below(51)), (None, Some(1), Some(2), Some(2), Some(6)));
+    }
+}

@@ -4,9 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::{Accept, apply, plan};
+use crate::error::ErrorKind;
 use crate::inspect::{FindingClass, FrameRow, dissect, verify};
-use crate::log::{Attached, Log, Salvage, Salvaged, rewritten};
-use crate::types::index;
+use crate::log::{Attached, Log, Reader, Salvage, Salvaged, rewrite_again, rewritten};
+use crate::types::{Offset, index};
 
 fn segments(folder: &Path) -> Vec<PathBuf> {
     let names = fs::read_dir(folder).expect("lists").map(|entry| entry.expect("an entry").path());
@@ -36,6 +37,72 @@ fn salvage(folder: &Path) -> (Vec<u64>, usize) {
         }
     }
     (offsets, damages)
+}
+
+/// The offsets of all records before the position, and the ranges that gaps take.
+fn back(reader: &mut Reader) -> (Vec<u64>, Vec<(u64, u64)>) {
+    let (mut offsets, mut gaps) = (Vec::new(), Vec::new());
+    loop {
+        match reader.poll_back() {
+            Ok(Some(batch)) => offsets.extend(batch.iter_back().map(|record| record.offset().get())),
+            Ok(None) => break,
+            Err(error) => match (error.kind(), error.offset()) {
+                (ErrorKind::Gap { next }, Some(first)) => {
+                    gaps.push((first.get(), next.get()));
+                    reader.seek(first).expect("inside the log");
+                }
+                _ => panic!("{error}"),
+            },
+        }
+    }
+    offsets.reverse();
+    gaps.reverse();
+    (offsets, gaps)
+}
+
+#[test]
+fn a_gap_stays_what_it_is_when_records_around_it_are_dropped() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let (kept, _) = rewritten(folder.path());
+    let file = &segments(folder.path())[2];
+    let mut bytes = fs::read(file).expect("reads");
+    let rows = rows(file);
+    let (first, second) = (&rows[4], &rows[9]);
+    let of =
+        |row: &FrameRow| row.first_offset.expect("known").get()..row.first_offset.expect("known").get() + row.offsets;
+    for row in [first, second] {
+        assert!(row.offsets > 0);
+        bytes[index(row.position) + 40] ^= 1;
+    }
+    fs::write(file, bytes).expect("writes");
+    apply(folder.path(), Accept::Loss).expect("repairs");
+    // What stands right before the first gap, and right behind the second, goes.
+    let goes = |offset: u64| offset % 5 == 0 || offset + 1 == of(first).start || offset == of(second).end;
+    let active = rewrite_again(folder.path(), |offset| !goes(offset));
+    assert!(active > of(second).end);
+    let lost = |offset: u64| of(first).contains(&offset) || of(second).contains(&offset);
+    let stays = |offset: &u64| !lost(*offset) && (*offset >= active || !goes(*offset));
+    let left: Vec<u64> = kept.iter().copied().filter(stays).collect();
+    assert_eq!(salvage(folder.path()), (left.clone(), 2));
+    let gaps = [of(first), of(second)].map(|range| (range.start, range.end));
+    let mut reader = Attached::open(folder.path()).expect("attaches").reader();
+    reader.seek_latest();
+    assert_eq!(back(&mut reader), (left.clone(), gaps.to_vec()));
+    for (start, end) in gaps {
+        reader.seek(Offset::new(start)).expect("inside the log");
+        let found = reader.poll_back().expect("nothing is lost there").expect("records");
+        let before = left.partition_point(|offset| *offset < start);
+        assert_eq!(found.iter_back().next().map(|record| record.offset().get()), left[..before].last().copied());
+        for offset in left[before - 1] + 1..end {
+            reader.seek(Offset::new(offset)).expect("inside the log");
+            let error = reader.poll().expect_err("a gap");
+            let told = error.offset().expect("known").get();
+            assert_eq!((error.kind(), told), (ErrorKind::Gap { next: Offset::new(end) }, offset.max(start)));
+            let skipped = reader.skip_damage().expect("steps over").expect("a gap");
+            assert_eq!((skipped.records, reader.offset().get()), (end - offset.max(start), end));
+        }
+    }
+    assert!(!verify(folder.path(), &mut |_| ()).expect("verifies").is_damaged());
 }
 
 #[test]

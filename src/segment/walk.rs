@@ -318,3 +318,70 @@ impl<'a> Walk<'a> {
         step
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::frame::HEADER_BYTES;
+    use crate::format::header::sample;
+    use crate::types::{Timestamp, Topic};
+
+    fn frame(seed: Seed, offset_delta: u32, record_count: u16, layout: Layout) -> Vec<u8> {
+        let record = [1, 0, 0, 0, 0, b'x'];
+        let body = match layout {
+            Layout::Dense => record.repeat(record_count.into()),
+            Layout::Sparse => [&[1, 0, 1, 0, 0, 0, 0][..], &(record_count - 1).to_le_bytes(), b"x"].concat(),
+        };
+        let header = FrameHeader {
+            length: u32::try_from(HEADER_BYTES + body.len()).expect("small"),
+            kind: Kind::Data,
+            layout,
+            body_checksum: crate::checksum::plain(&body),
+            topic: Some(Topic::default()),
+            time: Timestamp::default(),
+            offset_delta,
+            record_count,
+            state_count: 0,
+            header_checksum: 0,
+        };
+        [&header.encode(seed, FRAMES_START).to_bytes()[..], &body].concat()
+    }
+
+    #[test]
+    fn offsets_have_holes_in_a_rewritten_segment_alone_and_stay_in_its_range() {
+        use Layout::{Dense, Sparse};
+        let rewritten = Rewritten {
+            end: 8192,
+            last_number: 3,
+            end_offset: Offset::new(1010),
+            records: 9,
+            incarnation: 77,
+            original_end: 12288,
+        };
+        let old = sample();
+        let new = SegmentHeader { generation: 1, rewritten: Some(rewritten), ..old };
+        for (header, delta, count, layout, expected, valid) in [
+            (old, 3, 2, Dense, 1003, true),
+            (old, 4, 2, Dense, 1003, false),
+            (old, 3, 2, Sparse, 1003, false),
+            (new, 3, 2, Dense, 1003, true),
+            (new, 4, 2, Dense, 1003, true),
+            (new, 2, 2, Dense, 1003, false),
+            (new, 8, 2, Sparse, 1000, true),
+            (new, 9, 2, Sparse, 1000, false),
+            (new, 9, 2, Dense, 1000, false),
+        ] {
+            let frames = Frames::new(&header, 8192);
+            let bytes = frame(frames.seed, delta, count, layout);
+            let what = (delta, count, layout, header.generation);
+            for step in [Frames::step, Frames::skim] {
+                let found = step(&frames, &bytes, FRAMES_START, Offset::new(expected));
+                assert_eq!(matches!(found, Step::Frame(_)), valid, "{what:?}");
+            }
+        }
+        let frames = Frames::new(&new, 8192);
+        let at = |position, offset| frames.offset_at(position, Offset::new(offset)).get();
+        assert_eq!((at(8184, 1003), at(8192, 1003), at(8192, 1010)), (1003, 1010, 1010));
+        assert_eq!(Frames::new(&old, 8192).offset_at(8192, Offset::new(1003)).get(), 1003);
+    }
+}

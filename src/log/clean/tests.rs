@@ -268,6 +268,52 @@ proptest! {
     }
 }
 
+#[test]
+fn records_before_a_long_stretch_without_any_are_found_from_behind_it() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let disk = ClockedDisk::new(folder.path());
+    let log = options().segment_bytes(512 * 1024).open_on(Arc::new(disk.clone())).expect("opens");
+    for number in 0..500_u16 {
+        let _ = log.commit(Commit::new().record(&[7; 600]).state(&number.to_le_bytes(), &[8; 700])).expect("commits");
+    }
+    let end = log.visible().get();
+    log.close().expect("closes");
+    let entries = sealed(&disk);
+    let of_stretch = 80..200;
+    // More than a block of the index, in which nothing but state is left.
+    let mut decide = |part: &Part<'_>| match part {
+        Part::Record(record) if of_stretch.contains(&record.offset().get()) => Fate::Drop,
+        _ => Fate::Keep,
+    };
+    assert!(entries[0].header.first_offset.get() < 80);
+    let replaced = rewrite(&disk, &entries[..1], &mut decide).expect("rewrites");
+    assert!(replaced.entry.header.rewritten.expect("rewritten").end_offset.get() > 250);
+    let model: Vec<u64> = (0..end).filter(|offset| !of_stretch.contains(offset)).collect();
+    let mut reader = Attached::open_on(Arc::new(disk)).expect("attaches").reader();
+    for offset in [80, 81, 130, 199, 200, 201] {
+        reader.seek(Offset::new(offset)).expect("inside the log");
+        let found: Vec<u64> = backward(&mut reader).expect("reads").iter().map(|record| record.offset).collect();
+        assert_eq!(found, model[..model.partition_point(|kept| *kept < offset)], "back from {offset}");
+    }
+}
+
+/// Drops the records of a closed log that are not to be kept, in all segments but the last; where that begins.
+pub(crate) fn rewrite_again(folder: &Path, keeps: impl Fn(u64) -> bool) -> u64 {
+    let disk = ClockedDisk::new(folder);
+    let mut decide = |part: &Part<'_>| match part {
+        Part::Record(record) if !keeps(record.offset().get()) => Fate::Drop,
+        _ => Fate::Keep,
+    };
+    let rewritten = sealed(&disk)
+        .iter()
+        .map(|entry| {
+            let replaced = rewrite(&disk, std::slice::from_ref(entry), &mut decide).expect("rewrites");
+            replaced.entry.header.rewritten.expect("rewritten").end_offset.get()
+        })
+        .last();
+    rewritten.expect("sealed segments")
+}
+
 /// Makes a closed log in `folder` from which records were dropped, and entries: one segment that stands for three, one of
 /// which hardly anything is left, one of which all is; returns the offsets that are left, and the end.
 pub(crate) fn rewritten(folder: &Path) -> (Vec<u64>, u64) {

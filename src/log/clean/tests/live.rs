@@ -67,22 +67,30 @@ fn a_reader_at_the_end_of_a_file_that_was_replaced_by_a_wider_one_goes_on_at_its
 
 #[test]
 fn a_reader_that_stood_at_the_tail_is_found_again_by_its_offset() {
-    let folder = tempfile::tempdir().expect("temporary folder");
-    let disk = ClockedDisk::new(folder.path());
-    let log = open(&disk);
-    let before = numbered(&log, &disk, 150).len();
-    let mut readers = readers(&log, &disk);
-    for reader in &mut readers[..3] {
+    // As the first of the segments that are rewritten as one, whose number stays, and as one behind it.
+    for before_it in [0, 1] {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let disk = ClockedDisk::new(folder.path());
+        let log = open(&disk);
+        let before = numbered(&log, &disk, 170).len();
         log.sync().expect("syncs");
-        // It has a place, and no file yet.
-        reader.seek_latest();
-    }
-    let mut model = numbered(&log, &disk, 150);
-    let range = rewrite_live(&log, &disk, (0, 9, HALF)).expect("segments");
-    drop_from(&mut model, &range, HALF);
-    for reader in &mut readers[..3] {
+        let mut readers = [log.reader(), log.reader().mode(ReadMode::Copy), log.reader().up_to(ReadLine::Durable)];
+        for reader in &mut readers {
+            // It has a place, and no file yet.
+            reader.seek_latest();
+        }
+        let stands = readers[0].line().place.segment;
+        let mut model = numbered(&log, &disk, 250);
+        let entries = sealed_now(&log);
+        let at = entries.iter().position(|entry| entry.number() == stands).expect("sealed");
+        assert!(at > 0);
+        let (entry, range) = rewrite_some(&disk, &entries[at - before_it..], (0, 3, HALF));
+        log.core().catalog.write().replace(entry);
+        drop_from(&mut model, &range, HALF);
         let behind = &model[model.partition_point(|record| record.offset < u64::try_from(before).expect("small"))..];
-        assert_eq!(forward(reader).expect("reads"), behind);
+        for reader in &mut readers {
+            assert_eq!(forward(reader).expect("reads"), behind, "{before_it} before it");
+        }
     }
 }
 
