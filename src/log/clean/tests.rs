@@ -304,14 +304,12 @@ pub(crate) fn rewrite_again(folder: &Path, keeps: impl Fn(u64) -> bool) -> u64 {
         Part::Record(record) if !keeps(record.offset().get()) => Fate::Drop,
         _ => Fate::Keep,
     };
-    let rewritten = sealed(&disk)
-        .iter()
-        .map(|entry| {
-            let replaced = rewrite(&disk, std::slice::from_ref(entry), &mut decide).expect("rewrites");
-            replaced.entry.header.rewritten.expect("rewritten").end_offset.get()
-        })
-        .last();
-    rewritten.expect("sealed segments")
+    let mut end = Offset::ZERO;
+    for entry in sealed(&disk) {
+        let replaced = rewrite(&disk, &[entry], &mut decide).expect("rewrites");
+        end = replaced.entry.header.rewritten.expect("rewritten").end_offset;
+    }
+    end.get()
 }
 
 /// Makes a closed log in `folder` from which records were dropped, and entries: one segment that stands for three, one of
