@@ -124,8 +124,8 @@ impl<'a> Sift<'a> {
         let room = if next > expected { GAP_FRAME_BYTES } else { 0 };
         let end = settled.unwrap_or(FRAMES_START).max(FRAMES_START.saturating_add(room));
         self.done.end = Line { place: Place::new(self.slot.number, FRAMES_START), offset: expected };
-        let cause = self.slot.cause.clone().unwrap_or_else(|| Fault::Missing.to_string());
-        self.gap(end, next, &cause, States::Unknown);
+        // Why it is not there is the cause of the whole step.
+        self.gap(end, next, "nothing of the segment is left", States::Unknown);
         self.done.ends_log = self.last == Position::Last || (in_it && self.slot.end != settled);
         self.done
     }

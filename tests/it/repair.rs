@@ -128,6 +128,9 @@ fn repair_disk(what: &str, disk: &MemoryDisk) -> (MemoryDisk, Plan) {
     let plan = plan_on(disk).unwrap_or_else(|error| panic!("{what}: {error}"));
     assert!(files(disk) == before, "{what}: a plan changes nothing");
     assert!(!plan.steps.is_empty(), "{what}: {:?}", look(disk).findings);
+    for step in &plan.steps {
+        assert!(step.lost.iter().all(|lost| lost.cause != step.cause), "{what}, said twice: {step}");
+    }
     if plan.loses() {
         let refused = apply_on(disk, Accept::NoLoss).expect_err("loses something");
         assert_eq!(refused.kind(), ErrorKind::Loss, "{what}: {refused}");
