@@ -125,6 +125,9 @@ pub struct Plan {
     /// A torn tail that is there, and needs no repair: the next open cuts it. One that is cut by the repair itself is told of by
     /// the step that does.
     pub torn_tail: Option<Line>,
+    /// What is wrong with the anchor, and who mends it, if no step writes it. It is a hint that no log needs: for
+    /// [`verify`](crate::inspect::verify) too it is no damage.
+    pub anchor: Option<String>,
 }
 
 impl Plan {

@@ -22,7 +22,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::anchor::Anchor;
 use crate::format::checkpoint::CheckpointHeader;
 use crate::format::header::{Link, Rewritten, SegmentHeader};
-use crate::format::{ANCHOR_NAME, FRAMES_START, segment_name};
+use crate::format::{ANCHOR_NAME, FRAMES_START, Fault, segment_name};
 use crate::inspect::chain::{Chain, Manner, Mended};
 use crate::inspect::{FindingClass, durable_line};
 use crate::log::{Entries, Scan, SegmentFile, Store, open_segment};
@@ -30,9 +30,9 @@ use crate::platform::Disk;
 use crate::segment::walk::Frames;
 use crate::types::{Epoch, Line, Offset, Place, StoreId, Timestamp};
 
-/// A new segment takes whole pages.
 /// A frame begins with a word that is not zero.
 const WORD: u64 = 8;
+/// A new segment takes whole pages.
 const PAGE_BYTES: u64 = 4096;
 
 /// What a repair of the log on any [`Disk`] would do, as [`plan`](super::plan) says it of a directory.
@@ -216,7 +216,7 @@ impl Planner<'_> {
         let goes = if last_written { self.behind() } else { Vec::new() };
         if !goes.is_empty() {
             // First of all: no line that they carry is forgotten, and nobody misses them when they are gone.
-            self.push_anchor(aside, self.known.durable, "it may speak of segments that go".to_owned());
+            self.push_anchor(aside, self.known.durable, "it may speak of segments that go");
         }
         self.step_behind(&goes, end)?;
         for (index, work) in works.into_iter().enumerate() {
@@ -242,7 +242,8 @@ impl Planner<'_> {
         self.step_strangers(&goes);
         let torn = self.sifted.last().is_some_and(|sifted| sifted.is_torn);
         let torn_tail = (torn && !last_written).then_some(end);
-        let plan = Plan { steps: self.steps, durable: self.known.durable, torn_tail };
+        let anchor = self.anchor_note();
+        let plan = Plan { steps: self.steps, durable: self.known.durable, torn_tail, anchor };
         Ok(Made { plan, deeds: self.deeds })
     }
 
@@ -417,19 +418,31 @@ impl Planner<'_> {
     }
 
     fn step_anchor(&mut self, aside: &Aside, durable: Line, gone: Line) {
-        let survey = &self.known.chain.survey;
-        let findings = self.known.chain.judge_anchor(self.known.disk);
-        let unnoted = gone > survey.own_anchor().map(|anchor| anchor.durable).unwrap_or_default();
-        let cause = match (findings.first(), aside.anchor) {
-            (_, Some(_)) => "its durable line is not true".to_owned(),
-            (Some(finding), None) => finding.cause.clone(),
-            (None, None) if unnoted => "a checkpoint that goes knows of more".to_owned(),
-            (None, None) => return,
-        };
-        self.push_anchor(aside, durable, cause);
+        let own = self.known.chain.survey.own_anchor();
+        if aside.anchor.is_some() {
+            self.push_anchor(aside, durable, "its durable line is not true");
+        } else if gone > own.map(|anchor| anchor.durable).unwrap_or_default() {
+            self.push_anchor(aside, durable, "a checkpoint that goes knows of more");
+        }
     }
 
-    fn push_anchor(&mut self, aside: &Aside, durable: Line, cause: String) {
+    /// What is to be said of an anchor that no step writes anew: it is a hint, and what it lacks is no damage.
+    fn anchor_note(&self) -> Option<String> {
+        if self.steps.iter().any(|step| step.action == Action::WriteAnchor) {
+            return None;
+        }
+        let chain = self.known.chain;
+        let cause = chain.judge_anchor(self.known.disk).first()?.cause.clone();
+        let unreadable = |fault: &Fault| matches!(fault, Fault::Unreadable { .. });
+        let then = if chain.survey.anchor_faults.iter().any(unreadable) {
+            "move away what stands there, and the next open writes it anew"
+        } else {
+            "the next open writes it anew"
+        };
+        Some(format!("{cause}; {then}"))
+    }
+
+    fn push_anchor(&mut self, aside: &Aside, durable: Line, cause: &str) {
         let survey = &self.known.chain.survey;
         let own = survey.own_anchor().copied();
         let before = own.or(aside.anchor).filter(|anchor| anchor.store_id == self.store_id);
@@ -444,7 +457,7 @@ impl Planner<'_> {
             time_max: self.sifted.last().map(|sifted| sifted.time_max).unwrap_or_default(),
             clean: own.is_some_and(|anchor| anchor.clean && anchor.durable == durable),
         };
-        self.push(Action::WriteAnchor, ANCHOR_NAME, None, cause, Deed::Anchor(anchor));
+        self.push(Action::WriteAnchor, ANCHOR_NAME, None, cause.to_owned(), Deed::Anchor(anchor));
     }
 
     /// The segments behind the last one that stays: what is not known to be durable ends before it comes to them. Newest first.

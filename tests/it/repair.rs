@@ -365,7 +365,7 @@ fn a_segment_of_another_history_is_replaced_by_a_gap() {
 }
 
 #[test]
-fn bad_checkpoints_and_a_bad_anchor_are_set_aside_without_a_loss() {
+fn bad_checkpoints_are_set_aside_without_a_loss() {
     let disk = reference();
     let names = checkpoints(&disk);
     for name in &names {
@@ -376,10 +376,26 @@ fn bad_checkpoints_and_a_bad_anchor_are_set_aside_without_a_loss() {
             assert!(!plan.loses(), "{plan:?}");
         }
     }
-    let (_, plan) = repair("anchor", |disk| disk.edit_file("anchor", |bytes| (bytes[40], bytes[552]) = (9, 9)));
-    assert_eq!(actions(&plan), [(Action::WriteAnchor, None)]);
-    let (_, plan) = repair("no anchor", |disk| disk.remove("anchor"));
-    assert!(!plan.loses() && actions(&plan) == [(Action::WriteAnchor, None)]);
+}
+
+#[test]
+fn an_anchor_that_says_nothing_is_no_damage_for_anybody() {
+    let rotten = |disk: &MemoryDisk| disk.edit_file("anchor", |bytes| (bytes[40], bytes[552]) = (9, 9));
+    let gone = |disk: &MemoryDisk| disk.remove("anchor");
+    let damages: [&dyn Fn(&MemoryDisk); 2] = [&rotten, &gone];
+    for damage in damages {
+        let disk = reference();
+        damage(&disk);
+        let before = files(&disk);
+        let plan = apply_on(&disk, Accept::NoLoss).expect("nothing is lost");
+        assert_eq!(plan.steps, []);
+        assert!(plan.anchor.as_ref().is_some_and(|note| note.ends_with("the next open writes it anew")), "{plan:?}");
+        assert!(files(&disk) == before);
+        let found = look(&disk);
+        assert!(!found.is_damaged() && found.findings.iter().all(|finding| finding.class == FindingClass::BadAnchor));
+        open(&disk).expect("opens").close().expect("closes");
+        assert_eq!((look(&disk).findings, plan_on(&disk).expect("plans").anchor), (vec![], None));
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use esker::{Background, Options};
 use crate::run::{Folder, damage, esker, lines, names, segment_files, snapshot};
 
 const STEP: &str = "v action segment file cause records_kept lost state tail loses";
-const SUMMARY: &str = "v summary applied steps loses records_lost durable torn_tail";
+const SUMMARY: &str = "v summary applied steps loses records_lost durable torn_tail anchor";
 
 /// A log of 30 records of which two are rotten.
 fn damaged(folder: &Folder) -> String {
@@ -86,4 +86,31 @@ fn a_log_that_is_written_is_not_repaired() {
     for arguments in [&["repair"][..], &["repair", "--apply"], &["repair", "--apply", "--accept-loss"]] {
         esker(&[arguments, &[folder.name("log").as_str()]].concat()).expect(3).says("locked");
     }
+}
+
+#[test]
+fn a_bad_anchor_alone_is_no_damage_for_a_repair_either() {
+    let folder = Folder::new();
+    let log = folder.log_of("a\nb\n", 1);
+    for what in ["rotten", "gone"] {
+        if what == "gone" {
+            fs::remove_file(folder.path("log/anchor")).expect("removes");
+        } else {
+            fs::write(folder.path("log/anchor"), [7; 1024]).expect("writes");
+        }
+        let found = esker(&["verify", &log, "--json"]).expect(0).objects();
+        assert!(found.iter().any(|finding| finding["class"] == "bad-anchor"), "{what}: {found:?}");
+        let before = snapshot(&folder.path("log"));
+        for how in [&["repair"][..], &["repair", "--apply"]] {
+            let text = esker(&[how, &[log.as_str()]].concat()).expect(0).text();
+            assert!(text.starts_with("nothing to repair"), "{what}: {text}");
+            assert!(text.contains("anchor: ") && text.contains("the next open writes it anew"), "{what}: {text}");
+        }
+        let summary = esker(&["repair", &log, "--json"]).expect(0).object();
+        assert!(summary["anchor"].is_string(), "{summary}");
+        assert_eq!(snapshot(&folder.path("log")), before, "{what}");
+    }
+    crate::run::esker_fed(&["import", &log], b"c\n").expect(0);
+    assert!(esker(&["verify", &log, "--json"]).expect(0).objects().iter().all(|it| it["class"] != "bad-anchor"));
+    assert!(esker(&["repair", &log, "--json"]).expect(0).object()["anchor"].is_null());
 }
