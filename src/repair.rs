@@ -2,7 +2,7 @@
 //!
 //! A plan is made from the log alone, and only read. Applied, each segment that is damaged below the durable line is
 //! written anew, as the next generation of itself (`format.md`): its frames at their places, and gap frames where there
-//! were others. Records keep their offsets. What stood there before lies in `quarantine/`, whole.
+//! were others. Records keep their offsets. What stood there before lies in `quarantine/`, whole, or as far as it can be read.
 //!
 //! Guarantees:
 //! 1. [`plan`] changes nothing. [`apply`] holds the writer's lock, plans anew under it, and changes nothing if that plan

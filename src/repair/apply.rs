@@ -14,6 +14,7 @@ use super::{Accept, Plan, StateLoss, locked};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::anchor::Anchor;
 use crate::format::{ANCHOR_BYTES, ANCHOR_NAME, DRAFT_SUFFIX, ORIGINAL_SUFFIX, segment_draft_name, segment_name};
+use crate::inspect::unreadable::Readable;
 use crate::log::{Survey, open_segment};
 use crate::platform::{Disk, Lock};
 use crate::types::{index, length};
@@ -77,6 +78,7 @@ fn refused(disk: &dyn Disk, plan: &Plan) -> Error {
 }
 
 fn carry_out(disk: &dyn Disk, made: &Made) -> Result<()> {
+    let disk = &Readable::new(disk);
     clear_leftovers(disk)?;
     for deed in &made.deeds {
         match deed {

@@ -24,6 +24,7 @@ use crate::format::checkpoint::CheckpointHeader;
 use crate::format::header::{Link, Rewritten, SegmentHeader};
 use crate::format::{ANCHOR_NAME, FRAMES_START, Fault, segment_name};
 use crate::inspect::chain::{Chain, Manner, Mended};
+use crate::inspect::unreadable::Readable;
 use crate::inspect::{FindingClass, durable_line};
 use crate::log::{Entries, Scan, SegmentFile, Store, open_segment};
 use crate::platform::Disk;
@@ -63,6 +64,8 @@ pub(super) enum Deed {
 
 /// Makes a plan; what contradicts the frames is set aside, one after the other.
 pub(super) fn make(disk: &dyn Disk) -> Result<Made> {
+    let readable = Readable::new(disk);
+    let disk = &readable;
     let mut chain = Chain::look_once(disk, Manner::Mended)?;
     let mut aside = Aside::default();
     loop {
@@ -118,7 +121,7 @@ struct Planner<'a> {
 }
 
 impl Planner<'_> {
-    fn plan(disk: &dyn Disk, chain: &Chain, aside: &Aside) -> Result<Outcome> {
+    fn plan(disk: &Readable<'_>, chain: &Chain, aside: &Aside) -> Result<Outcome> {
         if chain.pieces.is_empty() && chain.highest_known() == 0 && chain.survey.files.is_empty() {
             return Err(Error::new(ErrorKind::Invalid, "not a log, or one of which nothing is known to be durable")
                 .at_path(disk.directory())
@@ -128,7 +131,7 @@ impl Planner<'_> {
         checkpoints.sort_by_key(|checkpoint| checkpoint.sequence);
         let epoch = newest_epoch(disk, &checkpoints);
         let durable = durable_line(disk, chain)?;
-        let mut known = Known { disk, chain, durable, checkpoints: &checkpoints, epoch };
+        let mut known = Known { disk, readable: disk, chain, durable, checkpoints: &checkpoints, epoch };
         let mut found = slots(&known)?;
         let carried = carried_by_unheaded(&known, &found)?;
         if carried > known.durable {
@@ -194,6 +197,7 @@ impl Planner<'_> {
                 break;
             }
         }
+        self.blame_unreadable();
         let end = self.sifted.last().map(|sifted| sifted.end).unwrap_or_default();
         let stands_for = |slot: &Slot| {
             let last = slot.header.map_or(slot.number, |header| header.last_number());
@@ -202,6 +206,21 @@ impl Planner<'_> {
         let held = durable == Line::default() || self.slots.iter().any(stands_for);
         let short = end.place < durable.place || self.sifted.is_empty() || !held;
         Ok(short.then(|| format!("the log was durable up to {}, and nothing leads there", durable.place)))
+    }
+
+    /// A file of which a part cannot be read is not left to the next open, whatever lies there: it may need it.
+    fn blame_unreadable(&mut self) {
+        let readable = self.known.readable;
+        let kept = self.sifted.len();
+        for slot in self.slots.iter_mut().take(kept) {
+            let cause = slot.frames.as_ref().and_then(|stored| readable.first_lost(&stored.name));
+            slot.cause = cause.or(slot.cause.take());
+        }
+        let Some(newest) = self.slots.get_mut(kept.saturating_sub(1)) else { return };
+        let mut behind = self.known.chain.survey.valid().filter(|(file, _)| file.number > newest.number);
+        if let Some(cause) = behind.find_map(|(file, _)| readable.first_lost(&file.name)) {
+            newest.cause.get_or_insert(format!("of a segment behind it {cause}"));
+        }
     }
 
     fn finish(mut self, aside: &Aside) -> Result<Made> {
@@ -506,6 +525,14 @@ impl Planner<'_> {
             if !taken.contains(&name) && !goes.iter().any(|file| file.name == name) {
                 let deed = Deed::Quarantine(name.clone());
                 self.push(Action::Quarantine, &name, finding.segment, finding.cause, deed);
+            }
+        }
+        let noted: Vec<&SegmentFile> = chain.survey.files.iter().filter(|file| !taken.contains(&file.name)).collect();
+        for file in noted.into_iter().filter(|file| !goes.iter().any(|goes| goes.name == file.name)) {
+            let deed = Deed::Quarantine(file.name.clone());
+            let planned = self.steps.iter().any(|step| step.file.ends_with(&file.name));
+            if let Some(lost) = self.known.readable.first_lost(&file.name).filter(|_| !planned) {
+                self.push(Action::Quarantine, &file.name, Some(file.number), lost, deed);
             }
         }
     }

@@ -16,6 +16,7 @@ use crate::format::header::{Link, SegmentHeader};
 use crate::format::{FRAME_ALIGNMENT, FRAMES_START, Kind};
 use crate::inspect::FindingClass;
 use crate::inspect::chain::{Chain, Mended, Piece, Source, was_durable};
+use crate::inspect::unreadable::Readable;
 use crate::log::{FoundFrame, Scan, Scanned, Store, open_segment};
 use crate::platform::Disk;
 use crate::segment::walk::Frames;
@@ -68,6 +69,8 @@ pub(super) struct Stored {
 /// What a plan is made from.
 pub(super) struct Known<'a> {
     pub(super) disk: &'a dyn Disk,
+    /// The same one.
+    pub(super) readable: &'a Readable<'a>,
     pub(super) chain: &'a Chain,
     pub(super) durable: Line,
     /// Checkpoints whose headers are good, and of this store.

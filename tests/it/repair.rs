@@ -4,6 +4,7 @@ mod ends;
 mod hostile;
 mod steps;
 mod sweep;
+mod unreadable;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

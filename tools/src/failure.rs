@@ -67,6 +67,9 @@ pub(crate) fn say(text: &str) {
     let _unheard = writeln!(io::stderr(), "{text}");
 }
 
+/// `EIO`: the engine names the step for a medium that fails.
+const MEDIUM_FAILED: i32 = 5;
+
 /// The next step for what the operating system refused; the engine names those for everything else.
 fn next_step(error: &esker::Error) -> Option<&'static str> {
     let source = error.source()?.downcast_ref::<io::Error>()?;
@@ -76,6 +79,7 @@ fn next_step(error: &esker::Error) -> Option<&'static str> {
         io::ErrorKind::ReadOnlyFilesystem => Some("remount it writable, or copy the log elsewhere"),
         // The engine names the step itself.
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => None,
+        _ if source.raw_os_error() == Some(MEDIUM_FAILED) => None,
         _ => Some("check what stands there, and whether it is a log's"),
     }
 }

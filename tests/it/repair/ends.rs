@@ -53,7 +53,7 @@ fn all_frames(disk: &MemoryDisk, name: &str) -> Vec<usize> {
 }
 
 /// Of a log that was killed: 25 records durable in its first segment, and more than a hundred behind them in the page cache.
-fn cached() -> MemoryDisk {
+pub fn cached() -> MemoryDisk {
     let disk = MemoryDisk::new(5);
     let log = open(&disk).expect("opens");
     append_numbered(&log, 0..20);
@@ -105,7 +105,7 @@ fn what_a_repair_did_not_sync_is_not_called_durable() {
 
 /// Of a log that was killed, its second segment damaged below D, and torn above it where only state is stored; the third goes
 /// on behind that. And the same log with nothing but the tear.
-fn torn_inside() -> (MemoryDisk, MemoryDisk) {
+pub fn torn_inside() -> (MemoryDisk, MemoryDisk) {
     let disk = MemoryDisk::new(5);
     let log = open(&disk).expect("opens");
     append_numbered(&log, 0..20);
