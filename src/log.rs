@@ -56,7 +56,9 @@ pub(crate) use checkpoint::{Entries, Unusable, begins_late, ends_as_said, misfit
 pub(crate) use decide::decide;
 pub(crate) use fold::{Piece as FoldPiece, fold};
 pub(crate) use state::State;
-pub(crate) use survey::{ANCHOR_NAME, CheckpointFile, Links, SegmentFile, Survey, holds_frames, open_segment, survey};
+pub(crate) use survey::{
+    ANCHOR_NAME, CheckpointFile, Links, SegmentFile, Survey, holds_frames, is_no_file, open_segment, survey,
+};
 pub(crate) use window::{FoundFrame, Scan, Scanned, Store};
 
 use self::core::{Core, frame_bytes};

@@ -21,7 +21,7 @@
 //! back (as the system has it: what the medium holds, no program can ask); (3) the draft is renamed over the original; (4) the directory is synced.
 //!
 //! - *Before the rename is durable*: the original is there under its name. Copy and draft are leftovers: nobody reads them,
-//!   the next repair or open removes them. A copy that came to `quarantine/` stays there.
+//!   the next repair or open removes them. A copy that came to `quarantine/` stays there, and is the one of the next try too.
 //! - *After it*: the new generation is there in full, since it was synced before. Links and checkpoints know it by the
 //!   original's incarnation and end, which its header carries on, so that its neighbours hold whether they were replaced
 //!   or not: between two segments the log is one with less damage, and a plan made of it is the rest of this one.
@@ -40,9 +40,11 @@
 mod apply;
 mod checkpoints;
 mod header;
+mod original;
 mod plan;
 mod sift;
 mod slots;
+mod way;
 mod write;
 
 use std::fmt;
@@ -70,7 +72,7 @@ use crate::types::{Line, Offset};
 /// ```
 ///
 /// # Errors
-/// [`ErrorKind::Invalid`] if there is no log; [`ErrorKind::Locked`] if a writer holds it; [`ErrorKind::Incompatible`] for
+/// [`ErrorKind::Invalid`] if there is no log, or something stands in the way of the plan; [`ErrorKind::Locked`] if a writer holds it; [`ErrorKind::Incompatible`] for
 /// another format; [`ErrorKind::Corrupt`] for damage that no repair here can judge; and what the system says.
 pub fn plan(path: impl AsRef<Path>) -> Result<Plan> {
     plan_on(&open(path.as_ref())?)

@@ -191,6 +191,10 @@ impl Disk for Readable<'_> {
         self.below.quarantine(name)
     }
 
+    fn settle_quarantine(&self) -> io::Result<()> {
+        self.below.settle_quarantine()
+    }
+
     fn sync_directory(&self) -> io::Result<()> {
         self.below.sync_directory()
     }

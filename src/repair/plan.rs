@@ -70,7 +70,10 @@ pub(super) fn make(disk: &dyn Disk) -> Result<Made> {
     let mut aside = Aside::default();
     loop {
         match Planner::plan(disk, &chain, &aside)? {
-            Outcome::Made(made) => return Ok(made),
+            Outcome::Made(made) => {
+                super::way::check(disk, &made.deeds, &chain.survey.drafts)?;
+                return Ok(made);
+            }
             Outcome::Contradiction(durable, cause) => {
                 if !aside.take(&mut chain, durable) {
                     return Err(Error::new(ErrorKind::Corrupt, cause)

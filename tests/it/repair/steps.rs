@@ -5,7 +5,7 @@ use std::io;
 use std::sync::{Arc, Mutex};
 
 use esker::platform::File;
-use esker::repair::{Accept, Plan, apply_on, plan_on};
+use esker::repair::{Accept, Action, Plan, apply_on, plan_on};
 use esker::{Attached, ErrorKind, Reader};
 use harness::crash::ByDice;
 use harness::{Call, Dice, MemoryDisk, Watch, WatchedDisk};
@@ -51,6 +51,11 @@ impl Steps {
         number
     }
 
+    fn pass(&self, operation: String) -> io::Result<()> {
+        let number = self.note(operation);
+        if self.happens == Happens::Failure(number) { Err(io::Error::other("made to fail")) } else { Ok(()) }
+    }
+
     pub fn taken(&self) -> Vec<(String, MemoryDisk)> {
         std::mem::take(&mut self.moments.lock().expect("nothing panics under the lock"))
     }
@@ -61,14 +66,13 @@ impl Watch for Steps {
         if matches!(call, Call::List | Call::Open(_)) {
             return Ok(());
         }
-        let number = self.note(call.to_string());
-        if self.happens == Happens::Failure(number) { Err(io::Error::other("made to fail")) } else { Ok(()) }
+        self.pass(call.to_string())
     }
 
     fn write(&self, file: &dyn File, name: &str, bytes: &[u8], position: u64) -> io::Result<()> {
         let (half, rest) = bytes.split_at(bytes.len() / 2);
         file.write_at(half, position)?;
-        self.note(format!("write the other half of {name}"));
+        self.pass(format!("write the other half of {name}"))?;
         file.write_at(rest, position + u64::try_from(half.len()).expect("small"))
     }
 }
@@ -200,9 +204,7 @@ fn each_operation_of_a_repair_may_fail_and_the_next_one_ends_it() {
                 assert!(failed.is_ok(), "{name}");
                 break;
             };
-            if !operation.contains("other half") {
-                assert_eq!(failed.expect_err(operation).kind(), ErrorKind::Io, "{name}: {operation}");
-            }
+            assert_eq!(failed.expect_err(operation).kind(), ErrorKind::Io, "{name}: {operation}");
             check_left(&left, &plan, &format!("{name}: {operation} failed"));
             number += 1;
         }
@@ -233,4 +235,34 @@ fn originals_are_durable_in_quarantine_before_their_names_mean_something_else() 
     assert!(of_it.into_iter().eq(expected.iter()), "{steps:?}");
     assert_eq!(disk.read_file(&format!("quarantine/{name}.original")).as_ref(), before.get(&name));
     assert!(!look(&disk).is_damaged());
+}
+
+#[test]
+fn however_often_a_repair_is_tried_one_original_of_each_file_is_kept() {
+    for (name, disk) in damaged() {
+        let before = files(&disk);
+        let whole = Steps::on(&disk.snapshot(), Happens::Failure(usize::MAX));
+        let plan = apply_on(&whole, Accept::Loss).expect("repairs");
+        let operations = whole.taken().len();
+        let left = disk.snapshot();
+        let mut failed = 0;
+        // Each try comes a bit further than the one before it, and the last to the end.
+        for number in (0..operations).chain([usize::MAX]) {
+            failed += usize::from(apply_on(&Steps::on(&left, Happens::Failure(number)), Accept::Loss).is_err());
+            let kept = left.quarantined();
+            let originals: Vec<&String> = kept.iter().filter(|kept| kept.contains(".original")).collect();
+            for original in &originals {
+                let what = format!("{name}, failed at operation {number}: {original} of {kept:?}");
+                let of = original.strip_suffix(".original").unwrap_or_else(|| panic!("{what}: kept twice"));
+                assert_eq!(left.read_file(&format!("quarantine/{original}")).as_ref(), before.get(of), "{what}");
+            }
+        }
+        assert!(failed > 10, "{name}: {failed} of {operations}");
+        let there = |step: &&esker::repair::Step| {
+            before.contains_key(&*step.file.file_name().expect("a file").to_string_lossy())
+        };
+        let written = plan.steps.iter().filter(|step| step.action == Action::Rewrite).filter(there).count();
+        assert!(left.quarantined().iter().filter(|kept| kept.contains(".original")).count() >= written, "{name}");
+        check_repaired(&left, &plan, name);
+    }
 }
