@@ -154,7 +154,7 @@ impl<'a> Sift<'a> {
             };
             if self.done.end.place >= self.known.durable.place {
                 self.done.ends_log = true;
-                self.done.is_torn = scan.resync().map_err(failed)? || fault_of(&stopped) != Fault::Missing;
+                self.done.is_torn = scan.resync().map_err(failed)? || stopped.fault() != Fault::Missing;
                 return Ok(self.done);
             }
             if self.open_end.is_some_and(|settled| self.done.end.place >= settled) {
@@ -218,7 +218,7 @@ impl<'a> Sift<'a> {
         let path = self.known.disk.directory().join(&stored.name);
         let failed = |error| Error::io("read the segment", error).at_path(&path);
         let from = self.done.end;
-        let fault = fault_of(&stopped);
+        let fault = stopped.fault();
         if fault.is_unknown() {
             return Err(Error::new(ErrorKind::Incompatible, fault.to_string())
                 .at_path(&path)
@@ -392,11 +392,4 @@ impl<'a> Sift<'a> {
 enum States {
     None,
     Unknown,
-}
-
-fn fault_of(stopped: &Scanned) -> Fault {
-    match stopped {
-        Scanned::Bad { fault, .. } => *fault,
-        Scanned::Frame(_) | Scanned::Zero | Scanned::End => Fault::Missing,
-    }
 }
