@@ -30,10 +30,10 @@ use crate::platform::Disk;
 use crate::segment::walk::Frames;
 use crate::types::{Epoch, Line, Offset, Place, StoreId, Timestamp};
 
-/// A new segment takes whole pages.
 /// A frame begins with a word that is not zero.
 const WORD: u64 = 8;
-const PAGE_BYTES: u64 = 4096;
+/// A new segment takes whole pages.
+pub(super) const PAGE_BYTES: u64 = 4096;
 
 /// What a repair of the log on any [`Disk`] would do, as [`plan`](super::plan) says it of a directory.
 ///

@@ -310,8 +310,9 @@ impl<'a> Sift<'a> {
             return;
         }
         self.done.contradicts |= next < offset || !end.is_multiple_of(FRAME_ALIGNMENT);
-        // Whoever says so was not written by an engine: no segment is as long, or holds as many records.
-        self.done.contradicts |= end > SEGMENT_BYTES_MAX || next.since(self.first) > u32::MAX.into();
+        // Whoever says so was not written by an engine: this segment, or any, is not as long, or does not hold as many records.
+        let capacity = self.slot.header.map_or(SEGMENT_BYTES_MAX, |header| header.capacity);
+        self.done.contradicts |= end > capacity || next.since(self.first) > u32::MAX.into();
         let mut at = from;
         for cut in self.cuts(start, end, offset, next) {
             self.push_gap(&mut at, cut);
