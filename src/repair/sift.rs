@@ -18,6 +18,7 @@ use super::slots::{Known, Slot, Stored};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::checkpoint::CheckpointHeader;
 use crate::format::frame::{self, HEADER_BYTES};
+use crate::format::header::SegmentHeader;
 use crate::format::{FRAME_ALIGNMENT, FRAMES_START, Fault, GAP_FRAME_BYTES, Kind, SEGMENT_BYTES_MAX};
 use crate::inspect::chain::Source;
 use crate::log::{FoundFrame, Scan, Scanned, Store, open_segment};
@@ -311,8 +312,7 @@ impl<'a> Sift<'a> {
         }
         self.done.contradicts |= next < offset || !end.is_multiple_of(FRAME_ALIGNMENT);
         // Whoever says so was not written by an engine: this segment, or any, is not as long, or does not hold as many records.
-        let capacity = self.slot.header.map_or(SEGMENT_BYTES_MAX, |header| header.capacity);
-        self.done.contradicts |= end > capacity || next.since(self.first) > u32::MAX.into();
+        self.done.contradicts |= end > self.capacity() || next.since(self.first) > u32::MAX.into();
         let mut at = from;
         for cut in self.cuts(start, end, offset, next) {
             self.push_gap(&mut at, cut);
@@ -329,6 +329,14 @@ impl<'a> Sift<'a> {
             self.done.stateless.push(Place::new(self.slot.number, end));
         }
         (self.done.end, self.done.last_kind) = (at, None);
+    }
+
+    /// How long the segment can be: as it says itself, also where its successor speaks of another end.
+    fn capacity(&self) -> u64 {
+        let (slot, survey) = (self.slot, &self.known.chain.survey);
+        let is_meant = |header: &SegmentHeader| header.is_called(slot.number, slot.incarnation);
+        let stored = slot.header.or_else(|| survey.valid().map(|(_, header)| *header).find(is_meant));
+        stored.map_or(SEGMENT_BYTES_MAX, |header| header.capacity)
     }
 
     fn push_gap(&mut self, at: &mut Line, to: Line) {

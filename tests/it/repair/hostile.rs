@@ -7,7 +7,7 @@ use esker::repair::{Accept, Action, apply, apply_on, plan_on};
 use esker::{ErrorKind, Offset};
 use harness::{Call, MemoryDisk, Watch, WatchedDisk, hostile};
 
-use super::{actions, all_frames, check_repaired, frames, look, read_all, reference};
+use super::{actions, all_frames, check_repaired, files, frames, look, read_all, reference};
 use crate::support::{append_numbered, checkpoints, numbered, open, options, segment_name, segments};
 
 /// A number near the top, as far as places are counted.
@@ -227,4 +227,44 @@ fn a_durable_line_inside_of_a_frame_that_lies_is_known_to_all() {
     let (found, lost) = read_all(&mut open(&left).expect("opens").reader());
     assert!(found.iter().all(|(offset, payload)| *payload == numbered(*offset)));
     assert!(found.len() == 10 && lost.is_empty(), "{found:?}, {lost:?}");
+}
+
+/// The segment that is meant is there, and its own header says that it cannot have ended there: which of the two is wrong nobody
+/// knows, and nothing is given up for it.
+#[test]
+fn an_end_that_a_segment_cannot_have_is_no_reason_to_give_it_up() {
+    for end in [1 << 31, 1 << 20] {
+        let disk = reference();
+        disk.edit_file(&segment_name(2), |bytes| {
+            put(bytes, 104, end);
+            hostile::mend(bytes);
+        });
+        let before = files(&disk);
+        let refused = apply_on(&disk, Accept::Loss).expect_err("two headers contradict each other");
+        assert_eq!(refused.kind(), ErrorKind::Corrupt, "{refused}");
+        assert!(files(&disk) == before, "{end}");
+    }
+}
+
+/// Under the highest number there is no log could go on.
+#[test]
+fn a_number_that_leads_nowhere_is_no_name_for_a_file() {
+    for number in [1, 2] {
+        let disk = reference();
+        let log = open(&disk).expect("opens");
+        append_numbered(&log, 150..300);
+        let disk = disk.snapshot();
+        let log = open(&disk).expect("opens in another epoch");
+        append_numbered(&log, 300..310);
+        let disk = disk.snapshot();
+        disk.edit_file(&segment_name(number), |bytes| {
+            put(bytes, 40, u64::MAX);
+            hostile::mend(bytes);
+        });
+        let done = apply_on(&disk, Accept::Loss).unwrap_or_else(|error| panic!("{number}: {error}"));
+        assert_eq!(actions(&done), [(Action::Replace, Some(number))], "{done:#?}");
+        assert!(!look(&disk).is_damaged(), "{number}: {:?}", look(&disk).findings);
+        let log = open(&disk).unwrap_or_else(|error| panic!("{number}: {error}"));
+        append_numbered(&log, 310..400);
+    }
 }
