@@ -105,9 +105,8 @@ impl Draft {
         };
         // A gap may be as long as somebody only claims. That its space cannot be given back costs space, nothing else.
         let behind = range.start.saturating_add(GAP_FRAME_BYTES).next_multiple_of(PAGE_BYTES);
-        let pages = behind..range.end / PAGE_BYTES * PAGE_BYTES;
-        if !pages.is_empty() {
-            let _costs_only_space = self.file.punch(pages);
+        if behind < range.end {
+            let _costs_only_space = self.file.punch(behind..range.end);
         }
         let body = GapBody { next_offset: next, bytes }.encode();
         let header = FrameHeader {

@@ -53,7 +53,7 @@ const CASES_TAKEN: usize = 64;
 /// Of a row with many cases one of so many is repaired too. Odd, so that all bits of a byte have their turn.
 const REPAIR_STEP: usize = 17;
 /// A row with so many cases, or more, has many.
-const CASES_MANY: usize = 20_000;
+const CASES_MANY: usize = 50_000;
 
 /// How much of the matrix is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -212,10 +212,10 @@ fn a_durable_line_inside_of_a_frame_that_lies_is_known_to_all() {
     let positions = all_frames(&left, &name);
     let bytes = left.read_file(&name).expect("a file");
     let marks: Vec<usize> = positions.iter().copied().filter(|at| bytes[at + 4] == 2).collect();
-    let &[.., first, last] = marks.as_slice() else { panic!("{marks:?}") };
-    let end = positions[positions.iter().position(|at| *at == last).expect("a frame") + 1];
+    let &[.., liar, hidden] = marks.as_slice() else { panic!("{marks:?}") };
+    let end = positions[positions.iter().position(|at| *at == hidden).expect("a frame") + 1];
     left.edit_file(&name, |bytes| {
-        bytes[first..first + 4].copy_from_slice(&u32::try_from(end - first).expect("small").to_le_bytes());
+        bytes[liar..liar + 4].copy_from_slice(&u32::try_from(end - liar).expect("small").to_le_bytes());
         hostile::mend(&mut bytes[..end]);
     });
     let refused = open(&left.snapshot()).expect_err("below what the last mark says");
