@@ -105,7 +105,7 @@ impl Draft {
         };
         // A gap may be as long as somebody only claims. That its space cannot be given back costs space, nothing else.
         let behind = range.start.saturating_add(GAP_FRAME_BYTES).next_multiple_of(PAGE_BYTES);
-        if behind < range.end {
+        if range.end.saturating_sub(behind) >= PAGE_BYTES {
             let _costs_only_space = self.file.punch(behind..range.end);
         }
         let body = GapBody { next_offset: next, bytes }.encode();
