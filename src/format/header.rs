@@ -75,7 +75,12 @@ impl SegmentHeader {
     /// Whether a link leads to it.
     pub(crate) fn is_linked_by(&self, link: &Link) -> bool {
         let end_fits = self.rewritten.is_none_or(|rewritten| rewritten.original_end == link.end);
-        link.number == self.last_number() && link.incarnation == self.known_incarnation() && end_fits
+        self.is_called(link.number, link.incarnation) && end_fits
+    }
+
+    /// Whether it is the segment that others mean by a number and an incarnation.
+    pub(crate) fn is_called(&self, number: u64, incarnation: u64) -> bool {
+        number == self.last_number() && incarnation == self.known_incarnation()
     }
 
     /// The link of a successor; `end` is where its frames end, if it was not rewritten.

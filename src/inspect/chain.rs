@@ -11,7 +11,7 @@ use super::{Finding, FindingClass};
 use crate::checksum;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::header::{self, Link, SegmentHeader};
-use crate::format::{FRAMES_START, Fault, SEGMENT_BYTES_MAX, VERSION, segment_header, segment_name};
+use crate::format::{FRAMES_START, Fault, SEGMENT_BYTES_MAX, VERSION, segment_header, segment_name, segment_number};
 use crate::log::{ANCHOR_NAME, Links, SegmentFile, Survey, holds_frames, open_segment};
 use crate::platform::Disk;
 use crate::types::{Line, Place, StoreId};
@@ -125,9 +125,13 @@ impl Chain {
     pub(crate) fn look_once(disk: &dyn Disk, manner: Manner) -> Result<Self> {
         let mut survey = Survey::look(disk)?;
         refuse_unknown(disk, &mut survey)?;
-        let mended = if manner == Manner::Mended { mend(disk, &mut survey)? } else { Vec::new() };
-        let foreign = set_foreign_aside(disk, &mut survey);
-        let pieces = pieces(&survey);
+        let mut mended = if manner == Manner::Mended { mend(disk, &mut survey)? } else { Vec::new() };
+        let mut foreign = set_foreign_aside(disk, &mut survey);
+        let mut pieces = pieces(&survey);
+        if take_names_back(&mut survey, &mut mended, &pieces) {
+            foreign.extend(set_foreign_aside(disk, &mut survey));
+            pieces = self::pieces(&survey);
+        }
         Ok(Self { pieces, survey, foreign, mended })
     }
 
@@ -273,6 +277,21 @@ fn mend(disk: &dyn Disk, survey: &mut Survey) -> Result<Vec<Mended>> {
     }
     survey.files.sort_by_key(|file| file.number);
     Ok(mended)
+}
+
+/// A name that leads no file into the chain is not given: its number may be what is wrong. Whether there was one.
+fn take_names_back(survey: &mut Survey, mended: &mut Vec<Mended>, pieces: &[Piece]) -> bool {
+    let before = mended.len();
+    mended.retain(|mended| {
+        let Mended::Name { file, number } = mended else { return true };
+        let is_piece = pieces.iter().any(|piece| piece.number() == *number);
+        if let Some(found) = survey.files.iter_mut().find(|found| found.name == *file && !is_piece) {
+            found.number = segment_number(file).unwrap_or(found.number);
+        }
+        is_piece
+    });
+    survey.files.sort_by_key(|file| file.number);
+    mended.len() < before
 }
 
 /// Whether the checksum is right once the version is the one this build knows: then it is the version that rotted.

@@ -8,6 +8,7 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::format::Fault;
 use crate::format::header::SegmentHeader;
 use crate::platform::File;
 use crate::segment::Segment;
@@ -161,7 +162,7 @@ pub(crate) enum Scanned {
     Frame(FoundFrame),
     Zero,
     Bad {
-        fault: crate::format::Fault,
+        fault: Fault,
         next: Option<(u64, Offset)>,
     },
     /// The limit is reached.
@@ -177,6 +178,18 @@ pub(crate) struct Scan {
     pub(crate) position: u64,
     pub(crate) offset: Offset,
     limit: u64,
+    /// Where the frame begins that was skimmed last, and its offset.
+    skimmed: Option<(u64, Offset)>,
+}
+
+impl Scanned {
+    /// Why it is no frame.
+    pub(crate) fn fault(&self) -> Fault {
+        match self {
+            Self::Bad { fault, .. } => *fault,
+            Self::Frame(_) | Self::Zero | Self::End => Fault::Missing,
+        }
+    }
 }
 
 impl Scan {
@@ -188,6 +201,7 @@ impl Scan {
             position,
             offset,
             limit,
+            skimmed: None,
         }
     }
 
@@ -198,7 +212,26 @@ impl Scan {
 
     /// As [`Scan::next`], without looking at the body.
     pub(crate) fn skim(&mut self) -> io::Result<Scanned> {
-        self.go(Frames::skim)
+        let from = (self.position, self.offset);
+        let found = self.go(Frames::skim)?;
+        if matches!(found, Scanned::Frame(_)) {
+            self.skimmed = Some(from);
+        }
+        Ok(found)
+    }
+
+    /// Why a skim came no further, with the scan at the place that is to blame. That may be the frame before: where its header
+    /// says a wrong length or count, only its body shows it.
+    pub(crate) fn blame(&mut self, stopped: &Scanned) -> io::Result<Fault> {
+        let reached = (self.position, self.offset);
+        if let Some(skimmed) = self.skimmed.take() {
+            (self.position, self.offset) = skimmed;
+            if let Scanned::Bad { fault, .. } = self.next()? {
+                return Ok(fault);
+            }
+            (self.position, self.offset) = reached;
+        }
+        Ok(stopped.fault())
     }
 
     /// The frame that was found last, whole.
@@ -208,7 +241,7 @@ impl Scan {
     }
 
     /// Checks the body of the frame that was skimmed last.
-    pub(crate) fn check(&self, found: &FoundFrame) -> Result<(), crate::format::Fault> {
+    pub(crate) fn check(&self, found: &FoundFrame) -> Result<(), Fault> {
         self.frame(found).check()
     }
 
@@ -236,10 +269,7 @@ impl Scan {
                 }
                 Step::Short { needed: more } => {
                     let found = length(self.chunk.from(self.position).len());
-                    return Ok(Scanned::Bad {
-                        fault: crate::format::Fault::Short { found, expected: more },
-                        next: None,
-                    });
+                    return Ok(Scanned::Bad { fault: Fault::Short { found, expected: more }, next: None });
                 }
             }
         }

@@ -34,7 +34,7 @@ use crate::types::{Epoch, Line, Offset, Place, StoreId, Timestamp};
 /// A frame begins with a word that is not zero.
 const WORD: u64 = 8;
 /// A new segment takes whole pages.
-const PAGE_BYTES: u64 = 4096;
+pub(super) const PAGE_BYTES: u64 = 4096;
 
 /// What a repair of the log on any [`Disk`] would do, as [`plan`](super::plan) says it of a directory.
 ///

@@ -18,6 +18,7 @@ use super::slots::{Known, Slot, Stored};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::checkpoint::CheckpointHeader;
 use crate::format::frame::{self, HEADER_BYTES};
+use crate::format::header::SegmentHeader;
 use crate::format::{FRAME_ALIGNMENT, FRAMES_START, Fault, GAP_FRAME_BYTES, Kind, SEGMENT_BYTES_MAX};
 use crate::inspect::chain::Source;
 use crate::log::{FoundFrame, Scan, Scanned, Store, open_segment};
@@ -154,7 +155,7 @@ impl<'a> Sift<'a> {
             };
             if self.done.end.place >= self.known.durable.place {
                 self.done.ends_log = true;
-                self.done.is_torn = scan.resync().map_err(failed)? || fault_of(&stopped) != Fault::Missing;
+                self.done.is_torn = scan.resync().map_err(failed)? || stopped.fault() != Fault::Missing;
                 return Ok(self.done);
             }
             if self.open_end.is_some_and(|settled| self.done.end.place >= settled) {
@@ -218,7 +219,7 @@ impl<'a> Sift<'a> {
         let path = self.known.disk.directory().join(&stored.name);
         let failed = |error| Error::io("read the segment", error).at_path(&path);
         let from = self.done.end;
-        let fault = fault_of(&stopped);
+        let fault = stopped.fault();
         if fault.is_unknown() {
             return Err(Error::new(ErrorKind::Incompatible, fault.to_string())
                 .at_path(&path)
@@ -310,8 +311,8 @@ impl<'a> Sift<'a> {
             return;
         }
         self.done.contradicts |= next < offset || !end.is_multiple_of(FRAME_ALIGNMENT);
-        // Whoever says so was not written by an engine: no segment is as long, or holds as many records.
-        self.done.contradicts |= end > SEGMENT_BYTES_MAX || next.since(self.first) > u32::MAX.into();
+        // Whoever says so was not written by an engine: this segment, or any, is not as long, or does not hold as many records.
+        self.done.contradicts |= end > self.capacity() || next.since(self.first) > u32::MAX.into();
         let mut at = from;
         for cut in self.cuts(start, end, offset, next) {
             self.push_gap(&mut at, cut);
@@ -328,6 +329,14 @@ impl<'a> Sift<'a> {
             self.done.stateless.push(Place::new(self.slot.number, end));
         }
         (self.done.end, self.done.last_kind) = (at, None);
+    }
+
+    /// How long the segment can be: as it says itself, also where its successor speaks of another end.
+    fn capacity(&self) -> u64 {
+        let (slot, survey) = (self.slot, &self.known.chain.survey);
+        let is_meant = |header: &SegmentHeader| header.is_called(slot.number, slot.incarnation);
+        let stored = slot.header.or_else(|| survey.valid().map(|(_, header)| *header).find(is_meant));
+        stored.map_or(SEGMENT_BYTES_MAX, |header| header.capacity)
     }
 
     fn push_gap(&mut self, at: &mut Line, to: Line) {
@@ -392,11 +401,4 @@ impl<'a> Sift<'a> {
 enum States {
     None,
     Unknown,
-}
-
-fn fault_of(stopped: &Scanned) -> Fault {
-    match stopped {
-        Scanned::Bad { fault, .. } => *fault,
-        Scanned::Frame(_) | Scanned::Zero | Scanned::End => Fault::Missing,
-    }
 }

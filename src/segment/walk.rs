@@ -87,7 +87,8 @@ pub(crate) enum Step<'a> {
     Short {
         needed: u64,
     },
-    /// Not a valid frame; if its header is, where the next one begins and which offset it has.
+    /// Not a valid frame; if its header is, and says nothing that its body contradicts, where the next one begins and which
+    /// offset it has.
     Bad {
         fault: Fault,
         next: Option<(u64, Offset)>,
@@ -119,6 +120,8 @@ impl Frames {
             Ok(()) => Step::Frame(frame),
             // Without a body that checks nobody knows how far a gap reaches.
             Err(fault) if header.kind == Kind::Gap && self.judge(&frame).is_err() => bad(fault),
+            // Where both sums are right, and length, counts and content contradict each other, the length may be what is wrong.
+            Err(fault @ (Fault::Content { .. } | Fault::State { .. })) => bad(fault),
             Err(fault) => Step::Bad { fault, next: Some((frame.end(), frame.next_offset())) },
         }
     }

@@ -162,22 +162,22 @@ fn actions(plan: &Plan) -> Vec<(Action, Option<u64>)> {
 /// Positions of the data frames of a segment.
 fn frames(disk: &MemoryDisk, name: &str) -> Vec<usize> {
     let bytes = disk.read_file(name).expect("a segment");
-    let mut position = FRAMES_START;
-    let mut found = Vec::new();
-    loop {
-        let word = |place: usize| u32::from_le_bytes(bytes[place..place + 4].try_into().expect("four bytes"));
-        let length = word(position);
+    all_frames(disk, name).into_iter().filter(|position| bytes[position + 4] == 1).collect()
+}
+
+/// Positions of all frames of a segment.
+fn all_frames(disk: &MemoryDisk, name: &str) -> Vec<usize> {
+    let bytes = disk.read_file(name).expect("a segment");
+    let (mut position, mut found) = (FRAMES_START, Vec::new());
+    while position + 8 <= bytes.len() {
+        let length = u32::from_le_bytes(bytes[position..position + 4].try_into().expect("four bytes"));
         if length == 0 {
-            return found;
+            break;
         }
-        if bytes[position + 4] == 1 {
-            found.push(position);
-        }
+        found.push(position);
         position += at(u64::from(length).next_multiple_of(8));
-        if position + 8 > bytes.len() {
-            return found;
-        }
     }
+    found
 }
 
 #[test]

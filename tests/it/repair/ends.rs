@@ -10,7 +10,7 @@ use harness::crash::ByDice;
 use harness::memory::{Fate, NamesModel, Reached, Survival};
 
 use super::steps::{Happens, Steps};
-use super::{FRAMES_START, actions, frames, look, read_all};
+use super::{actions, all_frames, frames, look, read_all};
 use crate::support::{append_numbered, at, numbered, open, segment_name, segments};
 
 /// What is done to a log.
@@ -35,21 +35,6 @@ impl Fate for Nothing {
     fn sector(&mut self, _: usize, _: usize) -> Survival {
         Survival::Old
     }
-}
-
-/// Positions of all frames of a segment.
-fn all_frames(disk: &MemoryDisk, name: &str) -> Vec<usize> {
-    let bytes = disk.read_file(name).expect("a segment");
-    let (mut position, mut found) = (FRAMES_START, Vec::new());
-    while position + 8 <= bytes.len() {
-        let length = u32::from_le_bytes(bytes[position..position + 4].try_into().expect("four bytes"));
-        if length == 0 {
-            break;
-        }
-        found.push(position);
-        position += at(u64::from(length).next_multiple_of(8));
-    }
-    found
 }
 
 /// Of a log that was killed: 25 records durable in its first segment, and more than a hundred behind them in the page cache.

@@ -119,7 +119,7 @@ impl Extreme {
             }
             Summed::Slot { at } => {
                 mend_opening(&mut bytes[at..], SLOT);
-                (at..at + SLOT, short(&bytes, at + 8) == 0)
+                (at..at + SLOT, valid::slot(&bytes[at..at + SLOT]))
             }
         };
         let nature = if is_possible { Nature::Forgery } else { Nature::Accident };

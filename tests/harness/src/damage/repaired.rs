@@ -43,8 +43,10 @@ impl Case<'_> {
         };
         let strange = self.damage.nature != Nature::Accident;
         if plan.steps.is_empty() {
-            let damage = verify_on(disk, &mut |_| ()).is_ok_and(|verified| verified.is_damaged());
-            ensure(!damage || strange, || "damaged, and nothing is planned".to_owned())?;
+            let damaged = verify_on(disk, &mut |_| ()).is_ok_and(|verified| verified.is_damaged());
+            ensure(!damaged || strange, || {
+                format!("damaged, and nothing is planned: {:?}", verify_on(disk, &mut |_| ()))
+            })?;
             return Ok(Repaired::Nothing);
         }
         let done = apply_on(disk, Accept::Loss);

@@ -67,7 +67,7 @@ impl Row {
             Self::SectorsSwapped => "sectors swapped",
             Self::SectorDuplicated => "sector duplicated",
             Self::Extreme => "number at extreme",
-            Self::ExtremeForged => "... with right sums",
+            Self::ExtremeForged => "number forged",
             Self::Truncated => "file truncated",
             Self::FilesRemoved => "files removed",
             Self::FileZeroed => "file zeroed",
@@ -77,6 +77,12 @@ impl Row {
             Self::FileOfTwin => "file of twin",
             Self::FilesExchanged => "files exchanged",
         }
+    }
+
+    /// Its name in one word, as it is given to a program.
+    #[must_use]
+    pub fn key(self) -> String {
+        self.name().replace(' ', "-")
     }
 }
 

@@ -8,10 +8,12 @@ use crate::format::bytes::{half, short, word};
 use crate::format::sums::{OPENING_SUM, opening_sum};
 
 const VALUE_BYTES_MAX: usize = 16 << 20;
+const SEGMENT_BYTES_MAX: u64 = 1 << 31;
 
-/// Whether a slot of the anchor was never written, or sums.
+/// Whether a slot of the anchor was never written, or is valid.
 pub(super) fn slot(slot: &[u8]) -> bool {
-    slot.iter().all(|byte| *byte == 0) || opening_sum(slot, slot.len()) == half(slot, OPENING_SUM)
+    let sums = opening_sum(slot, slot.len()) == half(slot, OPENING_SUM);
+    slot.iter().all(|byte| *byte == 0) || (sums && short(slot, 8) == 0 && word(slot, 56) <= SEGMENT_BYTES_MAX)
 }
 
 /// Of a header whose magic and checksum are right; `good` is what it was, and what the file is named by.
@@ -22,7 +24,7 @@ pub(super) fn segment_header(good: &[u8], bytes: &[u8]) -> bool {
         && word(bytes, 56) != 0
         && number == word(good, 40)
         && number > before
-        && (4096..=1 << 31).contains(&capacity)
+        && (4096..=SEGMENT_BYTES_MAX).contains(&capacity)
         && capacity.is_multiple_of(8)
         && word(bytes, 104).is_multiple_of(8)
         && word(bytes, 80) <= 1 << 63
@@ -106,7 +108,7 @@ fn entry<'a>(rest: &mut &'a [u8], of: &mut dyn FnMut(u8, &'a [u8]) -> bool) -> O
 
 /// Of a checkpoint whose magic and checksums are right; `good` is what it was.
 pub(super) fn checkpoint(good: &[u8], bytes: &[u8]) -> bool {
-    let known = short(bytes, 8) == 0 && half(bytes, 16) == 0;
+    let known = short(bytes, 8) == 0 && half(bytes, 16) == 0 && word(bytes, 56) <= SEGMENT_BYTES_MAX;
     let (epochs, entries) = (half(bytes, 104), word(bytes, 112));
     let body = usize::try_from(word(bytes, 120)).ok().and_then(|length| bytes[CHECKPOINT_HEADER..].get(..length));
     let Some(mut rest) = body.filter(|_| known && epochs <= 65_536 && bytes[24..48] == good[24..48]) else {
