@@ -42,7 +42,7 @@ pub(super) enum Operation {
     /// The n-th sync of a file from here fails.
     FailSync { after: u8, leaving: AfterFailure },
     /// The n-th sync of the directory fails.
-    FailDirectory { after: u8 },
+    FailDirectory { after: u8, leaving: AfterFailure },
     /// From the n-th creation on the disk is full, for so many creations.
     Full { after: u8, times: u8 },
     /// From the n-th file to be opened or created on there are too many, for so many files.
@@ -131,9 +131,8 @@ impl Operation {
             44..=48 => Self::Background,
             49..=50 => Self::Advance { milliseconds: 20 * u16::from(small) },
             51..=53 => Self::WriteBack { sectors: small },
-            54 => Self::FailSync { after: small, leaving: AfterFailure::Kept },
-            55 => Self::FailSync { after: small, leaving: AfterFailure::Reverted },
-            56 => Self::FailDirectory { after: small },
+            54..=55 => Self::FailSync { after: small, leaving: left(dice) },
+            56 => Self::FailDirectory { after: small.div_ceil(2), leaving: left(dice) },
             57 => Self::Full { after: small % 3, times: [1, u8::MAX][dice.index(2)] },
             58 => Self::NoFiles { after: small, times: [1, u8::MAX][dice.index(2)] },
             59..=60 => Self::Reopen,
@@ -141,6 +140,10 @@ impl Operation {
             _ => Self::Power,
         }
     }
+}
+
+fn left(dice: &mut Dice) -> AfterFailure {
+    if dice.one_in(2) { AfterFailure::Kept } else { AfterFailure::Reverted }
 }
 
 /// Mostly small; now and then large enough that segments roll soon.

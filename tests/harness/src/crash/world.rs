@@ -217,7 +217,7 @@ impl World {
                 }
                 disk.fail_sync_leaving(after.into(), leaving);
             }
-            Operation::FailDirectory { after } => disk.fail_directory_sync(after.into()),
+            Operation::FailDirectory { after, leaving } => disk.fail_directory_sync_leaving(after.into(), leaving),
             Operation::Full { after, times } => self.arm(FaultKind::Full, after, times),
             Operation::NoFiles { after, times } => self.arm(FaultKind::NoFiles, after, times),
             // Where pages may have gone back under a living writer, who looks may meet what is left of them.
