@@ -10,6 +10,7 @@ use esker::{Commit, ErrorKind, Log};
 
 use super::edits::{Form, carry_out};
 use super::put;
+use super::repairs::{Origin, repair_copies};
 use super::ways::{Checkpoints, Held, drain, open_all_ways, options};
 use crate::MemoryDisk;
 use crate::format::bytes::{Input, half, word};
@@ -120,6 +121,7 @@ pub fn open_anchor(input: &[u8]) {
     if flags & NO_CHECKPOINTS != 0 {
         disk.names().iter().filter(|name| name.contains(".ckp")).for_each(|name| disk.remove(name));
     }
+    repair_copies(&disk, Origin::Several);
     match open_all_ways(&disk, Checkpoints::True) {
         Ok(held) => assert_eq!(held, base.held, "what is kept is what is kept without it"),
         Err(error) => {

@@ -12,6 +12,7 @@ use esker::{Attached, Background, Commit, CursorInfo, Error, ErrorKind, Log, Off
 
 use super::edits::{Form, carry_out};
 use super::put;
+use super::repairs::{Origin, repair_copies};
 use crate::MemoryDisk;
 use crate::format::bytes::{store, word};
 use crate::format::fields::CHECKPOINT;
@@ -124,6 +125,7 @@ pub fn open_checkpoint(input: &[u8]) {
     }
     let found = found(&bytes, &base.good);
     let same_line = [LINE, LAST, CLEAN].into_iter().all(|part| bytes.get(part.clone()) == base.good.get(part));
+    repair_copies(&disk, Origin::Several);
     let _verdict = esker::inspect::verify_on(&disk, &mut |_| ());
     let outside = Attached::open_on(Arc::new(disk.clone()));
     let outside = outside.and_then(|attached| Ok((attached.state()?, attached.checkpoints()?)));
