@@ -49,6 +49,8 @@ pub(super) enum Operation {
     NoFiles { after: u8, times: u8 },
     /// Closes the log and opens it again.
     Reopen,
+    /// Closes the log; on a copy so many bytes are damaged, and repaired while something else goes wrong; opens it again.
+    Repair { bytes: u8 },
     /// The process dies, and the log is opened again.
     Kill,
     /// The machine loses its power, and the log is opened again.
@@ -119,7 +121,7 @@ impl Operation {
     fn thrown(dice: &mut Dice) -> Self {
         let key = u8::try_from(dice.below(4)).expect("small");
         let small = u8::try_from(1 + dice.below(6)).expect("small");
-        match dice.below(64) {
+        match dice.below(66) {
             0..=15 => Self::Append { bytes: size(dice) },
             16..=21 => Self::Batch { records: small, bytes: size(dice) / 4 },
             22..=26 => Self::State { key, bytes: size(dice) / 2 },
@@ -137,6 +139,7 @@ impl Operation {
             58 => Self::NoFiles { after: small, times: [1, u8::MAX][dice.index(2)] },
             59..=60 => Self::Reopen,
             61 => Self::Kill,
+            62..=63 => Self::Repair { bytes: [1, small, 200][dice.index(3)] },
             _ => Self::Power,
         }
     }
