@@ -21,6 +21,7 @@ mod commit;
 mod core;
 mod cursor;
 mod decide;
+mod directory;
 mod durability;
 mod epochs;
 mod fold;

@@ -1,4 +1,8 @@
 //! Bodies of the frames that carry no records.
+//!
+//! Guarantees:
+//! 1. A body is accepted only at the exact length of its kind; what was encoded comes back as it was.
+//! 2. Nothing is believed of the places and offsets in it: who uses them asks whether they are there.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::arithmetic_side_effects))]
 
 use super::{Fault, gap_body, line_body, session_body, start_line_body};

@@ -1,4 +1,10 @@
 //! Encoding and decoding of segment headers.
+//!
+//! Guarantees:
+//! 1. What is decoded is whole and of this version; its capacity and ends lie within a segment's limits, and its number and
+//!    offsets leave room for what may follow.
+//! 2. What was encoded comes back as it was. Bytes that are all zero are a spare's, and no others are.
+//! 3. A header is mended only if turning one bit of it makes all of it check.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::arithmetic_side_effects))]
 
 use super::opening::Opening;

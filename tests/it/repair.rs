@@ -7,25 +7,19 @@ mod sweep;
 mod unreadable;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use esker::inspect::{FindingClass, Verification, verify_on};
 use esker::repair::{Accept, Action, Plan, StateLoss, apply_on, plan_on};
-use esker::{Attached, Commit, ErrorKind, Log, Offset, Reader};
+use esker::{Commit, ErrorKind, Log, Offset, Reader, RecordRef};
 use harness::MemoryDisk;
+use harness::repairs::{Truth, files};
 
-use crate::support::{append_numbered, at, checkpoints, expected, forget, numbered, open, segment_name, segments};
+use crate::support::{
+    append_numbered, at, checkpoints, expected, forget, numbered, open, options, segment_name, segments,
+};
 
 const FRAMES_START: usize = 4096;
 const RECORDS: u64 = 150;
-
-/// Names, with all bytes.
-type Files = BTreeMap<String, Vec<u8>>;
-
-fn files(disk: &MemoryDisk) -> Files {
-    let names = disk.names().into_iter().filter(|name| name != "lock" && name != "quarantine");
-    names.map(|name| (name.clone(), disk.read_file(&name).expect("a file"))).collect()
-}
 
 /// A closed log of several segments, with state and a cursor, and checkpoints.
 fn reference() -> MemoryDisk {
@@ -68,31 +62,25 @@ fn read_all(reader: &mut Reader) -> (BTreeMap<u64, Vec<u8>>, Vec<std::ops::Range
     }
 }
 
-/// Every record that is there is the right one, at its offset, and every other is in a gap.
+/// What the reference log holds, as a judge asks.
+fn truth<T>(judge: impl FnOnce(Truth<'_>) -> T) -> T {
+    let is_right = |record: &RecordRef<'_>| record.payload() == numbered(record.offset().get());
+    judge(Truth { options: &options(), is_right: &is_right, records: RECORDS })
+}
+
+/// Every record that is there is the right one, and every other is in a gap; how many those are.
 fn check_records(reader: &mut Reader, what: &str) -> u64 {
-    let (found, lost) = read_all(reader);
-    for (offset, payload) in &found {
-        assert!(*payload == numbered(*offset), "{what}: offset {offset}");
-    }
-    let mut offsets: Vec<u64> = lost.iter().cloned().flatten().chain(found.keys().copied()).collect();
-    offsets.sort_unstable();
-    assert!(offsets.iter().copied().eq(0..RECORDS), "{what}: {offsets:?}");
+    let lost = truth(|truth| truth.read_all(reader)).unwrap_or_else(|error| panic!("{what}: {error}"));
     lost.iter().map(|range| range.end - range.start).sum()
 }
 
 /// The log is as a repair leaves it: clean, readable from outside, and it goes on.
 fn check_repaired(disk: &MemoryDisk, plan: &Plan, what: &str) {
-    let verification = look(disk);
-    assert!(!verification.is_damaged(), "{what}: {:?}", verification.findings);
-    let left = plan_on(disk).expect("plans");
-    assert_eq!(left.steps, [], "{what}: nothing is left to do");
-    let attached = Attached::open_on(Arc::new(disk.clone())).expect("attaches");
-    assert!(attached.refusal().is_none(), "{what}: {:?}", attached.refusal());
-    let lost = check_records(&mut attached.reader(), what);
-    assert_eq!(lost, plan.records_lost(), "{what}");
+    let outside = truth(|truth| truth.judge_repaired(disk, plan));
+    outside.unwrap_or_else(|error| panic!("{what}: {error}"));
     let log = open(disk).unwrap_or_else(|error| panic!("{what}: {error}"));
     assert!(log.recovery().cut.is_none() || plan.torn_tail.is_some(), "{what}: {}", log.recovery());
-    assert_eq!(check_records(&mut log.reader(), what), lost, "{what}");
+    assert_eq!(check_records(&mut log.reader(), what), plan.records_lost(), "{what}");
     go_on(disk, log, what);
 }
 
@@ -423,7 +411,7 @@ fn damage_everywhere_is_repaired_in_one_go_and_again() {
     assert!(!look(&disk).is_damaged(), "{:?}", look(&disk).findings);
     assert_eq!(plan_on(&disk).expect("plans").steps, []);
     let log = open(&disk).expect("opens");
-    check_records(&mut log.reader(), "repaired twice");
+    truth(|truth| truth.read_all(&mut log.reader())).expect("repaired twice");
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod directory;
 mod edits;
 mod frames;
 mod reading;
+mod repairs;
 mod seeds;
 mod ways;
 
@@ -76,6 +77,7 @@ const CAPACITY: usize = 152;
 fn open_named(name: &str, bytes: &[u8]) {
     let disk = MemoryDisk::new(1);
     put(&disk, name, bytes);
+    repairs::repair_copies(&disk, repairs::Origin::Several);
     drop(ways::open_all_ways(&disk, ways::Checkpoints::True));
 }
 

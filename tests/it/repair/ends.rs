@@ -8,8 +8,8 @@ use esker::{Attached, Commit, ErrorKind, Log};
 use harness::MemoryDisk;
 use harness::crash::ByDice;
 use harness::memory::{Fate, NamesModel, Reached, Survival};
+use harness::repairs::{Happens, Steps};
 
-use super::steps::{Happens, Steps};
 use super::{actions, all_frames, frames, look, read_all};
 use crate::support::{append_numbered, at, numbered, open, segment_name, segments};
 

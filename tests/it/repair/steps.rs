@@ -1,81 +1,13 @@
 //! Every single operation of a repair: the process dies before it, or the power fails, or the operation does; the next repair
 //! ends what this one began.
 
-use std::io;
-use std::sync::{Arc, Mutex};
-
-use esker::platform::File;
+use esker::ErrorKind;
 use esker::repair::{Accept, Action, Plan, apply_on, plan_on};
-use esker::{Attached, ErrorKind, Reader};
-use harness::crash::ByDice;
-use harness::{Call, Dice, MemoryDisk, Watch, WatchedDisk};
+use harness::MemoryDisk;
+use harness::repairs::{Happens, Steps, files, judge_originals};
 
-use super::{check_repaired, files, frames, look, reference};
-use crate::support::{forget, numbered, open, segment_name, segments};
-
-/// Keeps what is left before each operation, or makes one fail.
-pub struct Steps {
-    disk: MemoryDisk,
-    moments: Mutex<Vec<(String, MemoryDisk)>>,
-    happens: Happens,
-}
-
-/// What happens at an operation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Happens {
-    /// The process dies.
-    Death,
-    /// The power fails; what is left follows from the seed.
-    PowerLoss(u64),
-    /// The operation of this number fails, counted from 0.
-    Failure(usize),
-}
-
-impl Steps {
-    pub fn on(disk: &MemoryDisk, happens: Happens) -> WatchedDisk<Self> {
-        WatchedDisk::new(disk.clone(), Self { disk: disk.clone(), moments: Mutex::default(), happens })
-    }
-
-    fn note(&self, operation: String) -> usize {
-        let mut moments = self.moments.lock().expect("nothing panics under the lock");
-        let number = moments.len();
-        let left = match self.happens {
-            Happens::Death => self.disk.snapshot(),
-            Happens::PowerLoss(seed) => {
-                let seed = seed << 32 | u64::try_from(number).expect("few");
-                self.disk.lose_power(&mut ByDice::new(Dice::new(seed)))
-            }
-            Happens::Failure(_) => MemoryDisk::new(0),
-        };
-        moments.push((operation, left));
-        number
-    }
-
-    fn pass(&self, operation: String) -> io::Result<()> {
-        let number = self.note(operation);
-        if self.happens == Happens::Failure(number) { Err(io::Error::other("made to fail")) } else { Ok(()) }
-    }
-
-    pub fn taken(&self) -> Vec<(String, MemoryDisk)> {
-        std::mem::take(&mut self.moments.lock().expect("nothing panics under the lock"))
-    }
-}
-
-impl Watch for Steps {
-    fn before(&self, call: Call<'_>) -> io::Result<()> {
-        if matches!(call, Call::List | Call::Open(_)) {
-            return Ok(());
-        }
-        self.pass(call.to_string())
-    }
-
-    fn write(&self, file: &dyn File, name: &str, bytes: &[u8], position: u64) -> io::Result<()> {
-        let (half, rest) = bytes.split_at(bytes.len() / 2);
-        file.write_at(half, position)?;
-        self.pass(format!("write the other half of {name}"))?;
-        file.write_at(rest, position + u64::try_from(half.len()).expect("small"))
-    }
-}
+use super::{check_repaired, frames, look, reference, truth};
+use crate::support::{forget, segment_name, segments};
 
 /// Logs with much to repair.
 fn damaged() -> Vec<(&'static str, MemoryDisk)> {
@@ -108,40 +40,10 @@ fn damaged() -> Vec<(&'static str, MemoryDisk)> {
     vec![("two", of(&two)), ("lost", of(&lost)), ("ends", of(&ends))]
 }
 
-/// What is left by a repair that ended early: not yet a log that opens, or one whose every record is right.
+/// What is left by a repair that ended early; what the next one makes of it goes on as any log.
 fn check_left(left: &MemoryDisk, plan: &Plan, what: &str) {
-    let outside = Attached::open_on(Arc::new(left.snapshot())).expect("attaches");
-    check_whole(&mut outside.reader(), what);
-    match open(&left.snapshot()) {
-        Ok(log) => check_whole(&mut log.reader(), what),
-        Err(error) => assert_eq!(error.kind(), ErrorKind::Corrupt, "{what}: {error}"),
-    }
-    let again = left.snapshot();
-    let rest = apply_on(&again, Accept::Loss).unwrap_or_else(|error| panic!("{what}: {error}"));
-    assert!(rest.steps.len() <= plan.steps.len(), "{what}: {rest:#?}");
-    // What is lost in all is what the first plan said.
+    let again = truth(|truth| truth.judge_left(left, plan)).unwrap_or_else(|error| panic!("{what}: {error}"));
     check_repaired(&again, plan, what);
-}
-
-/// Every record that can be read is the right one, and what cannot is damage.
-fn check_whole(reader: &mut Reader, what: &str) {
-    loop {
-        match reader.poll() {
-            Ok(None) => return,
-            Ok(Some(batch)) => {
-                for record in &batch {
-                    assert!(record.payload() == numbered(record.offset().get()), "{what}: {}", record.offset());
-                }
-            }
-            Err(error) if matches!(error.kind(), ErrorKind::Gap { .. }) => {
-                reader.skip_damage().expect("steps over").expect("a gap");
-            }
-            Err(error) => {
-                assert_eq!(error.kind(), ErrorKind::Corrupt, "{what}: {error}");
-                return;
-            }
-        }
-    }
 }
 
 #[test]
@@ -177,13 +79,7 @@ fn the_loss_of_power_before_each_operation_of_a_repair_leaves_what_the_next_one_
             apply_on(&watched, Accept::Loss).unwrap_or_else(|error| panic!("{name}: {error}"));
             for (operation, left) in watched.taken() {
                 let what = format!("{name}, seed {seed}: power failed before {operation}");
-                for (file, original) in &before {
-                    let copy = left.read_file(&format!("quarantine/{file}.original"));
-                    let moved = left.read_file(&format!("quarantine/{file}"));
-                    let there =
-                        [left.read_file(file), copy, moved].into_iter().flatten().any(|found| found == *original);
-                    assert!(there, "{what}: {file} is neither there nor in quarantine");
-                }
+                judge_originals(&before, &left).unwrap_or_else(|error| panic!("{what}: {error}"));
                 check_left(&left, &plan, &what);
             }
         }

@@ -73,6 +73,8 @@ pub struct Totals {
     pub torn: u64,
     /// Recoveries during which a call failed.
     pub faults: u64,
+    /// Logs that were damaged and repaired.
+    pub repaired: u64,
     /// Opens or reads that were refused, on a careless disk.
     pub refused: u64,
     /// Records compared.
@@ -94,6 +96,7 @@ impl Totals {
         self.behind += other.behind;
         self.torn += other.torn;
         self.faults += other.faults;
+        self.repaired += other.repaired;
         self.refused += other.refused;
         self.records += other.records;
         self.events_all += other.events_all;
@@ -106,7 +109,7 @@ impl fmt::Display for Totals {
         write!(
             f,
             "{} plans, {} images recovered ({} inside a recovery, by depth {:?}; {} right behind one; {} process deaths), \
-             {} torn tails, {} recoveries with a fault, {} records compared",
+             {} torn tails, {} recoveries with a fault, {} repairs, {} records compared",
             self.plans,
             self.images,
             self.inside,
@@ -115,6 +118,7 @@ impl fmt::Display for Totals {
             self.process_deaths,
             self.torn,
             self.faults,
+            self.repaired,
             self.records
         )?;
         if self.refused > 0 {

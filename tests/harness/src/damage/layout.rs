@@ -84,6 +84,22 @@ impl Stored {
     }
 }
 
+/// Where the topic of a frame's records stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Topics {
+    /// In the frame's header: all share it.
+    Shared,
+    /// In each record.
+    Own,
+}
+
+impl Topics {
+    /// Of the frame at `at`.
+    pub(super) fn of(bytes: &[u8], at: usize) -> Self {
+        if half(bytes, at + 12) == u32::MAX { Self::Own } else { Self::Shared }
+    }
+}
+
 pub(super) fn usize_at(bytes: &[u8], at: usize) -> usize {
     usize::try_from(half(bytes, at)).expect("32 bits")
 }

@@ -1,4 +1,8 @@
 //! The rows of the matrix: every kind of damage, and all its cases by number.
+//!
+//! Guarantees:
+//! 1. A row has as many cases as it counts, each by one number, which always gives the same damage.
+//! 2. The rows are all there are: [`Row::ALL`] names each once.
 
 use super::edit::{Damage, Edit, Nature};
 use super::extreme::{Extreme, Sums, extremes};

@@ -1,4 +1,8 @@
 //! The table of the matrix.
+//!
+//! Guarantees:
+//! 1. Each case counts once: reported, silent, harmless by one class, or violated. Those that were cut are among the reported.
+//! 2. All violations are counted; of each row and log the first few are told in words.
 
 use std::fmt;
 use std::time::Duration;

@@ -3,7 +3,7 @@
 //! Guarantees:
 //! 1. No code of the engine is used: a rule that it forgets is noticed.
 
-use super::layout::{CHECKPOINT_HEADER, FRAME_HEADER, Stored, usize_at};
+use super::layout::{CHECKPOINT_HEADER, FRAME_HEADER, Stored, Topics, usize_at};
 use crate::format::bytes::{half, short, word};
 use crate::format::sums::{OPENING_SUM, opening_sum};
 
@@ -49,7 +49,7 @@ pub(super) fn frame(stored: &Stored, bytes: &[u8], at: usize) -> bool {
     }
     let body = &bytes[at + FRAME_HEADER..at + length];
     match kind {
-        1 => data(body, half(bytes, at + 12) == u32::MAX, records, states),
+        1 => data(body, Topics::of(bytes, at), records, states),
         2 | 3 | 6 => body.len() == 32,
         4 => body.len() == 40,
         5 => body.len() == 16,
@@ -58,9 +58,9 @@ pub(super) fn frame(stored: &Stored, bytes: &[u8], at: usize) -> bool {
     }
 }
 
-fn data(body: &[u8], mixed: bool, records: u16, states: u16) -> bool {
+fn data(body: &[u8], topics: Topics, records: u16, states: u16) -> bool {
     let mut rest = body;
-    let read = (0..records).all(|_| record(&mut rest, mixed).is_some());
+    let read = (0..records).all(|_| record(&mut rest, topics).is_some());
     read && (0..states).all(|_| entry(&mut rest, &mut |_, _| true).is_some()) && rest.is_empty()
 }
 
@@ -70,10 +70,10 @@ fn take<'a>(rest: &mut &'a [u8], bytes: usize) -> Option<&'a [u8]> {
     Some(taken)
 }
 
-fn record(rest: &mut &[u8], mixed: bool) -> Option<()> {
+fn record(rest: &mut &[u8], topics: Topics) -> Option<()> {
     let head = take(rest, 5)?;
     let (payload, flags) = (usize_at(head, 0), head[4]);
-    if flags > 15 || (mixed && take(rest, 4)? == [0xff; 4]) {
+    if flags > 15 || (topics == Topics::Own && take(rest, 4)? == [0xff; 4]) {
         return None;
     }
     let key = if flags & 1 == 0 { 0 } else { short(take(rest, 2)?, 0) };

@@ -2,13 +2,15 @@
 //!
 //! Guarantees:
 //! 1. A change is on the medium once the directory was synced after it. Until then power decides, change by change, or
-//!    from the oldest on, as [`NamesModel`] says.
+//!    from the oldest on, as [`NamesModel`] says. What a failed sync gave up is the exception: no later sync writes it, and
+//!    power takes it, unless the same name is changed again.
 //! 2. A rename is one change. A move to another folder is two, of which the second alone may be lost.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::inode::Inode;
+use super::medium::AfterFailure;
 
 /// Which of the changes that were not synced survive a loss of power.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,6 +96,17 @@ impl Names {
             change.apply(&mut self.durable);
         }
         self.journaled = 0;
+    }
+
+    /// A sync that fails: what `written` names got there before, the rest waits for no sync any more.
+    pub(super) fn fail_sync(&mut self, after: AfterFailure, mut written: impl FnMut() -> bool) {
+        for change in self.changes.drain(..).filter(|_| written()) {
+            change.apply(&mut self.durable);
+        }
+        self.journaled = 0;
+        if after == AfterFailure::Reverted {
+            self.shown = self.durable.clone();
+        }
     }
 
     /// Takes a name away on the medium too; whether it was there.
