@@ -178,7 +178,12 @@ fn a_claim_of_more_than_its_segment_can_hold_is_set_aside() {
         let last = u64::try_from(segments(&disk).len()).expect("small");
         claim(&disk, last, position);
         let plan = apply_on(&disk, Accept::NoLoss).unwrap_or_else(|error| panic!("{position}: {error}"));
-        assert_eq!(actions(&plan), [(Action::WriteAnchor, None)], "{position}");
+        if position > 1 << 31 {
+            // No segment is as long: the slots say nothing at all, which alone is nothing to repair.
+            assert!(plan.steps.is_empty() && plan.anchor.is_some(), "{position}: {plan:?}");
+        } else {
+            assert_eq!(actions(&plan), [(Action::WriteAnchor, None)], "{position}");
+        }
         check_repaired(&disk, &plan, &position.to_string());
     }
 }

@@ -12,12 +12,14 @@ use crate::dice::Dice;
 use crate::format::bytes::word;
 use crate::format::sums::{FRAMES_START, SEGMENT_HEADER_BYTES};
 use crate::memory::{AfterFailure, MemoryDisk};
-use crate::numbers::{index, length};
+use crate::numbers::index;
 use crate::oracle::{History, fingerprint_of};
 use crate::repairs::{Files, Happens, Steps, Truth, files, judge_originals};
 
 /// Where a segment header names the end of the segment before.
 const PREDECESSOR_END: usize = 104;
+/// A header of another version is a later program's, and refused, not repaired.
+const BEHIND_VERSION: usize = 10;
 
 /// Whether there was something to repair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +36,8 @@ pub(super) fn damage_and_repair(
     (history, records): (&History, u64),
     dice: &mut Dice,
 ) -> Result<Repair, String> {
-    let damaged = closed.snapshot();
+    // As it comes back after a loss of power: what that could still take is not the repair's to keep.
+    let damaged = closed.lose_power(&mut ByDice::new(dice.fork()));
     if !damage(&damaged, bytes, dice) {
         return Ok(Repair::Needless);
     }
@@ -45,9 +48,7 @@ pub(super) fn damage_and_repair(
         truth.judge_repaired(&damaged, &plan)?;
         return Ok(Repair::Needless);
     }
-    // What the power could take before the repair is not the repair's to keep.
-    let mut before = files(&damaged);
-    before.retain(|name, bytes| damaged.could_lose(name, length(bytes.len())).is_none());
+    let before = files(&damaged);
     if dice.one_in(4) {
         repair_over_failed_names(&damaged, &plan, &before, truth, dice)?;
         return Ok(Repair::Done);
@@ -104,7 +105,7 @@ fn damage(disk: &MemoryDisk, bytes: usize, dice: &mut Dice) -> bool {
     }
     let chosen = dice.index(sealed);
     let end = index(word(&segments[chosen + 1].1, PREDECESSOR_END));
-    let within = if dice.one_in(8) { 0..SEGMENT_HEADER_BYTES } else { FRAMES_START..end };
+    let within = if dice.one_in(8) { BEHIND_VERSION..SEGMENT_HEADER_BYTES } else { FRAMES_START..end };
     let start = within.start + dice.index(within.len());
     let mask = 1 << dice.below(8);
     disk.edit_file(&segments[chosen].0, |file| {
