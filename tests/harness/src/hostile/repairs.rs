@@ -5,7 +5,9 @@
 //!    the loss is accepted, as the plan says.
 //! 2. Behind a repair that was done, or found nothing to do, who opens gets the log or a typed error. If all bytes are of one
 //!    history, `verify` finds no damage then, and a second plan is empty.
-//! 3. Of made-up bytes with right sums, and of files of copies that went on apart, no more is asked for: each is whole, one
+//! 3. A repair that finds no room ends as any that is refused: whole headers may claim segments of up to 2 GiB, and that is what
+//!    the disk is asked for.
+//! 4. Of made-up bytes with right sums, and of files of copies that went on apart, no more is asked for: each is whole, one
 //!    contradicts the other, and no repair can tell which of them to take for the damaged one. An anchor that says "durable
 //!    up to the middle of this frame" makes an open refuse, and is no damage that a repair mends.
 
@@ -17,6 +19,9 @@ use esker::{Error, ErrorKind};
 
 use super::ways::options;
 use crate::MemoryDisk;
+
+/// What a repair may add to a directory; a disk in memory is memory.
+const ROOM: u64 = 4 << 20;
 
 /// What the bytes tell of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +42,7 @@ pub(super) fn repair_copies(disk: &MemoryDisk, origin: Origin) {
     assert_eq!(copy.take_operations(), [""; 0], "a plan changes nothing");
     for accept in [Accept::NoLoss, Accept::Loss] {
         let copy = disk.snapshot();
+        copy.space_limit(copy.space_held().saturating_add(ROOM));
         let done = apply_on(&copy, accept);
         match (&plan, &done) {
             (Ok(plan), Err(error)) if plan.loses() && accept == Accept::NoLoss => {
@@ -52,7 +58,8 @@ pub(super) fn repair_copies(disk: &MemoryDisk, origin: Origin) {
 }
 
 fn typed(error: &Error) {
-    let typed = [ErrorKind::Invalid, ErrorKind::Incompatible, ErrorKind::Corrupt, ErrorKind::Loss, ErrorKind::Limit];
+    use ErrorKind::{Corrupt, Incompatible, Invalid, Limit, Loss, OutOfSpace};
+    let typed = [Invalid, Incompatible, Corrupt, Loss, Limit, OutOfSpace];
     assert!(typed.contains(&error.kind()), "{error}");
 }
 
