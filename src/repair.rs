@@ -14,7 +14,9 @@
 //!    where a segment has to be written anyway, it ends where that open would end it, and so does the log: later segments go
 //!    to `quarantine/`, and the plan says what was in them.
 //! 4. Repair is idempotent: behind it a plan is empty and `verify` finds no damage.
-//! 5. Memory is bounded by the longest frame, the count of files and the count of damaged stretches.
+//! 5. Whose log it is, most of the segments, checkpoints and anchor slots say; if as many speak for another store, nothing is
+//!    planned. Nor where two files have each other's names: what is whole is never given up for a name.
+//! 6. Memory is bounded by the longest frame, the count of files and the count of damaged stretches.
 //!
 //! The argument for a crash at any moment, by cases. A segment is replaced in this order: (1) a copy of the original is
 //! written beside it, synced, and moved to `quarantine/`; (2) the new generation is written as a draft, synced, and read

@@ -208,7 +208,13 @@ impl Planner<'_> {
         };
         let held = durable == Line::default() || self.slots.iter().any(stands_for);
         let short = end.place < durable.place || self.sifted.is_empty() || !held;
-        Ok(short.then(|| format!("the log was durable up to {}, and nothing leads there", durable.place)))
+        Ok(short.then(|| {
+            if durable == Line::default() {
+                "nothing that is left says what the log held: no header, checkpoint or anchor".to_owned()
+            } else {
+                format!("the log was durable up to {}, and nothing leads there", durable.place)
+            }
+        }))
     }
 
     /// A file of which a part cannot be read is not left to the next open, whatever lies there: it may need it.

@@ -2,6 +2,7 @@
 
 mod ends;
 mod hostile;
+mod names;
 mod steps;
 mod sweep;
 mod unreadable;
