@@ -5,6 +5,7 @@ mod hostile;
 mod steps;
 mod sweep;
 mod unreadable;
+mod work;
 
 use std::collections::BTreeMap;
 
