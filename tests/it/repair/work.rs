@@ -1,7 +1,9 @@
 //! How much work hostile bytes can make: no more than so much for each byte of a file.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use esker::inspect::verify_on;
 use esker::repair::{Accept, apply_on, plan_on};
 use esker::{Attached, Background, Options};
 use harness::MemoryDisk;
@@ -21,7 +23,7 @@ fn big() -> Options {
 /// A log of one long segment that was not closed, and where its frames end.
 fn killed() -> (MemoryDisk, usize) {
     let disk = MemoryDisk::new(9);
-    let log = big().open_on(std::sync::Arc::new(disk.clone())).expect("opens");
+    let log = big().open_on(Arc::new(disk.clone())).expect("opens");
     append_numbered(&log, 0..9);
     log.sync().expect("syncs");
     append_numbered(&log, 9..12);
@@ -33,11 +35,9 @@ fn killed() -> (MemoryDisk, usize) {
 /// All that goes over a whole file, whatever it says of it.
 fn look_in_all_ways(disk: &MemoryDisk, what: &str) {
     let since = Instant::now();
-    let verified = esker::inspect::verify_on(disk, &mut |_| {});
-    eprintln!("{what}: verified after {:?}", since.elapsed());
-    let opened = big().open_on(std::sync::Arc::new(disk.snapshot()));
-    eprintln!("{what}: opened after {:?}", since.elapsed());
-    let attached = Attached::open_on(std::sync::Arc::new(disk.snapshot()));
+    let verified = verify_on(disk, &mut |_| {});
+    let opened = big().open_on(Arc::new(disk.snapshot()));
+    let attached = Attached::open_on(Arc::new(disk.snapshot()));
     let planned = plan_on(disk);
     let applied = apply_on(disk, Accept::Loss);
     let took = since.elapsed();
@@ -46,7 +46,7 @@ fn look_in_all_ways(disk: &MemoryDisk, what: &str) {
     drop((verified, opened, attached));
     if applied.is_ok() {
         assert!(!look(disk).is_damaged(), "{what}: {:?}", look(disk).findings);
-        drop(big().open_on(std::sync::Arc::new(disk.clone())).unwrap_or_else(|error| panic!("{what}: {error}")));
+        drop(big().open_on(Arc::new(disk.clone())).unwrap_or_else(|error| panic!("{what}: {error}")));
     }
 }
 
