@@ -204,19 +204,23 @@ fn a_lost_segment_takes_no_space_however_long_it_is_said_to_have_been() {
     assert!(found.iter().all(|(offset, payload)| *payload == numbered(*offset)) && found.len() == 150);
 }
 
-/// What a frame says of its length counts for nothing once its body does not fit its kind: what lies in it may be whole frames,
-/// and one of them the only one that says how far the log was durable.
-#[test]
-fn a_durable_line_inside_of_a_frame_that_lies_is_known_to_all() {
+/// A log that was killed, with a mark behind every second record.
+fn synced_often() -> MemoryDisk {
     let disk = MemoryDisk::new(8);
     let log = open(&disk).expect("opens");
-    let name = segment_name(1);
     for number in 0..4 {
         append_numbered(&log, number * 2..number * 2 + 2);
         log.sync().expect("syncs");
     }
     append_numbered(&log, 8..10);
-    let left = disk.snapshot();
+    disk.snapshot()
+}
+
+/// What a frame says of its length counts for nothing once its body does not fit its kind: what lies in it may be whole frames,
+/// and one of them the only one that says how far the log was durable.
+#[test]
+fn a_durable_line_inside_of_a_frame_that_lies_is_known_to_all() {
+    let (left, name) = (synced_often(), segment_name(1));
     let positions = all_frames(&left, &name);
     let bytes = left.read_file(&name).expect("a file");
     let marks: Vec<usize> = positions.iter().copied().filter(|at| bytes[at + 4] == 2).collect();
@@ -240,15 +244,7 @@ fn a_durable_line_inside_of_a_frame_that_lies_is_known_to_all() {
 /// Behind damage nobody knows which offset is the next: a frame that says another one counts as any.
 #[test]
 fn a_durable_line_in_a_frame_of_another_offset_is_known_to_all() {
-    let disk = MemoryDisk::new(8);
-    let log = open(&disk).expect("opens");
-    let name = segment_name(1);
-    for number in 0..4 {
-        append_numbered(&log, number * 2..number * 2 + 2);
-        log.sync().expect("syncs");
-    }
-    append_numbered(&log, 8..10);
-    let left = disk.snapshot();
+    let (left, name) = (synced_often(), segment_name(1));
     let bytes = left.read_file(&name).expect("a file");
     let marks: Vec<usize> = all_frames(&left, &name).into_iter().filter(|at| bytes[at + 4] == 2).collect();
     let &[.., rotten, astray] = marks.as_slice() else { panic!("{marks:?}") };
