@@ -147,6 +147,12 @@ impl Error {
         self.0.conflict.as_ref()
     }
 
+    /// What to do next, if the error says so; its text ends with that.
+    #[must_use]
+    pub fn advice(&self) -> Option<&str> {
+        self.0.next_step
+    }
+
     pub(crate) fn of_conflict(conflict: Conflict) -> Self {
         let next_step = match conflict {
             Conflict::Cursor { .. } => "nothing was stored; open the cursor anew, and go on from where it is",

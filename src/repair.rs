@@ -273,7 +273,8 @@ pub enum StateLoss {
 pub enum TailLoss {
     /// Nothing is missing behind what is there.
     None,
-    /// The last file became shorter, or is not there: how many records, durable ones too, stood there nobody knows.
+    /// The last file became shorter, is not there, or cannot be read behind the end: how many records, durable ones too, stood
+    /// there nobody knows.
     Unknown,
 }
 

@@ -30,18 +30,45 @@ const PAGE_BYTES: u64 = 4096;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Unreadable {
     pub(crate) range: Range<u64>,
-    cause: String,
+    /// What the system calls it.
+    code: i32,
 }
 
 impl fmt::Display for Unreadable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Range { start, end } = self.range;
-        write!(f, "{} bytes cannot be read: {}", end.saturating_sub(start), self.cause)
+        let cause = io::Error::from_raw_os_error(self.code);
+        write!(f, "{} bytes cannot be read: {cause}", end.saturating_sub(start))
     }
 }
 
-/// Lost pages of one file, by their positions: where they end, and why.
-type Pages = BTreeMap<u64, (u64, String)>;
+/// Lost pages of one file: where a stretch of them begins, where it ends, and what the system calls it.
+#[derive(Debug, Default)]
+struct Pages(BTreeMap<u64, (u64, i32)>);
+
+impl Pages {
+    fn holds(&self, page: u64) -> bool {
+        self.0.range(..=page).next_back().is_some_and(|(_, (end, _))| page < *end)
+    }
+
+    /// Notes a page, as a part of a stretch if one ends or begins beside it.
+    fn note(&mut self, page: Range<u64>, code: i32) {
+        let Range { mut start, mut end } = page;
+        let before = self.0.range(..start).next_back().map(|(from, (to, of))| (*from, *to, *of));
+        if let Some((from, ..)) = before.filter(|(_, to, of)| (*to, *of) == (start, code)) {
+            start = from;
+        }
+        if let Some((to, _)) = self.0.get(&end).copied().filter(|(_, of)| *of == code) {
+            self.0.remove(&end);
+            end = to;
+        }
+        self.0.insert(start, (end, code));
+    }
+
+    fn stretches(&self) -> impl Iterator<Item = Unreadable> {
+        self.0.iter().map(|(start, (end, code))| Unreadable { range: *start..*end, code: *code })
+    }
+}
 
 /// A disk whose segments can be read as far as the medium has them.
 #[derive(Debug)]
@@ -57,20 +84,19 @@ impl<'a> Readable<'a> {
 
     /// The first stretch of a file that could not be read so far, as a cause.
     pub(crate) fn first_lost(&self, name: &str) -> Option<String> {
-        self.unreadable(name).first().map(|lost| format!("at position {} {lost}", lost.range.start))
+        let lost = self.lost.lock().get(name)?.lock().stretches().next()?;
+        Some(format!("at position {} {lost}", lost.range.start))
+    }
+
+    /// Whether anything of a file at or behind a position could not be read so far.
+    pub(crate) fn is_lost_behind(&self, name: &str, position: u64) -> bool {
+        let lost = self.lost.lock();
+        lost.get(name).is_some_and(|pages| pages.lock().stretches().any(|lost| lost.range.end > position))
     }
 
     /// What could not be read of a file so far.
     pub(crate) fn unreadable(&self, name: &str) -> Vec<Unreadable> {
-        let lost = self.lost.lock();
-        let mut stretches: Vec<Unreadable> = Vec::new();
-        for (start, (end, cause)) in lost.get(name).map(|pages| pages.lock().clone()).unwrap_or_default() {
-            match stretches.last_mut() {
-                Some(before) if before.range.end == start && before.cause == cause => before.range.end = end,
-                _ => stretches.push(Unreadable { range: start..end, cause }),
-            }
-        }
-        stretches
+        self.lost.lock().get(name).map(|pages| pages.lock().stretches().collect()).unwrap_or_default()
     }
 }
 
@@ -90,13 +116,13 @@ impl ReadableFile {
             let end = page.saturating_add(PAGE_BYTES).min(file_bytes);
             let wanted = index(end.saturating_sub(at)).min(rest.len());
             let Some((part, behind)) = rest.split_at_mut_checked(wanted) else { break };
-            if self.lost.lock().contains_key(&page) {
+            if self.lost.lock().holds(page) {
                 part.fill(LOST);
             } else {
                 match self.below.read_at(part, at) {
                     Err(error) if is_medium_failure(&error) => {
                         part.fill(LOST);
-                        self.lost.lock().insert(page, (end, error.to_string()));
+                        self.lost.lock().note(page..end, error.raw_os_error().unwrap_or_default());
                     }
                     read => {
                         let read = read?;
@@ -115,7 +141,7 @@ impl ReadableFile {
 
 impl File for ReadableFile {
     fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
-        if self.lost.lock().is_empty() {
+        if self.lost.lock().0.is_empty() {
             match self.below.read_at(buffer, position) {
                 Err(error) if is_medium_failure(&error) => {}
                 read => return read,
@@ -225,5 +251,25 @@ impl Disk for Readable<'_> {
 
     fn boot_id(&self) -> [u8; 16] {
         self.below.boot_id()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_side_by_side_are_one_stretch_in_whatever_order_they_are_met() {
+        for turn in [1, 7, 31] {
+            let mut pages = Pages::default();
+            for page in (0..32).map(|page| page * turn % 32).filter(|page| *page != 20) {
+                pages.note(page * PAGE_BYTES..(page + 1) * PAGE_BYTES, 5);
+            }
+            let found: Vec<_> = pages.stretches().map(|lost| lost.range).collect();
+            assert_eq!(found, [0..20 * PAGE_BYTES, 21 * PAGE_BYTES..32 * PAGE_BYTES], "{turn}");
+            assert!(pages.holds(19 * PAGE_BYTES) && !pages.holds(20 * PAGE_BYTES) && pages.holds(31 * PAGE_BYTES));
+            assert!(!pages.holds(32 * PAGE_BYTES));
+            assert!(pages.stretches().all(|lost| lost.to_string().contains("cannot be read: ")));
+        }
     }
 }

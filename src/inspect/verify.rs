@@ -173,7 +173,6 @@ impl Check<'_, '_> {
         }
         let chain = self.chain;
         self.followed = self.found.findings.len();
-        let mut checked: Vec<u64> = Vec::new();
         for (index, piece) in chain.pieces.iter().enumerate() {
             if let Some(gap) = &piece.gap
                 && self.gap(gap, index)? == Then::LogEnds
@@ -181,8 +180,6 @@ impl Check<'_, '_> {
                 break;
             }
             let then = self.piece(index, piece)?;
-            self.report_unreadable(&piece.name, piece.number());
-            checked.push(piece.number());
             self.found.segments = self.found.segments.saturating_add(1);
             self.found.bytes = self.found.bytes.saturating_add(self.end.place.position);
             if then == Then::LogEnds {
@@ -193,7 +190,7 @@ impl Check<'_, '_> {
         for finding in chain.judge_leftovers(self.disk, self.durable) {
             self.found.report(finding);
         }
-        for file in chain.survey.files.iter().filter(|file| !checked.contains(&file.number)) {
+        for file in &chain.survey.files {
             self.report_unreadable(&file.name, file.number);
         }
         self.refused_by_an_open();
@@ -222,7 +219,6 @@ impl Check<'_, '_> {
             let place = Some(Place::new(number, lost.range.start));
             self.found.report(Finding::new(self.disk, FindingClass::BodyRot, place, None, lost.to_string()));
         }
-        self.followed = self.found.findings.len();
     }
 
     /// What an open refuses is damage here too, whatever the reason: a note may say of the end what no frame says.

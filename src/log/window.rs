@@ -19,6 +19,10 @@ use crate::types::{Line, Offset, Timestamp, index, length};
 /// How much of a segment is taken at once while scanning.
 pub(crate) const SCAN_BYTES: u64 = 256 * 1024;
 
+/// Of frames that stand inside of one another, and lie: how many are not believed how long they are (`format.md`). Each byte
+/// is summed as often at most, and once more.
+const LIARS_MAX: usize = 8;
+
 /// How much of what is no frame is read once more.
 const AGAIN_BYTES: u64 = 4096;
 
@@ -180,6 +184,35 @@ pub(crate) struct Scan {
     limit: u64,
     /// Where the frame begins that was skimmed last, and its offset.
     skimmed: Option<(u64, Offset)>,
+    liars: Liars,
+}
+
+/// Frames whose sums are right, and whose length, counts and content contradict each other: the length may be what is wrong.
+#[derive(Debug, Default)]
+struct Liars {
+    /// Those that are not believed, of which each but the first begins before the end of one before it.
+    positions: Vec<u64>,
+    end: u64,
+}
+
+impl Liars {
+    /// Whether the length of one more is believed. Of the same one the answer stays the same.
+    fn believe(&mut self, position: u64, end: u64) -> bool {
+        let first = self.positions.first().copied().unwrap_or_default();
+        if !(first..self.end).contains(&position) {
+            self.positions.clear();
+            self.end = 0;
+        }
+        if self.positions.contains(&position) {
+            return false;
+        }
+        if self.positions.len() >= LIARS_MAX {
+            return true;
+        }
+        self.positions.push(position);
+        self.end = self.end.max(end);
+        false
+    }
 }
 
 impl Scanned {
@@ -202,6 +235,7 @@ impl Scan {
             offset,
             limit,
             skimmed: None,
+            liars: Liars::default(),
         }
     }
 
@@ -261,6 +295,10 @@ impl Scan {
                     return Ok(Scanned::Frame(found));
                 }
                 Step::Zero => return Ok(Scanned::Zero),
+                Step::Bad { fault: fault @ (Fault::Content { .. } | Fault::State { .. }), next: Some(next) } => {
+                    let next = self.liars.believe(self.position, next.0).then_some(next);
+                    return Ok(Scanned::Bad { fault, next });
+                }
                 Step::Bad { fault, next } => return Ok(Scanned::Bad { fault, next }),
                 Step::Short { needed: more }
                     if more > length(self.chunk.from(self.position).len()) && more > needed =>
@@ -272,6 +310,17 @@ impl Scan {
                     return Ok(Scanned::Bad { fault: Fault::Short { found, expected: more }, next: None });
                 }
             }
+        }
+    }
+
+    /// As [`Scan::next`], whatever the frame's offset is: behind damage nobody knows which one is the next.
+    pub(crate) fn next_anywhere(&mut self) -> io::Result<Scanned> {
+        match self.next()? {
+            Scanned::Bad { fault: Fault::Offset { found, .. }, .. } => {
+                self.offset = Offset::new(found);
+                self.next()
+            }
+            found => Ok(found),
         }
     }
 
@@ -301,9 +350,8 @@ impl Scan {
     /// The next valid frame before the limit, whatever lies in front of it. `None`: there is none.
     pub(crate) fn next_whole(&mut self) -> io::Result<Option<FoundFrame>> {
         loop {
-            match self.next()? {
+            match self.next_anywhere()? {
                 Scanned::Frame(found) => return Ok(Some(found)),
-                // Its header is good and says where the next one begins: every byte is summed once.
                 Scanned::Bad { next: Some((position, offset)), .. } => {
                     (self.position, self.offset) = (position, offset);
                 }
@@ -352,5 +400,25 @@ impl Scan {
         }
         self.position = self.limit;
         Ok(false)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn eight_liars_inside_of_one_another_are_not_believed_and_a_ninth_is() {
+        let mut liars = Liars::default();
+        // Looked at twice, and gone over once more from the start: the same answers.
+        for _ in 0..2 {
+            for at in 0..20_u64 {
+                let believed = at >= 8;
+                assert_eq!(liars.believe(at * 40, 4000 + at), believed, "{at}");
+                assert_eq!(liars.believe(at * 40, 4000 + at), believed, "{at}, again");
+            }
+        }
+        assert!(!liars.believe(4007, 5000), "it stands behind all that were not believed");
+        assert!(!liars.believe(4047, 4100));
     }
 }

@@ -13,7 +13,7 @@
 
 use std::path::PathBuf;
 
-use super::checkpoints::{Becomes, judge};
+use super::checkpoints::{Becomes, judge, newest_epoch};
 use super::sift::{Position, Sift, Sifted};
 use super::slots::{Known, Rebuilt, Slot, slots};
 use super::write::Work;
@@ -26,7 +26,7 @@ use crate::format::{ANCHOR_NAME, FRAMES_START, Fault, segment_name};
 use crate::inspect::chain::{Chain, Manner, Mended};
 use crate::inspect::unreadable::Readable;
 use crate::inspect::{FindingClass, durable_line};
-use crate::log::{Entries, Scan, SegmentFile, Store, open_segment};
+use crate::log::{Scan, SegmentFile, Store, open_segment};
 use crate::platform::Disk;
 use crate::segment::walk::Frames;
 use crate::types::{Epoch, Line, Offset, Place, StoreId, Timestamp};
@@ -422,11 +422,16 @@ impl Planner<'_> {
         }
         let action = if slot.frames.is_some() { Action::Rewrite } else { Action::Replace };
         let cause = slot.cause.clone().unwrap_or_else(|| "frames below the durable line do not check".to_owned());
-        let cause = if sifted.is_torn {
-            let end = sifted.end.place.position;
-            format!("{cause}; what lies behind {end}, not known to be durable, is cut, as the next open would")
-        } else {
-            cause
+        let end = sifted.end.place.position;
+        let tail = self.tail_of(slot, sifted);
+        let cause = match (sifted.is_torn, tail) {
+            (false, _) => cause,
+            (true, TailLoss::None) => {
+                format!("{cause}; what lies behind {end}, not known to be durable, is cut, as the next open would")
+            }
+            (true, TailLoss::Unknown) => {
+                format!("{cause}; what lies behind {end} is cut, and how much of it was durable cannot be read")
+            }
         };
         let of_gap = |lost: &super::Lost| Place::new(slot.number, lost.position.saturating_add(lost.bytes));
         let stateless = |lost: &super::Lost| {
@@ -436,13 +441,23 @@ impl Planner<'_> {
         let state = if sifted.lost.iter().any(stateless) { StateLoss::AsLeft } else { StateLoss::None };
         let mut step = step(self.known.disk, action, &segment_name(slot.number), Some(slot.number), cause);
         (step.records_kept, step.lost, step.state) = (sifted.records, sifted.lost.clone(), state);
-        // Where nothing is stored behind the last frame the log had ended before the file did.
-        let ends_before = |length: u64| sifted.end.place.position.saturating_add(WORD) <= length && !sifted.is_torn;
-        if slot.cut.is_some_and(|length| !ends_before(length)) {
-            step.tail = TailLoss::Unknown;
-        }
+        step.tail = tail;
         self.steps.push(step);
         self.deeds.push(Deed::Write(Box::new(work)));
+    }
+
+    /// What a segment that is written anew means for the end of the log. No open cuts the log for what it cannot read: a mark
+    /// may stand there, or behind it.
+    fn tail_of(&self, slot: &Slot, sifted: &Sifted) -> TailLoss {
+        let end = sifted.end.place.position;
+        // Where nothing is stored behind the last frame the log had ended before the file did.
+        let ends_before = |length: u64| end.saturating_add(WORD) <= length && !sifted.is_torn;
+        let is_cut = slot.cut.is_some_and(|length| !ends_before(length));
+        let Known { readable, chain, .. } = self.known;
+        let within = slot.frames.as_ref().is_some_and(|stored| readable.is_lost_behind(&stored.name, end));
+        let mut behind = chain.survey.valid().filter(|(file, _)| file.number > slot.number);
+        let mut hides = || within || behind.any(|(file, _)| readable.is_lost_behind(&file.name, 0));
+        if is_cut || (sifted.is_torn && hides()) { TailLoss::Unknown } else { TailLoss::None }
     }
 
     fn step_anchor(&mut self, aside: &Aside, durable: Line, gone: Line) {
@@ -503,8 +518,7 @@ impl Planner<'_> {
             let name = if self.is_renamed(file.number) { segment_name(file.number) } else { file.name.clone() };
             let (frames, records) = self.count(file)?;
             let cause = format!(
-                "{frames} frames with {records} records, not known to be durable: the log ends at {}, where the next open \
-                 would cut it",
+                "{frames} frames with {records} records, not known to be durable: the log ends at {}",
                 end.place
             );
             self.push(Action::Quarantine, &name, Some(file.number), cause, Deed::Quarantine(name.clone()));
@@ -536,12 +550,18 @@ impl Planner<'_> {
                 self.push(Action::Quarantine, &name, finding.segment, finding.cause, deed);
             }
         }
+        let last = self.sifted.last().map_or(0, |sifted| sifted.end.place.segment);
         let noted: Vec<&SegmentFile> = chain.survey.files.iter().filter(|file| !taken.contains(&file.name)).collect();
         for file in noted.into_iter().filter(|file| !goes.iter().any(|goes| goes.name == file.name)) {
             let deed = Deed::Quarantine(file.name.clone());
             let planned = self.steps.iter().any(|step| step.file.ends_with(&file.name));
             if let Some(lost) = self.known.readable.first_lost(&file.name).filter(|_| !planned) {
                 self.push(Action::Quarantine, &file.name, Some(file.number), lost, deed);
+                let is_spare = matches!(file.header, Ok(None));
+                if let Some(step) = self.steps.last_mut().filter(|_| !is_spare && file.number > last) {
+                    // Whatever stood there may have been durable.
+                    step.tail = TailLoss::Unknown;
+                }
             }
         }
     }
@@ -564,16 +584,6 @@ fn carried_by_unheaded(known: &Known<'_>, slots: &[Slot]) -> Result<Line> {
         counted.map_err(|error| Error::io("read the segment", error).at_path(path))?;
     }
     Ok(durable)
-}
-
-/// The newest epoch that a checkpoint knows of.
-fn newest_epoch(disk: &dyn Disk, checkpoints: &[CheckpointHeader]) -> Option<(Epoch, u64)> {
-    let mut newest = checkpoints.iter().rev();
-    newest.find_map(|checkpoint| {
-        let name = crate::format::checkpoint_name(checkpoint.sequence);
-        let (_, epochs, _) = Entries::read_whole(disk, &name).ok()?;
-        Some((epochs.last()?.epoch, checkpoint.line.place.segment))
-    })
 }
 
 fn step(disk: &dyn Disk, action: Action, name: &str, segment: Option<u64>, cause: String) -> Step {

@@ -228,12 +228,19 @@ impl<'a> Sift<'a> {
         }
         let cause = fault.to_string();
         let (mut states, mut stopped) = (States::None, stopped);
+        if matches!(fault, Fault::Offset { .. }) {
+            // Its body was not looked at yet.
+            stopped = match scan.next_anywhere().map_err(failed)? {
+                Scanned::Frame(frame) => pass(scan, &frame, fault),
+                stopped => stopped,
+            };
+        }
         loop {
             let found = if let Scanned::Bad { next: Some((position, offset)), .. } = stopped {
                 let chunk = store.load(scan.position, length(HEADER_BYTES), stored.limit).map_err(failed)?;
                 let room = stored.limit.saturating_sub(scan.position);
                 let head = frame::header(chunk.bytes(), stored.frames.seed, scan.position, room);
-                if head.is_none_or(|head| head.state_count > 0) {
+                if head.is_none_or(|head| head.state_count > 0 || head.kind == Kind::Gap) {
                     states = States::Unknown;
                 }
                 (scan.position, scan.offset) = (position, offset);
@@ -250,17 +257,14 @@ impl<'a> Sift<'a> {
                 return Ok(Then::Ends);
             }
             if found {
-                stopped = match scan.next().map_err(failed)? {
+                stopped = match scan.next_anywhere().map_err(failed)? {
                     Scanned::Frame(frame) if frame.offset >= from.offset => {
                         self.gap(frame.position, frame.offset, &cause, states);
                         self.meet_durable_at(frame.position, frame.offset);
                         self.keep(scan, &frame);
                         return Ok(Then::GoOn);
                     }
-                    Scanned::Frame(frame) => {
-                        scan.position = frame.position;
-                        Scanned::Zero
-                    }
+                    Scanned::Frame(frame) => pass(scan, &frame, fault),
                     Scanned::End => Scanned::End,
                     stopped => stopped,
                 };
@@ -394,6 +398,13 @@ impl<'a> Sift<'a> {
             self.done.contradicts |= position > durable.place.position || offset != durable.offset;
         }
     }
+}
+
+/// A whole frame that is not kept: the next one begins behind it.
+fn pass(scan: &mut Scan, frame: &FoundFrame, fault: Fault) -> Scanned {
+    let next = Some((scan.position, scan.offset));
+    scan.position = frame.position;
+    Scanned::Bad { fault, next }
 }
 
 /// Whether entries of the state are lost with a stretch.

@@ -238,7 +238,7 @@ fn go_over(disk: &dyn Disk, stored: &Stored, show: &mut dyn FnMut(&Scan, Option<
     let failed =
         |error| crate::error::Error::io("read the segment", error).at_path(disk.directory().join(&stored.name));
     loop {
-        match scan.next().map_err(failed)? {
+        match scan.next_anywhere().map_err(failed)? {
             Scanned::Frame(found) if found.header.kind == Kind::Gap => {
                 // Its offset is a whole one, not counted from here: the next header tells where it goes on.
                 scan.position = scan.position.saturating_sub(FRAME_ALIGNMENT);

@@ -23,24 +23,26 @@ pub(super) fn check(disk: &dyn Disk, deeds: &[Deed], drafts: &[String]) -> Resul
         _ => Error::io("look at the folder", error).at_path(disk.directory().join(QUARANTINE)),
     })?;
     for name in drafts.iter().filter(|name| is_repair_leftover(name)) {
-        check_file(disk, name)?;
+        // It is only unlinked: nobody needs what is in it.
+        let _unread = look(disk, name)?;
     }
-    if deeds.iter().any(|deed| matches!(deed, Deed::Anchor(_))) {
-        check_file(disk, ANCHOR_NAME)?;
+    if deeds.iter().any(|deed| matches!(deed, Deed::Anchor(_)))
+        && let Some(error) = look(disk, ANCHOR_NAME)?
+    {
+        return Err(in_the_way(disk, ANCHOR_NAME, &format!("it cannot be read: {error}")));
     }
     Ok(())
 }
 
-fn check_file(disk: &dyn Disk, name: &str) -> Result<()> {
+/// Why the file cannot be read, if it is there; refuses what is no file.
+fn look(disk: &dyn Disk, name: &str) -> Result<Option<io::Error>> {
     let read = disk.open(name, Access::Read).and_then(|file| file.read_at(&mut [0; ANCHOR_BYTES], 0));
     match read {
         Err(error) if is_no_file(&error) => {
             Err(in_the_way(disk, name, "it is no regular file, and the repair needs the name"))
         }
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(in_the_way(disk, name, &format!("it cannot be read: {error}")))
-        }
-        _ => Ok(()),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Ok(Some(error)),
+        _ => Ok(None),
     }
 }
 

@@ -6,6 +6,7 @@ mod names;
 mod steps;
 mod sweep;
 mod unreadable;
+mod work;
 
 use std::collections::BTreeMap;
 

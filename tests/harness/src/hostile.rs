@@ -9,6 +9,7 @@ mod checkpoint;
 mod directory;
 mod edits;
 mod frames;
+mod liars;
 mod reading;
 mod repairs;
 mod seeds;
@@ -22,6 +23,7 @@ pub use anchor::open_anchor;
 pub use checkpoint::{good_checkpoint_bytes, open_checkpoint};
 pub use directory::open_directory;
 pub use frames::{decode_frame, decode_state};
+pub use liars::{LIAR_BYTES, liars};
 pub use seeds::{Seed, seeds};
 
 /// The longest segment that is looked at; longer ones are cut.

@@ -160,7 +160,7 @@ fn a_segment_that_says_it_is_another_is_not_renamed_if_what_was_durable_lies_in_
 }
 
 /// Forges both slots of the anchor: the log was durable up to here.
-fn claim(disk: &MemoryDisk, segment: u64, position: u64) {
+pub fn claim(disk: &MemoryDisk, segment: u64, position: u64) {
     disk.edit_file("anchor", |bytes| {
         for slot in [0, 512] {
             let slot = &mut bytes[slot..slot + 128];
@@ -204,19 +204,23 @@ fn a_lost_segment_takes_no_space_however_long_it_is_said_to_have_been() {
     assert!(found.iter().all(|(offset, payload)| *payload == numbered(*offset)) && found.len() == 150);
 }
 
-/// What a frame says of its length counts for nothing once its body does not fit its kind: what lies in it may be whole frames,
-/// and one of them the only one that says how far the log was durable.
-#[test]
-fn a_durable_line_inside_of_a_frame_that_lies_is_known_to_all() {
+/// A log that was killed, with a mark behind every second record.
+fn synced_often() -> MemoryDisk {
     let disk = MemoryDisk::new(8);
     let log = open(&disk).expect("opens");
-    let name = segment_name(1);
     for number in 0..4 {
         append_numbered(&log, number * 2..number * 2 + 2);
         log.sync().expect("syncs");
     }
     append_numbered(&log, 8..10);
-    let left = disk.snapshot();
+    disk.snapshot()
+}
+
+/// What a frame says of its length counts for nothing once its body does not fit its kind: what lies in it may be whole frames,
+/// and one of them the only one that says how far the log was durable.
+#[test]
+fn a_durable_line_inside_of_a_frame_that_lies_is_known_to_all() {
+    let (left, name) = (synced_often(), segment_name(1));
     let positions = all_frames(&left, &name);
     let bytes = left.read_file(&name).expect("a file");
     let marks: Vec<usize> = positions.iter().copied().filter(|at| bytes[at + 4] == 2).collect();
@@ -235,6 +239,27 @@ fn a_durable_line_inside_of_a_frame_that_lies_is_known_to_all() {
     let (found, lost) = read_all(&mut open(&left).expect("opens").reader());
     assert!(found.iter().all(|(offset, payload)| *payload == numbered(*offset)));
     assert!(found.len() == 10 && lost.is_empty(), "{found:?}, {lost:?}");
+}
+
+/// Behind damage nobody knows which offset is the next: a frame that says another one counts as any.
+#[test]
+fn a_durable_line_in_a_frame_of_another_offset_is_known_to_all() {
+    let (left, name) = (synced_often(), segment_name(1));
+    let bytes = left.read_file(&name).expect("a file");
+    let marks: Vec<usize> = all_frames(&left, &name).into_iter().filter(|at| bytes[at + 4] == 2).collect();
+    let &[.., rotten, astray] = marks.as_slice() else { panic!("{marks:?}") };
+    left.edit_file(&name, |bytes| {
+        bytes[astray + 24] += 1;
+        hostile::mend(bytes);
+        bytes[rotten + 40] ^= 1;
+    });
+    let refused = open(&left.snapshot()).expect_err("below what the last mark says");
+    assert_eq!(refused.kind(), ErrorKind::Corrupt, "{refused}");
+    assert!(look(&left).is_damaged(), "{:?}", look(&left).findings);
+    let done = apply_on(&left, Accept::Loss).expect("repairs");
+    assert!(!look(&left).is_damaged(), "{:?}; {done:#?}", look(&left).findings);
+    let (found, _) = read_all(&mut open(&left).expect("opens").reader());
+    assert!(found.len() >= 8 && found.iter().all(|(offset, payload)| *payload == numbered(*offset)), "{found:?}");
 }
 
 /// The segment that is meant is there, and its own header says that it cannot have ended there: which of the two is wrong nobody

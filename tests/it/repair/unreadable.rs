@@ -11,8 +11,8 @@ use esker::{Options, Reader};
 use harness::{Call, MemoryDisk, Watch, WatchedDisk};
 
 use super::ends::{cached, torn_inside};
-use super::{check_records, check_repaired, reference};
-use crate::support::{numbered, options, segment_name, segments};
+use super::{check_records, check_repaired, frames, look, read_all, reference};
+use crate::support::{numbered, open, options, segment_name, segments};
 
 const PAGE: u64 = 4096;
 /// What Linux says of a sector that the medium lost.
@@ -156,4 +156,88 @@ fn an_unreadable_page_of_a_log_that_was_killed_does_not_keep_it_from_opening() {
             }
         }
     }
+}
+
+/// What was acknowledged behind a page that cannot be read may have no mark yet, and one may stand in that page.
+#[test]
+fn what_stands_behind_an_unreadable_page_is_not_given_up_unless_the_loss_is_accepted() {
+    let (mut refused, mut kept) = (0, 0);
+    let cached = cached();
+    for name in segments(&cached) {
+        let length = u64::try_from(cached.read_file(&name).expect("a file").len()).expect("small");
+        for at in (0..length).step_by(usize::try_from(PAGE).expect("small")) {
+            let what = format!("{name} at {at}");
+            let left = cached.snapshot();
+            let bad = BadSector::on(&left, &name, at..at + 1);
+            let plan = plan_on(&bad).unwrap_or_else(|error| panic!("{what}: {error}"));
+            let applied = apply_on(&bad, Accept::NoLoss);
+            if plan.loses() {
+                assert_eq!(applied.expect_err("it loses").kind(), esker::ErrorKind::Loss, "{what}");
+                refused += 1;
+                continue;
+            }
+            applied.unwrap_or_else(|error| panic!("{what}: {error}"));
+            let (found, lost) = read_all(&mut open(&bad.disk).expect("opens").reader());
+            assert!(found.len() == 150 && lost.is_empty(), "{what}: {}, {plan:#?}", found.len());
+            kept += 1;
+        }
+    }
+    assert!(refused > 5 && kept > 0, "{refused}, {kept}");
+}
+
+/// A log with a rotten frame in its first segment.
+fn rotten() -> MemoryDisk {
+    let disk = reference();
+    let name = segment_name(1);
+    let frame = frames(&disk, &name)[3];
+    disk.edit_file(&name, |bytes| bytes[frame + 41] ^= 1);
+    disk
+}
+
+#[test]
+fn a_copy_in_quarantine_that_cannot_be_read_is_no_reason_not_to_repair() {
+    let disk = rotten();
+    let original = disk.read_file(&segment_name(1)).expect("a file");
+    apply_on(&disk, Accept::Loss).expect("repairs");
+    let copy = format!("quarantine/{}.original", segment_name(1));
+    disk.remove(&segment_name(1));
+    disk.put_file(&segment_name(1), &original);
+    let bad = BadSector::on(&disk, &copy, 0..1);
+    apply_on(&bad, Accept::Loss).expect("repairs");
+    assert!(!look(&disk).is_damaged());
+    assert_eq!(disk.read_file(&format!("{copy}.1")), Some(original), "another copy is kept");
+}
+
+#[test]
+fn a_draft_that_cannot_be_read_is_not_in_the_way() {
+    let disk = rotten();
+    let draft = format!("{}.draft", segment_name(1));
+    disk.put_file(&draft, &[1; 9000]);
+    apply_on(&BadSector::on(&disk, &draft, 0..9000), Accept::Loss).expect("repairs");
+    assert!(!look(&disk).is_damaged() && disk.read_file(&draft).is_none());
+}
+
+/// Reads that ask for the frame at the end of a checkpoint fail, and not for the medium.
+struct Unwell;
+
+impl Watch for Unwell {
+    fn before(&self, _: Call<'_>) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn read(&self, file: &dyn File, name: &str, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        const HEADER_AND_GAP: usize = 48;
+        if name != "anchor" && buffer.len() == HEADER_AND_GAP {
+            return Err(io::Error::from(io::ErrorKind::OutOfMemory));
+        }
+        file.read_at(buffer, position)
+    }
+}
+
+#[test]
+fn a_read_that_fails_says_nothing_of_a_checkpoint() {
+    let disk = rotten();
+    let error = plan_on(&WatchedDisk::new(disk.clone(), Unwell)).expect_err("a segment could not be read");
+    assert_eq!(error.kind(), esker::ErrorKind::Io, "{error}");
+    assert!(plan_on(&disk).expect("plans").steps.len() == 1);
 }
