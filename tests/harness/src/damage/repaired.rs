@@ -5,22 +5,27 @@
 //!    in a gap that the plan names. The state is the one at that end, or, if the plan says that entries are lost, one whose
 //!    every entry was told.
 //! 2. The log ends at or behind the highest line that is still carried, unless the plan sets a carrier aside.
-//! 3. A plan is refused only with a typed error; one without steps stands for a log that verifies.
-//! 4. Of forgeries and files of other histories only survival is asked for.
+//! 3. No more is given up than was hit: a record that was durable, in a frame of which no byte was hit, in a file whose header
+//!    was not, is handed out.
+//! 4. A plan is refused only with a typed error; one without steps stands for a log that verifies.
+//! 5. Of forgeries and files of other histories only survival is asked for.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
 use esker::inspect::verify_on;
 use esker::repair::{Accept, Plan, StateLoss, apply_on, plan_on};
-use esker::{ErrorKind, Log, Recovery};
+use esker::{ErrorKind, Log, Place, Recovery};
 
 use super::edit::Nature;
 use super::exercise::{Violation, ensure, states};
 use super::history::cursors_of;
 use super::judge::Case;
+use super::layout::{FileKind, What};
 use super::reference::options;
 use crate::MemoryDisk;
+use crate::format::bytes::{half, short};
 
 /// What came of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,6 +93,7 @@ impl Case<'_> {
             .flat_map(|step| &step.lost)
             .map(|lost| lost.offsets.start.get()..lost.offsets.end.get())
             .collect();
+        let kept = self.whole_below_durable();
         let mut reader = log.reader();
         let mut next = reader.offset();
         loop {
@@ -104,11 +110,31 @@ impl Case<'_> {
                     let ErrorKind::Gap { next: behind } = error.kind() else { return Err(format!("read: {error:?}")) };
                     let told = |offset: u64| lost.iter().any(|range| range.contains(&offset));
                     ensure((next.get()..behind.get()).all(told), || format!("lost, and not planned: {error:?}"))?;
+                    let whole = (next.get()..behind.get()).find(|offset| kept.contains(offset));
+                    ensure(whole.is_none(), || format!("lost at {whole:?}, where nothing was hit: {error:?}"))?;
                     next = behind;
                     reader.seek(behind).map_err(|error| format!("seek: {error:?}"))?;
                 }
             }
         }
         ensure(next == log.visible(), || format!("read up to {next} of {}", log.visible()))
+    }
+
+    /// The offsets of records that no repair may give up.
+    fn whole_below_durable(&self) -> BTreeSet<u64> {
+        let mut offsets = BTreeSet::new();
+        for (number, stored) in self.reference.files.iter().enumerate() {
+            let FileKind::Segment { number: segment, first_offset } = stored.kind else { continue };
+            let whole = |unit: usize| !self.hits.contains(&(number, 0)) && !self.hits.contains(&(number, unit));
+            for (unit, frame) in stored.units.iter().enumerate().filter(|(_, unit)| unit.what == What::Frame) {
+                let place = Place { segment, position: u64::try_from(frame.range.end).unwrap_or(u64::MAX) };
+                if whole(unit) && place <= self.durable {
+                    let at = frame.range.start;
+                    let first = first_offset + u64::from(half(&stored.bytes, at + 24));
+                    offsets.extend(first..first + u64::from(short(&stored.bytes, at + 28)));
+                }
+            }
+        }
+        offsets
     }
 }
