@@ -4,8 +4,8 @@
 //! 1. Slots come in the order of the log. Each knows what its successor calls it, if anything does.
 //! 2. A segment without a valid header is a slot with frames only if they prove it: by the incarnation that its successor
 //!    or a checkpoint names, or by themselves ([`header`](super::header)), as those do that a repair wrote.
-//! 3. The offset with which such a segment begins is never guessed: what follows tells it, or a durable line that lies in it;
-//!    else it is left open, for what comes before to tell.
+//! 3. The offset with which such a segment begins is never guessed: what follows tells it, a durable line that lies in it, or
+//!    the segment before it, if that was written anew; else it is left open, for what comes before to tell.
 //! 4. What was not durable has no slot, and neither has anything behind it.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::arithmetic_side_effects))]
 
@@ -112,8 +112,9 @@ pub(super) fn slots(known: &Known<'_>) -> Result<Vec<Slot>> {
     }
     for index in 0..slots.len() {
         let follows = slots.get(index.saturating_add(1)).and_then(|next| next.first_offset);
+        let before = index.checked_sub(1).and_then(|before| slots.get(before)).and_then(|slot| slot.header);
         if let Some(slot) = slots.get_mut(index) {
-            slot.find_first_offset(known, follows)?;
+            slot.find_first_offset(known, before, follows)?;
             slot.find_incarnation(known.checkpoints);
         }
     }
@@ -189,12 +190,21 @@ impl Slot {
     }
 
     /// Frames count offsets from the first of their segment: wherever one of them is known, the first is.
-    fn find_first_offset(&mut self, known: &Known<'_>, follows: Option<Offset>) -> Result<()> {
+    fn find_first_offset(
+        &mut self,
+        known: &Known<'_>,
+        before: Option<SegmentHeader>,
+        follows: Option<Offset>,
+    ) -> Result<()> {
         let (Some(stored), None) = (&mut self.frames, self.first_offset) else { return Ok(()) };
-        if self.number == 1 {
+        let number = self.number;
+        let rewritten = before.and_then(|before| before.rewritten);
+        let ended = rewritten.filter(|rewritten| rewritten.last_number.saturating_add(1) == number);
+        if number == 1 {
             self.first_offset = Some(Offset::ZERO);
+        } else if let Some(ended) = ended {
+            self.first_offset = Some(ended.end_offset);
         } else {
-            let number = self.number;
             let within = known.checkpoints.iter().map(|checkpoint| checkpoint.line).chain([known.durable]);
             let mut lines: Vec<Line> = within.filter(|line| line.place.segment == number).collect();
             if let (Some(offset), Some(end)) = (follows, self.end) {

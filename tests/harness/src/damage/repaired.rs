@@ -7,22 +7,23 @@
 //! 2. The log ends at or behind the highest line that is still carried, unless the plan sets a carrier aside.
 //! 3. No more is given up than was hit: a record that was durable, in a frame of which no byte was hit, in a file whose header
 //!    was not, is handed out.
-//! 4. A plan is refused only with a typed error; one without steps stands for a log that verifies.
-//! 5. Of forgeries and files of other histories only survival is asked for.
+//! 4. What was written anew keeps its records when its header is lost, and a repair comes once more.
+//! 5. A plan is refused only with a typed error; one without steps stands for a log that verifies.
+//! 6. Of forgeries and files of other histories only survival is asked for.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
 use esker::inspect::verify_on;
-use esker::repair::{Accept, Plan, StateLoss, apply_on, plan_on};
+use esker::repair::{Accept, Action, Plan, StateLoss, apply_on, plan_on};
 use esker::{ErrorKind, Log, Place, Recovery};
 
 use super::edit::Nature;
 use super::exercise::{Violation, ensure, states};
 use super::history::cursors_of;
 use super::judge::Case;
-use super::layout::{FileKind, What};
+use super::layout::{FileKind, SEGMENT_HEADER, What};
 use super::reference::options;
 use crate::MemoryDisk;
 use crate::format::bytes::{half, short};
@@ -66,6 +67,8 @@ impl Case<'_> {
         let opened = options(Recovery::TornTail).open_on(Arc::new(disk.clone()));
         let log = opened.map_err(|error| format!("open, repaired: {error:?}; {done:?}"))?;
         self.check_repaired(&log, &done).map_err(|violation| format!("repaired: {violation}; {done:?}"))?;
+        log.close().map_err(|error| format!("close, repaired: {error:?}"))?;
+        repaired_again(disk, &done)?;
         Ok(Repaired::Done)
     }
 
@@ -137,4 +140,16 @@ impl Case<'_> {
         }
         offsets
     }
+}
+
+/// The header of each segment that was written anew is lost in its turn: no record goes with it.
+fn repaired_again(disk: &MemoryDisk, done: &Plan) -> Result<(), Violation> {
+    for step in done.steps.iter().filter(|step| step.action == Action::Rewrite && step.records_kept > 0) {
+        let again = disk.snapshot();
+        let name = step.file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        again.edit_file(&name, |bytes| bytes[..SEGMENT_HEADER].fill(0));
+        let plan = apply_on(&again, Accept::Loss).map_err(|error| format!("{name}, again: {error:?}; {done:?}"))?;
+        ensure(plan.records_lost() == 0, || format!("{name} again: {plan:?}; {done:?}"))?;
+    }
+    Ok(())
 }
