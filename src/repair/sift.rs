@@ -236,15 +236,21 @@ impl<'a> Sift<'a> {
             };
         }
         loop {
-            let found = if let Scanned::Bad { next: Some((position, offset)), .. } = stopped {
+            let found = if let Scanned::Bad { fault, next: Some((position, offset)) } = stopped {
                 let chunk = store.load(scan.position, length(HEADER_BYTES), stored.limit).map_err(failed)?;
                 let room = stored.limit.saturating_sub(scan.position);
                 let head = frame::header(chunk.bytes(), stored.frames.seed, scan.position, room);
                 if head.is_none_or(|head| head.state_count > 0 || head.kind == Kind::Gap) {
                     states = States::Unknown;
                 }
-                (scan.position, scan.offset) = (position, offset);
-                true
+                if matches!(fault, Fault::Offset { .. }) {
+                    // Its length is believed. Which offset comes next, the header behind it says better.
+                    scan.position = position.saturating_sub(FRAME_ALIGNMENT);
+                    scan.resync().map_err(failed)?
+                } else {
+                    (scan.position, scan.offset) = (position, offset);
+                    true
+                }
             } else {
                 states = States::Unknown;
                 scan.resync().map_err(failed)?

@@ -222,22 +222,20 @@ fn a_rotten_frame_header_costs_its_frame_and_the_state_is_said_to_be_as_left() {
     assert_eq!(log.state("total").expect("state").expect("later than the gap").value(), [4]);
 }
 
+/// Turns a bit in the first mark of a segment.
+fn spoil_mark(disk: &MemoryDisk, name: &str) {
+    let bytes = disk.read_file(name).expect("a segment");
+    let mut mark = FRAMES_START;
+    while bytes[mark + 4] != 2 {
+        let length = u32::from_le_bytes(bytes[mark..mark + 4].try_into().expect("four bytes"));
+        mark += at(u64::from(length).next_multiple_of(8));
+    }
+    disk.edit_file(name, |bytes| bytes[mark + 40] ^= 1);
+}
+
 #[test]
 fn a_rotten_mark_loses_nothing() {
-    let disk = reference();
-    let name = segment_name(2);
-    let bytes = disk.read_file(&name).expect("a segment");
-    let starts = |kind: u8| {
-        let mut position = FRAMES_START;
-        while bytes[position + 4] != kind {
-            let length = u32::from_le_bytes(bytes[position..position + 4].try_into().expect("four bytes"));
-            position += at(u64::from(length).next_multiple_of(8));
-        }
-        position
-    };
-    let mark = starts(2);
-    disk.edit_file(&name, |bytes| bytes[mark + 40] ^= 1);
-    let (_, plan) = repair_disk("a mark", &disk);
+    let (_, plan) = repair("a mark", |disk| spoil_mark(disk, &segment_name(2)));
     assert!(!plan.loses() && plan.steps.len() == 1, "{plan:?}");
     assert!(plan.steps[0].to_string().contains("no record is lost"), "{}", plan.steps[0]);
 }
@@ -305,6 +303,15 @@ fn a_lost_header_is_put_together_and_loses_nothing() {
             assert_eq!(log.cursor("reader").expect("resumes").offset(), Offset::new(20), "{what}");
         }
     }
+}
+
+#[test]
+fn the_header_of_a_segment_that_was_repaired_before_is_put_together_and_loses_nothing() {
+    let (disk, _) = repair("a mark", |disk| spoil_mark(disk, &segment_name(2)));
+    disk.edit_file(&segment_name(2), |bytes| bytes[..256].fill(0));
+    let (_, plan) = repair_disk("its header", &disk);
+    assert_eq!(actions(&plan), [(Action::Rewrite, Some(2))]);
+    assert!(!plan.loses(), "{plan:#?}");
 }
 
 #[test]

@@ -198,6 +198,17 @@ impl MemoryDisk {
         snapshot
     }
 
+    /// What the death of the process leaves inside of a move to quarantine: the file is there, and the folder is not synced.
+    ///
+    /// # Panics
+    /// If there is no file of that name.
+    #[must_use]
+    pub fn snapshot_inside_quarantine(&self, name: &str) -> Self {
+        let left = self.snapshot();
+        left.state().move_out(name).expect("it can be moved");
+        left
+    }
+
     /// Moves both clocks on.
     pub fn advance(&self, time: Duration) {
         let mut state = self.state();

@@ -1,9 +1,10 @@
 //! Repairs that end early: the process dies, the power fails, or an operation does; and what has to be true of what is left.
 //!
 //! Guarantees:
-//! 1. A moment is kept before each operation of a repair, and when half of a write is stored.
-//! 2. Between any two of them every record that can be read is the right one, and the next repair ends what this one began: it
-//!    loses what the first plan said, and nothing else.
+//! 1. A moment is kept before each operation of a repair, when half of a write is stored, and when a file came to quarantine
+//!    where nothing holds it yet.
+//! 2. Between any two of them every record that can be read is the right one, a log that opens ends where it ended, and the
+//!    next repair ends what this one began: it loses the records that the first plan said, and no state if that said none.
 //! 3. What was there before is, byte by byte, under its name or in quarantine.
 
 use std::collections::BTreeMap;
@@ -13,7 +14,7 @@ use std::sync::{Arc, Mutex};
 
 use esker::inspect::verify_on;
 use esker::platform::File;
-use esker::repair::{Accept, Plan, apply_on, plan_on};
+use esker::repair::{Accept, Plan, StateLoss, apply_on, plan_on};
 use esker::{Attached, ErrorKind, Options, Reader, RecordRef};
 
 use crate::crash::ByDice;
@@ -45,14 +46,14 @@ impl Steps {
         WatchedDisk::new(disk.clone(), Self { disk: disk.clone(), moments: Mutex::default(), happens })
     }
 
-    fn note(&self, operation: String) -> usize {
+    fn note(&self, operation: String, disk: &MemoryDisk) -> usize {
         let mut moments = self.moments.lock().expect("nothing panics under the lock");
         let number = moments.len();
         let left = match self.happens {
-            Happens::Death => self.disk.snapshot(),
+            Happens::Death => disk.snapshot(),
             Happens::PowerLoss(seed) => {
                 let seed = seed << 32 | u64::try_from(number).expect("few");
-                self.disk.lose_power(&mut ByDice::new(Dice::new(seed)))
+                disk.lose_power(&mut ByDice::new(Dice::new(seed)))
             }
             Happens::Failure(_) => MemoryDisk::new(0),
         };
@@ -61,7 +62,7 @@ impl Steps {
     }
 
     fn pass(&self, operation: String) -> io::Result<()> {
-        let number = self.note(operation);
+        let number = self.note(operation, &self.disk);
         if self.happens == Happens::Failure(number) { Err(io::Error::other("made to fail")) } else { Ok(()) }
     }
 
@@ -80,7 +81,11 @@ impl Watch for Steps {
         if matches!(call, Call::List | Call::Open(_)) {
             return Ok(());
         }
-        self.pass(call.to_string())
+        self.pass(call.to_string())?;
+        if let (Call::Quarantine(name), Happens::Death | Happens::PowerLoss(_)) = (call, self.happens) {
+            self.note(format!("settle {name}"), &self.disk.snapshot_inside_quarantine(name));
+        }
+        Ok(())
     }
 
     fn write(&self, file: &dyn File, name: &str, bytes: &[u8], position: u64) -> io::Result<()> {
@@ -125,6 +130,9 @@ impl Truth<'_> {
         let outside = Attached::open_on(Arc::new(left.snapshot())).map_err(|error| format!("attach: {error}"))?;
         self.read_as_far_as_whole(&mut outside.reader())?;
         match self.options.open_on(Arc::new(left.snapshot())) {
+            Ok(log) if log.visible().get() != self.records => {
+                return Err(format!("it opens, and ends at {} of {}", log.visible(), self.records));
+            }
             Ok(log) => self.read_as_far_as_whole(&mut log.reader())?,
             Err(error) if error.kind() == ErrorKind::Corrupt => {}
             Err(error) => return Err(format!("open: {error}")),
@@ -133,6 +141,9 @@ impl Truth<'_> {
         let rest = apply_on(&again, Accept::Loss).map_err(|error| format!("repair again: {error}"))?;
         if rest.steps.len() > plan.steps.len() {
             return Err(format!("more is to be done than before: {rest:#?}"));
+        }
+        if loses_state(&rest) && !loses_state(plan) {
+            return Err(format!("state is lost that was not lost before: {rest:#?}, {plan:#?}"));
         }
         self.judge_repaired(&again, plan)?;
         Ok(again)
@@ -155,10 +166,10 @@ impl Truth<'_> {
         if let Some(error) = attached.refusal() {
             return Err(format!("an open would refuse: {error}"));
         }
-        let lost = self.read_all(&mut attached.reader())?;
-        let records = lost.iter().map(|range| range.end - range.start).sum::<u64>();
-        if records != plan.records_lost() {
-            return Err(format!("{records} records are lost, {lost:?}, and the plan says {plan:#?}"));
+        let lost = merged(self.read_all(&mut attached.reader())?);
+        let planned = plan.steps.iter().flat_map(|step| &step.lost).map(|lost| &lost.offsets);
+        if lost != merged(planned.map(|offsets| offsets.start.get()..offsets.end.get()).collect()) {
+            return Err(format!("lost are {lost:?}, and the plan says {plan:#?}"));
         }
         Ok(())
     }
@@ -209,6 +220,24 @@ impl Truth<'_> {
             }
         }
     }
+}
+
+fn loses_state(plan: &Plan) -> bool {
+    plan.steps.iter().any(|step| step.state != StateLoss::None)
+}
+
+/// The same offsets in as few ranges as can be.
+fn merged(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
+    ranges.retain(|range| !range.is_empty());
+    ranges.sort_unstable_by_key(|range| range.start);
+    let mut merged: Vec<Range<u64>> = Vec::new();
+    for range in ranges {
+        match merged.last_mut() {
+            Some(last) if last.end == range.start => last.end = range.end,
+            _ => merged.push(range),
+        }
+    }
+    merged
 }
 
 /// Whether all that was there before is still there, under its name or in quarantine; of an empty file that is nothing.

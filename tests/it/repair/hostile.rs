@@ -78,6 +78,24 @@ fn forged_durable_lines_are_set_aside_or_refused() {
 }
 
 #[test]
+fn a_frame_that_lies_about_its_offset_costs_itself_and_not_the_next() {
+    for delta in [0, 1, u32::MAX] {
+        let what = format!("offset_delta {delta}");
+        let disk = reference();
+        let name = segment_name(2);
+        let frame = frames(&disk, &name)[3];
+        disk.edit_file(&name, |bytes| {
+            bytes[frame + 24..frame + 28].copy_from_slice(&delta.to_le_bytes());
+            hostile::mend(bytes);
+        });
+        let plan = plan_on(&disk).expect("plans");
+        assert_eq!(plan.records_lost(), 1, "{what}: {plan:#?}");
+        apply_on(&disk, Accept::Loss).unwrap_or_else(|error| panic!("{what}: {error}"));
+        check_repaired(&disk, &plan, &what);
+    }
+}
+
+#[test]
 fn an_empty_file_is_repaired_on_a_real_disk_too() {
     for name in [segment_name(1), segment_name(2), "anchor".to_owned()] {
         let folder = tempfile::tempdir().expect("a folder");

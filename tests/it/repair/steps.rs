@@ -87,6 +87,27 @@ fn the_loss_of_power_before_each_operation_of_a_repair_leaves_what_the_next_one_
 }
 
 #[test]
+fn an_original_that_a_death_left_unsettled_in_quarantine_is_settled_before_it_is_counted_as_kept() {
+    for (name, disk) in damaged() {
+        let before = files(&disk);
+        let watched = Steps::on(&disk, Happens::Death);
+        apply_on(&watched, Accept::Loss).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let unsettled = watched.taken().into_iter().filter(|(operation, _)| operation.starts_with("settle"));
+        let mut images = 0;
+        for ((operation, left), seed) in unsettled.flat_map(|one| (0..8).map(move |seed| (one.clone(), seed))) {
+            let watched = Steps::on(&left.snapshot(), Happens::PowerLoss(seed));
+            apply_on(&watched, Accept::Loss).unwrap_or_else(|error| panic!("{name}: {error}"));
+            for (second, left) in watched.taken() {
+                let what = format!("{name}, seed {seed}: dead before {operation}, power failed before {second}");
+                judge_originals(&before, &left).unwrap_or_else(|error| panic!("{what}: {error}"));
+                images += 1;
+            }
+        }
+        assert!(images > 50, "{name}: {images}");
+    }
+}
+
+#[test]
 fn each_operation_of_a_repair_may_fail_and_the_next_one_ends_it() {
     for (name, disk) in damaged() {
         let plan = plan_on(&disk).expect("plans");
@@ -117,11 +138,12 @@ fn originals_are_durable_in_quarantine_before_their_names_mean_something_else() 
     let name = segment_name(1);
     let steps: Vec<String> = watched.taken().into_iter().map(|(operation, _)| operation).collect();
     let first = steps.iter().position(|step| step.contains(&name)).expect("it is written");
-    let of_it: Vec<&String> = steps[first..].iter().filter(|step| !step.starts_with("write")).take(8).collect();
+    let of_it: Vec<&String> = steps[first..].iter().filter(|step| !step.starts_with("write")).take(9).collect();
     let expected = [
         format!("create {name}.original"),
         format!("sync {name}.original"),
         format!("quarantine {name}.original"),
+        format!("settle {name}.original"),
         "sync directory".to_owned(),
         format!("create {name}.draft"),
         format!("sync {name}.draft"),

@@ -21,11 +21,13 @@ const PREDECESSOR_END: usize = 104;
 /// A header of another version is a later program's, and refused, not repaired.
 const BEHIND_VERSION: usize = 10;
 
-/// Whether there was something to repair.
+/// Whether there was something to repair, and what went wrong meanwhile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Repair {
     Needless,
-    Done,
+    Died,
+    LostPower,
+    NamesFailed,
 }
 
 /// Damages so many bytes of a sealed segment on a copy of the closed log, which holds so many records, and judges its repair.
@@ -51,16 +53,20 @@ pub(super) fn damage_and_repair(
     let before = files(&damaged);
     if dice.one_in(4) {
         repair_over_failed_names(&damaged, &plan, &before, truth, dice)?;
-        return Ok(Repair::Done);
+        return Ok(Repair::NamesFailed);
     }
-    let happens = if dice.one_in(4) { Happens::Death } else { Happens::PowerLoss(dice.below(1 << 31)) };
+    let (happens, repair) = if dice.one_in(4) {
+        (Happens::Death, Repair::Died)
+    } else {
+        (Happens::PowerLoss(dice.below(1 << 31)), Repair::LostPower)
+    };
     let watched = Steps::on(&damaged, happens);
     apply_on(&watched, Accept::Loss).map_err(|error| format!("repair: {error}; {plan:#?}"))?;
     let mut moments = watched.taken();
     let (operation, left) = moments.swap_remove(dice.index(moments.len()));
     judge(&left, &plan, &before, truth).map_err(|what| format!("{happens:?} before {operation}: {what}"))?;
     judge(&damaged, &plan, &before, truth)?;
-    Ok(Repair::Done)
+    Ok(repair)
 }
 
 /// What is left is ended by another repair, and all that was there before is kept.

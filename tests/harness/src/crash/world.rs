@@ -366,7 +366,12 @@ impl World {
             let mut dice = self.dice.fork();
             let told = (&*history, records);
             let repaired = damage_and_repair(&self.disk.disk, bytes.into(), &options, told, &mut dice)?;
-            self.run.count(|totals| totals.repaired += u64::from(repaired == Repair::Done));
+            self.run.count(|totals| match repaired {
+                Repair::Needless => {}
+                Repair::Died => totals.repairs_died += 1,
+                Repair::LostPower => totals.repairs_lost_power += 1,
+                Repair::NamesFailed => totals.repairs_names_failed += 1,
+            });
         }
         self.open_closed(closed)
     }

@@ -1,7 +1,8 @@
 //! Whether bytes are valid, told by `src/format.md` alone: of forgeries only what the format rules out has to be refused.
 //!
 //! Guarantees:
-//! 1. No code of the engine is used: a rule that it forgets is noticed.
+//! 1. No code of the engine is used, and the rules of a segment header, an anchor slot, a frame and a checkpoint that one file
+//!    can show are all here: one that the engine forgets is noticed. The content of control frames is not told but its length.
 
 use super::layout::{CHECKPOINT_HEADER, FRAME_HEADER, Stored, Topics, usize_at};
 use crate::format::bytes::{half, short, word};
@@ -18,7 +19,7 @@ pub(super) fn slot(slot: &[u8]) -> bool {
 
 /// Of a header whose magic and checksum are right; `good` is what it was, and what the file is named by.
 pub(super) fn segment_header(good: &[u8], bytes: &[u8]) -> bool {
-    let known = short(bytes, 8) == 0 && half(bytes, 16) == 0 && half(bytes, 48) == 0 && half(bytes, 52) == 0;
+    let known = short(bytes, 8) == 0 && half(bytes, 16) == 0 && half(bytes, 52) == 0;
     let (number, before, capacity) = (word(bytes, 40), word(bytes, 88), word(bytes, 152));
     known
         && word(bytes, 56) != 0
@@ -27,7 +28,23 @@ pub(super) fn segment_header(good: &[u8], bytes: &[u8]) -> bool {
         && (4096..=SEGMENT_BYTES_MAX).contains(&capacity)
         && capacity.is_multiple_of(8)
         && word(bytes, 104).is_multiple_of(8)
+        && word(bytes, 104) <= SEGMENT_BYTES_MAX
         && word(bytes, 80) <= 1 << 63
+        && (half(bytes, 48) == 0 || rewritten(bytes))
+}
+
+/// What the header of a rewritten segment says of its originals.
+fn rewritten(bytes: &[u8]) -> bool {
+    let (number, first_offset, capacity) = (word(bytes, 40), word(bytes, 80), word(bytes, 152));
+    let (end, last_number, end_offset) = (word(bytes, 160), word(bytes, 168), word(bytes, 176));
+    let (records, incarnation, original_end) = (word(bytes, 184), word(bytes, 192), word(bytes, 200));
+    (4096..=capacity).contains(&end)
+        && (4096..=SEGMENT_BYTES_MAX).contains(&original_end)
+        && end.is_multiple_of(8)
+        && original_end.is_multiple_of(8)
+        && last_number >= number
+        && end_offset.checked_sub(first_offset).is_some_and(|offsets| records <= offsets)
+        && incarnation != 0
 }
 
 /// Of the frame at `at` of a segment whose frame there was valid before, by rules 2 to 10; its sums are right.

@@ -112,7 +112,8 @@ impl State {
         Ok(())
     }
 
-    fn quarantine(&mut self, name: &str) -> io::Result<()> {
+    /// Moves a file to quarantine, where it is not settled yet.
+    pub(super) fn move_out(&mut self, name: &str) -> io::Result<()> {
         let inode = self.removable(name)?;
         let mut target = format!("{QUARANTINE}/{name}");
         let mut copy = 1_u32;
@@ -120,7 +121,7 @@ impl State {
             target = format!("{QUARANTINE}/{name}.{copy}");
             copy += 1;
         }
-        self.names.move_out(name, target, &inode);
+        self.names.change(Change::Rename { from: name.to_owned(), to: target, inode });
         Ok(())
     }
 
@@ -188,12 +189,14 @@ impl Disk for MemoryDisk {
 
     fn quarantine(&self, name: &str) -> io::Result<()> {
         let mut state = self.state();
-        let outcome = state.quarantine(name);
+        let outcome = state.move_out(name);
+        state.names.settle_quarantine();
         state.note("quarantine", name, outcome)
     }
 
     fn settle_quarantine(&self) -> io::Result<()> {
-        // Nothing else can have its name, and what is moved there is durable at once.
+        // Nothing else can have its name.
+        self.state().names.settle_quarantine();
         Ok(())
     }
 
