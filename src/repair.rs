@@ -40,6 +40,7 @@
 //! ([`Step::state`]), and counts it as a loss.
 
 mod apply;
+mod aside;
 mod checkpoints;
 mod header;
 mod original;

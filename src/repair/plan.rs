@@ -13,6 +13,7 @@
 
 use std::path::PathBuf;
 
+use super::aside::Aside;
 use super::checkpoints::{Becomes, judge, newest_epoch};
 use super::sift::{Position, Sift, Sifted};
 use super::slots::{Known, Rebuilt, Slot, slots};
@@ -82,28 +83,6 @@ pub(super) fn make(disk: &dyn Disk) -> Result<Made> {
                 }
             }
         }
-    }
-}
-
-/// Carriers of durable lines that are not true.
-#[derive(Debug, Default)]
-struct Aside {
-    anchor: Option<Anchor>,
-    checkpoints: Vec<String>,
-}
-
-impl Aside {
-    /// Sets aside whoever carries this line. `false`: a segment does, or nobody.
-    fn take(&mut self, chain: &mut Chain, durable: Line) -> bool {
-        let survey = &mut chain.survey;
-        if let Some(anchor) = survey.own_anchor().copied().filter(|anchor| anchor.durable == durable) {
-            survey.anchors.retain(|slot| *slot != anchor);
-            self.anchor = Some(anchor);
-            return true;
-        }
-        let carries = |file: &crate::log::CheckpointFile| file.header.is_ok_and(|header| header.line == durable);
-        let found = survey.checkpoints.iter().position(carries);
-        found.map(|index| self.checkpoints.push(survey.checkpoints.remove(index).name)).is_some()
     }
 }
 
@@ -322,7 +301,9 @@ impl Planner<'_> {
         let stored = slot.header;
         let epoch = match (stored, before) {
             (Some(header), _) => header.epoch,
-            (None, _) if position == Position::Last && self.epoch.is_some() => self.epoch.unwrap_or_default(),
+            (None, _) if position == Position::Last && self.epoch.is_some() => {
+                self.epoch.max(before.map(|(before, _)| before.epoch)).unwrap_or_default()
+            }
             (None, Some((before, _))) => before.epoch,
             (None, None) => self.next_epoch(slot).or(self.epoch).unwrap_or(Epoch { counter: 1, word: random()? }),
         };

@@ -68,11 +68,11 @@ fn a_segment_under_the_name_of_a_spare_gets_its_own_and_nothing_is_lost() {
     log.sync().expect("syncs");
     log.background_step();
     let left = disk.snapshot();
-    let [.., last, spare] = &*segments(&left) else { panic!("a segment and a spare") };
+    let [.., newest, spare] = &*segments(&left) else { panic!("a segment and a spare") };
     assert!(left.read_file(spare).is_some_and(|bytes| bytes.iter().all(|byte| *byte == 0)), "{spare} is a spare");
     left.remove("anchor");
-    left.rename(last, "aside").expect("renames");
-    left.rename(spare, last).expect("renames");
+    left.rename(newest, "aside").expect("renames");
+    left.rename(spare, newest).expect("renames");
     left.rename("aside", spare).expect("renames");
     let plan = apply_on(&left, Accept::NoLoss).expect("loses nothing");
     assert_eq!(plan.steps.iter().map(|step| step.action).collect::<Vec<_>>(), [Action::Rename], "{plan:?}");
