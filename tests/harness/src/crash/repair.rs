@@ -111,7 +111,9 @@ fn damage(disk: &MemoryDisk, bytes: usize, dice: &mut Dice) -> bool {
     }
     let chosen = dice.index(sealed);
     let end = index(word(&segments[chosen + 1].1, PREDECESSOR_END));
-    let within = if dice.one_in(8) { BEHIND_VERSION..SEGMENT_HEADER_BYTES } else { FRAMES_START..end };
+    // A crash may have left a segment without frames.
+    let within =
+        if end <= FRAMES_START || dice.one_in(8) { BEHIND_VERSION..SEGMENT_HEADER_BYTES } else { FRAMES_START..end };
     let start = within.start + dice.index(within.len());
     let mask = 1 << dice.below(8);
     disk.edit_file(&segments[chosen].0, |file| {
