@@ -6,7 +6,8 @@
 //!    every entry was told.
 //! 2. The log ends at or behind the highest line that is still carried, unless the plan sets a carrier aside.
 //! 3. No more is given up than was hit: a record that was durable, in a frame of which no byte was hit, in a file whose header
-//!    was not, is handed out.
+//!    was not, is handed out. Save what lies behind a hit in a segment whose end nobody says any more, as the header of the next
+//!    one was hit too: an earlier recovery may have cut it there, and what is dead does not come back.
 //! 4. What was written anew keeps its records when its header is lost, and a repair comes once more.
 //! 5. A plan is refused only with a typed error; one without steps stands for a log that verifies.
 //! 6. Of forgeries and files of other histories only survival is asked for.
@@ -23,7 +24,7 @@ use super::edit::Nature;
 use super::exercise::{Violation, ensure, states};
 use super::history::cursors_of;
 use super::judge::Case;
-use super::layout::{FileKind, SEGMENT_HEADER, What};
+use super::layout::{FileKind, SEGMENT_HEADER, Stored, What};
 use super::reference::options;
 use crate::MemoryDisk;
 use crate::format::bytes::{half, short};
@@ -128,7 +129,14 @@ impl Case<'_> {
         let mut offsets = BTreeSet::new();
         for (number, stored) in self.reference.files.iter().enumerate() {
             let FileKind::Segment { number: segment, first_offset } = stored.kind else { continue };
-            let whole = |unit: usize| !self.hits.contains(&(number, 0)) && !self.hits.contains(&(number, unit));
+            let follows = |file: &Stored| file.number() == Some(segment + 1);
+            let next = self.reference.files.iter().position(follows);
+            let end_is_told = next.is_none_or(|next| !self.hits.contains(&(next, 0)));
+            let first_hit = self.hits.iter().filter(|hit| hit.0 == number).map(|hit| hit.1).min();
+            let whole = |unit: usize| {
+                let sure = end_is_told || first_hit.is_none_or(|hit| unit < hit);
+                sure && !self.hits.contains(&(number, 0)) && !self.hits.contains(&(number, unit))
+            };
             for (unit, frame) in stored.units.iter().enumerate().filter(|(_, unit)| unit.what == What::Frame) {
                 let place = Place { segment, position: u64::try_from(frame.range.end).unwrap_or(u64::MAX) };
                 if whole(unit) && place <= self.durable {
