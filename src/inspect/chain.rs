@@ -275,30 +275,45 @@ fn give_names(disk: &dyn Disk, survey: &mut Survey, mended: &mut Vec<Mended>) ->
     let own = |(file, header): (&SegmentFile, &SegmentHeader)| {
         (header.store_id == store_id).then(|| (file.name.clone(), file.number, header.number))
     };
-    let misnamed: Vec<_> = survey.valid().filter_map(own).filter(|(_, named, number)| named != number).collect();
-    for (name, _, number) in &misnamed {
-        let at = survey.files.iter().position(|file| file.number == *number);
-        if let Some(there) = at.and_then(|at| survey.files.get(at)) {
-            if let Some((other, _, of_other)) = misnamed.iter().find(|(other, ..)| *other == there.name) {
-                // Either could be given up for the other, and both may be whole.
-                let text =
-                    format!("it is segment {number}, and has the name of one that is segment {of_other}: {other}");
-                return Err(Error::new(ErrorKind::Corrupt, text)
-                    .at_path(disk.directory().join(name))
-                    .next_step("give both files the names of their segments, or move away the one that is too much"));
-            }
-            if there.header != Ok(None) || holds_frames(disk, there)? {
+    let mut misnamed: Vec<_> = survey.valid().filter_map(own).filter(|(_, named, number)| named != number).collect();
+    loop {
+        let mut left = Vec::new();
+        for (name, named, number) in &misnamed {
+            if !is_free(disk, survey, *number)? {
+                left.push((name.clone(), *named, *number));
                 continue;
             }
+            survey.files.retain(|file| file.number != *number);
+            if let Some(file) = survey.files.iter_mut().find(|file| file.name == *name) {
+                file.number = *number;
+                mended.push(Mended::Name { file: name.clone(), number: *number });
+            }
         }
-        survey.files.retain(|file| file.number != *number);
-        if let Some(file) = survey.files.iter_mut().find(|file| file.name == *name) {
-            file.number = *number;
-            mended.push(Mended::Name { file: name.clone(), number: *number });
+        // A name that was given may have left one that another file waits for.
+        if left.len() == misnamed.len() {
+            break;
+        }
+        misnamed = left;
+    }
+    for (name, _, number) in &misnamed {
+        if let Some((other, ..)) = misnamed.iter().find(|(_, named, _)| named == number) {
+            // Either could be given up for the other, and both may be whole.
+            let text = format!("it is segment {number}, and {other}, which has that name, is another");
+            return Err(Error::new(ErrorKind::Corrupt, text)
+                .at_path(disk.directory().join(name))
+                .next_step("give the files the names of their segments, or move away what is too much"));
         }
     }
     survey.files.sort_by_key(|file| file.number);
     Ok(())
+}
+
+/// Whether no file has this name, or one that holds nothing.
+fn is_free(disk: &dyn Disk, survey: &Survey, number: u64) -> Result<bool> {
+    match survey.files.iter().find(|file| file.number == number) {
+        Some(spare) => Ok(spare.header == Ok(None) && !holds_frames(disk, spare)?),
+        None => Ok(true),
+    }
 }
 
 /// A name that leads no file into the chain is not given: its number may be what is wrong. Whether there was one.

@@ -54,8 +54,9 @@ pub fn apply_on(disk: &dyn Disk, accept: Accept) -> Result<Plan> {
         if made.plan.steps.is_empty() {
             break;
         }
-        carry_out(disk, &made).map_err(|error| {
-            error.next_step("what was done so far stays, and nothing is lost: see to the cause, then repair again")
+        carry_out(disk, &made).map_err(|error| match error.advice() {
+            Some(_) => error,
+            None => error.next_step("what was done so far stays: see to the cause, then repair again"),
         })?;
         match &mut done {
             Some(done) => done.steps.append(&mut made.plan.steps),

@@ -3,8 +3,8 @@
 //! Guarantees:
 //! 1. When [`keep_original`] returns, a copy of the file is durable in quarantine, whatever happens to its name: all its
 //!    bytes, save those that cannot be read, which are as [`Readable`](crate::inspect::unreadable::Readable) shows them.
-//! 2. Of the same bytes one copy that can be read is kept, however often a repair is tried. A copy comes to quarantine only when it is whole; a
-//!    part of one stands beside the log, and the next repair or open removes it.
+//! 2. Of the same bytes one copy that can be read is kept, however often a repair is tried. A copy comes to quarantine only
+//!    when it is whole; a part of one stands beside the log, and the next repair or open removes it.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::arithmetic_side_effects))]
 
 use super::apply::{io, sync_directory};

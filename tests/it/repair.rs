@@ -17,10 +17,9 @@ use harness::MemoryDisk;
 use harness::repairs::{Truth, files};
 
 use crate::support::{
-    append_numbered, at, checkpoints, expected, forget, numbered, open, options, segment_name, segments,
+    FRAMES_START, append_numbered, at, checkpoints, expected, forget, numbered, open, options, segment_name, segments,
 };
 
-const FRAMES_START: usize = 4096;
 const RECORDS: u64 = 150;
 
 /// A closed log of several segments, with state and a cursor, and checkpoints.

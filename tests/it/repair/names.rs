@@ -91,10 +91,40 @@ fn two_segments_under_each_others_names_are_not_given_up_for_one_another() {
     let refused = apply_on(&disk, Accept::Loss).expect_err("both are whole");
     assert_eq!(refused.kind(), ErrorKind::Corrupt, "{refused}");
     let text = refused.to_string();
-    assert!(text.contains(&one) && text.contains(&other) && text.contains("give both files the names"), "{text}");
+    assert!(text.contains(&one) && text.contains(&other) && text.contains("give the files the names"), "{text}");
     assert!(files(&disk) == before, "nothing is changed");
     disk.rename(&one, "aside").expect("renames");
     disk.rename(&other, &one).expect("renames");
     disk.rename("aside", &other).expect("renames");
     assert_eq!(actions(&plan_on(&disk).expect("plans")), [], "whole again");
+}
+
+#[test]
+fn files_whose_names_are_all_one_too_high_or_too_low_get_their_own() {
+    for too_high in [true, false] {
+        let disk = reference();
+        let newest = u64::try_from(segments(&disk).len()).expect("few");
+        let mv = |from, to| disk.rename(&segment_name(from), &segment_name(to)).expect("renames");
+        if too_high {
+            (1..=newest).rev().for_each(|number| mv(number, number + 1));
+        } else {
+            mv(1, 50);
+            (2..=newest).for_each(|number| mv(number, number - 1));
+        }
+        let plan = apply_on(&disk, Accept::NoLoss).unwrap_or_else(|error| panic!("too high {too_high}: {error}"));
+        assert!(plan.steps.iter().all(|step| step.action == Action::Rename), "too high {too_high}: {plan:?}");
+        let (found, lost) = read_all(&mut open(&disk).expect("opens").reader());
+        assert_eq!((found.len(), lost), (150, vec![]), "too high {too_high}");
+    }
+}
+
+#[test]
+fn of_two_files_that_are_the_same_missing_segment_one_gets_its_name() {
+    let disk = reference();
+    disk.rename(&segment_name(2), &segment_name(20)).expect("renames");
+    disk.put_file(&segment_name(21), &disk.read_file(&segment_name(20)).expect("a segment"));
+    let plan = apply_on(&disk, Accept::NoLoss).expect("loses nothing");
+    assert_eq!(actions(&plan), [(Action::Rename, Some(2)), (Action::Quarantine, Some(21))]);
+    let (found, lost) = read_all(&mut open(&disk).expect("opens").reader());
+    assert_eq!((found.len(), lost), (150, vec![]));
 }
