@@ -22,6 +22,7 @@ mod commit;
 mod core;
 mod cursor;
 mod decide;
+mod directory;
 mod durability;
 mod epochs;
 mod fold;
@@ -54,13 +55,15 @@ pub use stats::Stats;
 pub use ticket::Ticket;
 
 pub(crate) use checkpoint::{Entries, Unusable, begins_late, ends_as_said, misfit as foreign};
-pub(crate) use clean::draft::{Draft, unlike};
+pub(crate) use clean::draft::{Draft, PAGE_BYTES, unlike};
 #[cfg(test)]
 pub(crate) use clean::tests::{rewrite_again, rewritten};
 pub(crate) use decide::decide;
 pub(crate) use fold::{Piece as FoldPiece, fold};
 pub(crate) use state::State;
-pub(crate) use survey::{ANCHOR_NAME, CheckpointFile, Links, SegmentFile, Survey, holds_frames, open_segment, survey};
+pub(crate) use survey::{
+    ANCHOR_NAME, CheckpointFile, Links, SegmentFile, Survey, holds_frames, is_no_file, open_segment, survey,
+};
 pub(crate) use window::{FoundFrame, Scan, Scanned, Store};
 
 use self::core::{Core, frame_bytes};

@@ -233,7 +233,7 @@ pub struct FrameRow {
     pub offsets: u64,
     /// State entries in it.
     pub states: u64,
-    /// Append time.
+    /// Append time; a gap has none, as nobody knows when what is lost was appended.
     pub time: Option<Timestamp>,
     /// Of the header; none of zeros.
     pub header_checksum: Option<Checksums>,
@@ -333,7 +333,7 @@ impl FrameRows {
             records: header.record_count.into(),
             offsets: header.record_count.into(),
             states: header.state_count.into(),
-            time: Some(header.time),
+            time: (header.kind != Kind::Gap).then_some(header.time),
             header_checksum: Some(Checksums { stored: sum, computed: sum }),
             body_checksum: Some(body),
             live: self.is_live(position),

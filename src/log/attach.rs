@@ -119,7 +119,11 @@ impl Attached {
     pub fn open_on(disk: Arc<dyn Disk>) -> Result<Self> {
         let failed = |error| io_error(&*disk, "ask for the writer's lock", "", error);
         let writer = disk.lock_holder().map_err(failed)?;
-        let state = State::look(&*disk, writer.is_some())?;
+        let survey = survey(&*disk)?;
+        let state = match &writer {
+            Some(_) => State::beside_writer(&*disk, &survey)?,
+            None => State::as_left(&*disk, &survey)?,
+        };
         Ok(Self { shared: Arc::new(Shared { disk, writer, state: Mutex::new(state) }) })
     }
 
@@ -231,17 +235,14 @@ impl Attached {
 }
 
 impl State {
-    fn look(disk: &dyn Disk, writer: bool) -> Result<Self> {
-        let survey = survey(disk)?;
-        if writer {
-            return Self::beside_writer(disk, &survey);
-        }
-        match decide(disk, &survey) {
+    /// Nobody writes.
+    fn as_left(disk: &dyn Disk, survey: &Survey) -> Result<Self> {
+        match decide(disk, survey) {
             Ok(Some(decision)) => Ok(Self::as_decided(&decision)),
             Ok(None) => Err(Error::new(ErrorKind::Invalid, "not a log: no segment is there")
                 .at_path(disk.directory())
                 .next_step("check the path")),
-            Err(error) if error.kind() == ErrorKind::Corrupt => Ok(Self::up_to_damage(&survey, error)),
+            Err(error) if error.kind() == ErrorKind::Corrupt => Ok(Self::up_to_damage(survey, error)),
             Err(error) => Err(error),
         }
     }
@@ -386,8 +387,13 @@ impl Shared {
     fn list_again(&self) -> Result<()> {
         let failed = |error| io_error(&*self.disk, "ask for the writer's lock", "", error);
         // A writer may have begun since.
-        let writer = self.is_live() || self.disk.lock_holder().map_err(failed)?.is_some();
-        let mut found = State::look(&*self.disk, writer)?;
+        let is_written = self.is_live() || self.disk.lock_holder().map_err(failed)?.is_some();
+        let survey = survey(&*self.disk)?;
+        let mut found = if is_written {
+            State::beside_writer(&*self.disk, &survey)?
+        } else {
+            State::as_left(&*self.disk, &survey)?
+        };
         let mut state = self.state.lock();
         let newest = |state: &State| state.catalog.entries().last().map_or(0, Entry::number);
         if newest(&found) < newest(&state) {

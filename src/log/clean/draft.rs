@@ -4,6 +4,7 @@
 //! 1. What is complete is synced and was read back; what reads otherwise then is an error, and the draft is not used. What is
 //!    read back may come from the page cache: it shows what was handed to the system, not what the medium holds.
 //! 2. Nothing but the draft is touched, and of that only what lies below its end.
+//! 3. A gap takes the space of its frame, as far as the system gives back the rest.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::arithmetic_side_effects))]
 
 use std::ops::Range;
@@ -21,6 +22,9 @@ use crate::log::window::{Scan, Scanned, Store};
 use crate::platform::{Access, Disk, File};
 use crate::segment::walk::Frames;
 use crate::types::{Offset, Timestamp, Topic, length};
+
+/// A new segment takes whole pages.
+pub(crate) const PAGE_BYTES: u64 = 4096;
 
 /// Frames are gathered up to this much before they are stored.
 const WRITE_BYTES: usize = 1 << 20;
@@ -76,6 +80,11 @@ impl Draft {
         let (Ok(offset_delta), Ok(bytes)) = (delta, u32::try_from(bytes)) else {
             return Err(self.unlike("a gap that no segment could hold"));
         };
+        // A gap may be as long as somebody only claims. That its space cannot be given back costs space, nothing else.
+        let behind = range.start.saturating_add(GAP_FRAME_BYTES).next_multiple_of(PAGE_BYTES);
+        if range.end.saturating_sub(behind) >= PAGE_BYTES {
+            let _costs_only_space = self.file.punch(behind..range.end);
+        }
         let body = GapBody { next_offset: next, bytes }.encode();
         let header = FrameHeader {
             length: u32::try_from(GAP_FRAME_BYTES).unwrap_or_default(),

@@ -12,7 +12,7 @@
 
 use std::sync::Weak;
 
-use super::draft::Draft;
+use super::draft::{Draft, PAGE_BYTES};
 use crate::checksum;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::frame::{FrameHeader, HEADER_BYTES};
@@ -25,9 +25,6 @@ use crate::log::window::{Scan, Scanned};
 use crate::platform::Disk;
 use crate::segment::walk::Frame;
 use crate::types::{Offset, Place, length};
-
-/// Files are as long as a multiple of this.
-const PAGE_BYTES: u64 = 4096;
 
 /// A segment that took the place of others.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::{LOOKS_MAX, Limit, Reader};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{FRAMES_START, Fault};
+use crate::format::FRAMES_START;
 use crate::log::catalog::{Catalog, Entry};
 use crate::log::window::{Scan, Scanned, View};
 use crate::types::{Epoch, Line, Offset, Place, Timestamp};
@@ -93,8 +93,7 @@ impl Reader {
                 // It was dropped, with all that followed in this segment.
                 Scanned::End if scan.offset > offset => scan.offset,
                 Scanned::Frame(_) => continue,
-                Scanned::Zero | Scanned::End => return Err(self.damage(at, offset, Fault::Missing)),
-                Scanned::Bad { fault, .. } => return Err(self.damage(at, offset, fault)),
+                stopped => return Err(self.astray(number, &mut scan, &stopped, offset)),
             };
             self.view = Some(Arc::new(view));
             (self.place, self.frame_offset, self.next) = (at, frame_offset, offset);
@@ -131,12 +130,23 @@ impl Reader {
                     }
                     frame.offset
                 }
-                Scanned::Bad { fault, .. } if limit.sure => return Err(self.damage(at, scan.offset, fault)),
+                stopped @ Scanned::Bad { .. } if limit.sure => {
+                    let offset = scan.offset;
+                    return Err(self.astray(number, &mut scan, &stopped, offset));
+                }
                 Scanned::Bad { .. } | Scanned::Zero | Scanned::End => scan.offset,
             };
             self.view = Some(Arc::new(view));
             (self.place, self.frame_offset, self.next) = (at, offset, offset);
             return Ok(());
+        }
+    }
+
+    /// What stands in the way of a search that stopped.
+    fn astray(&self, number: u64, scan: &mut Scan, stopped: &Scanned, offset: Offset) -> Error {
+        match scan.blame(stopped) {
+            Ok(fault) => self.damage(Place::new(number, scan.position), offset, fault),
+            Err(error) => self.read_error(number, error),
         }
     }
 

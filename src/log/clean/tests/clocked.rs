@@ -60,6 +60,10 @@ impl Disk for ClockedDisk {
         self.disk.quarantine(name)
     }
 
+    fn settle_quarantine(&self) -> io::Result<()> {
+        self.disk.settle_quarantine()
+    }
+
     fn sync_directory(&self) -> io::Result<()> {
         self.disk.sync_directory()
     }

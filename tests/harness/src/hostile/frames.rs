@@ -8,6 +8,7 @@
 use esker::{ErrorKind, FORMAT_VERSION};
 
 use super::reading::{Reading, read};
+use super::repairs::{Origin, repair_copies};
 use super::ways::{Checkpoints, Held, open_all_ways};
 use super::{SEGMENT, put};
 use crate::MemoryDisk;
@@ -169,6 +170,7 @@ fn judge(bytes: &[u8]) {
     let disk = MemoryDisk::new(1);
     put(&disk, SEGMENT, bytes);
     let reading = read(bytes, 1);
+    repair_copies(&disk, Origin::Several);
     if reading.rewritten_end.is_some_and(|end| reading.end < end) {
         return judge_damaged(&disk, &reading);
     }
