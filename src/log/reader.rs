@@ -258,6 +258,9 @@ impl Reader {
     /// # Errors
     /// [`ErrorKind::Corrupt`] with the place of the damage; [`ErrorKind::Gap`] where a repair left a gap in place of records:
     /// [`Reader::skip_damage`] steps over both. What the system says. The reader stands where it stood.
+    ///
+    /// [`ErrorKind::Corrupt`]: crate::ErrorKind::Corrupt
+    /// [`ErrorKind::Gap`]: crate::ErrorKind::Gap
     pub fn poll(&mut self) -> Result<Option<Batch>> {
         loop {
             let Some((view, limit)) = self.segment()? else { return Ok(None) };
@@ -302,6 +305,9 @@ impl Reader {
     ///
     /// # Errors
     /// As for [`Reader::poll`]; also [`ErrorKind::Closed`] or [`ErrorKind::Poisoned`] if nothing more will come.
+    ///
+    /// [`ErrorKind::Closed`]: crate::ErrorKind::Closed
+    /// [`ErrorKind::Poisoned`]: crate::ErrorKind::Poisoned
     pub fn poll_wait(&mut self, timeout: Duration) -> Result<Option<Batch>> {
         let deadline = Instant::now().checked_add(timeout);
         loop {
@@ -325,6 +331,9 @@ impl Reader {
     ///
     /// # Errors
     /// What the system says; [`ErrorKind::Corrupt`] if nothing whole follows up to the end of the log.
+    ///
+    /// [`ErrorKind::Corrupt`]: crate::ErrorKind::Corrupt
+    /// [`ErrorKind::Gap`]: crate::ErrorKind::Gap
     pub fn skip_damage(&mut self) -> Result<Option<Skipped>> {
         let Some((view, limit)) = self.segment()? else { return Ok(None) };
         let (from, next) = (self.place, self.next);
