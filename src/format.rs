@@ -97,7 +97,8 @@ table! {
     REWRITTEN_RECORDS 184 8 "... count of records that it kept";
     REWRITTEN_INCARNATION 192 8 "... incarnation of the last original";
     REWRITTEN_ORIGINAL_END 200 8 "... end position of the last original";
-    RESERVED_B 208 48 "zero";
+    REWRITTEN_MOVED 208 4 "... 1: its frames stand at other places than in the originals; 0: at the same";
+    RESERVED_B 212 44 "zero";
 }
 
 table! {

@@ -556,6 +556,7 @@ mod tests {
                 records: 0,
                 incarnation: 4,
                 original_end: 8192,
+                places: crate::format::header::Places::Kept,
             };
             let file = survey.files.iter_mut().find(|file| file.number == number).expect("a file");
             let header = SegmentHeader { number, generation, rewritten: Some(rewritten), ..sample() };

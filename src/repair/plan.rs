@@ -22,7 +22,7 @@ use super::{Action, Plan, StateLoss, Step, TailLoss, refuse_writer};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::anchor::Anchor;
 use crate::format::checkpoint::CheckpointHeader;
-use crate::format::header::{Link, Rewritten, SegmentHeader};
+use crate::format::header::{Link, Places, Rewritten, SegmentHeader};
 use crate::format::{ANCHOR_NAME, FRAMES_START, Fault, segment_name};
 use crate::inspect::chain::{Chain, Manner, Mended};
 use crate::inspect::unreadable::Readable;
@@ -307,7 +307,8 @@ impl Planner<'_> {
         };
         let incarnation = if slot.incarnation == 0 { random()?.max(1) } else { slot.incarnation };
         let cut = position == Position::Last && self.slots.len() > self.sifted.len();
-        let original_end = stored.and_then(|header| header.rewritten).map(|rewritten| rewritten.original_end);
+        let before_it = stored.and_then(|header| header.rewritten);
+        let original_end = before_it.map(|rewritten| rewritten.original_end);
         let first_offset = slot.first_offset.unwrap_or_else(|| self.first_expected(slot));
         Ok(SegmentHeader {
             store_id: self.store_id,
@@ -333,6 +334,7 @@ impl Planner<'_> {
                 incarnation,
                 // Nothing goes on behind a segment that ends early.
                 original_end: if cut { end } else { original_end.or(slot.end).unwrap_or(end) },
+                places: before_it.map_or(Places::Kept, |rewritten| rewritten.places),
             }),
         })
     }
