@@ -8,6 +8,7 @@
 //! Left to others: what to drop, and from when on the files may go that a rewritten one stands for.
 
 pub(crate) mod draft;
+pub(crate) mod group;
 #[cfg_attr(not(test), expect(dead_code, reason = "the cleaner that decides what to drop is not built yet"))]
 pub(crate) mod rewrite;
 
