@@ -1,6 +1,7 @@
 //! Encoding and decoding of segment headers.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::arithmetic_side_effects))]
 
+use super::index::Subject;
 use super::opening::Opening;
 use super::segment_header as table;
 use super::{FRAME_ALIGNMENT, FRAMES_START, Fault, SEGMENT_BYTES_MAX, SEGMENT_MAGIC};
@@ -76,6 +77,12 @@ impl SegmentHeader {
     pub(crate) fn is_linked_by(&self, link: &Link) -> bool {
         let end_fits = self.rewritten.is_none_or(|rewritten| rewritten.original_end == link.end);
         link.number == self.last_number() && link.incarnation == self.known_incarnation() && end_fits
+    }
+
+    /// What an index file of it is bound to; `end` is where its frames end.
+    pub(crate) fn subject(&self, end: u64) -> Subject {
+        let Self { store_id, number, generation, incarnation, .. } = *self;
+        Subject { store_id, number, generation, incarnation, end }
     }
 
     /// The link of a successor; `end` is where its frames end, if it was not rewritten.

@@ -196,7 +196,8 @@ impl Check<'_, '_> {
                 format!("segments before {} are gone, and no checkpoint holds the state of then", first.number());
             self.report(FindingClass::MissingSegment, Some(Place::new(first.number(), 0)), None, cause);
         }
-        for finding in checked.findings {
+        let indexes = super::indexes::check(self.disk, chain, rest)?;
+        for finding in checked.findings.into_iter().chain(indexes) {
             self.found.report(finding);
         }
         self.told.end();

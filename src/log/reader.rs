@@ -16,12 +16,14 @@ use std::time::{Duration, Instant};
 use super::batch::Batch;
 use super::catalog::Entry;
 use super::epochs::Epochs;
+use super::index::Index;
 use super::window::{Chunk, Scan, Scanned, View};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{FRAMES_START, Fault, Kind};
 use crate::platform::Disk;
 use crate::segment::walk::Step;
 use crate::types::{Epoch, Line, Offset, Place, Timestamp, length};
+pub(crate) use errors::{damage, gap};
 
 /// A batch is made of frames that begin within this many bytes.
 const BATCH_BYTES: u64 = 128 * 1024;
@@ -68,6 +70,10 @@ pub(crate) trait LogSource: Send + Sync {
     fn end(&self, line: ReadLine) -> Line;
     fn entry(&self, find: &dyn Fn(&super::catalog::Catalog) -> Option<Entry>) -> Result<Option<Entry>>;
     fn view(&self, entry: &Entry, mode: ReadMode) -> Result<View>;
+    /// What is known of where keys are.
+    fn index(&self) -> &Index;
+    /// Why lookups cannot be answered, if so.
+    fn check_lookups(&self) -> Result<()>;
     /// For a reader at `place`: up to where its segment may be read.
     fn limit(&self, place: Place, view: &View, line: ReadLine) -> Limit;
     /// Looks for what came since, where nobody tells. `true`: there is more.
@@ -332,6 +338,7 @@ impl Reader {
             return Err(self.gone(offset));
         };
         let view = self.source.view(&entry, self.mode)?;
+        self.source.index().prime(self.source.disk(), &entry, &view);
         let delta = offset.since(entry.header.first_offset);
         let limit = self.source.limit(Place::new(entry.number(), 0), &view, self.line).position;
         let found = view
@@ -367,6 +374,7 @@ impl Reader {
             return Ok(());
         };
         let view = self.source.view(&entry, self.mode)?;
+        self.source.index().prime(self.source.disk(), &entry, &view);
         let limit = self.source.limit(Place::new(entry.number(), 0), &view, self.line);
         let failed = |error| self.read_error(entry.number(), error);
         let found = view.locate(limit.position, |entry| entry.time_max < time).map_err(failed)?;
@@ -523,6 +531,9 @@ impl Reader {
 
     fn take_back(&mut self, view: &View) -> Result<Batch> {
         let number = self.place.segment;
+        if let Some(entry) = self.source.entry(&|catalog| catalog.get(number).cloned())? {
+            self.source.index().prime(self.source.disk(), &entry, view);
+        }
         let failed = |error| self.read_error(number, error);
         let limit = self.source.limit(Place::new(number, 0), view, self.line);
         let delta = self.next.since(view.header.first_offset);
