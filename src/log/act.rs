@@ -334,8 +334,9 @@ fn clear(disk: &dyn Disk, survey: &Survey, chain: &[super::survey::Member]) -> R
             Err(error) => cleared.left.push(format!("{}: {error}", file.name)),
         }
     }
-    // An index file speaks of its segment, which is not there.
-    let is_orphan = |number: &&u64| chain.binary_search_by_key(*number, |member| member.header.number).is_err();
+    // An index file speaks of a segment whose end is settled.
+    let settled = |number| chain.iter().any(|member| member.header.number == number && member.end.is_some());
+    let is_orphan = |number: &&u64| !settled(**number);
     let orphans = survey.indexes.iter().filter(is_orphan).map(|number| index_name(*number));
     for name in orphans.chain(survey.drafts.iter().cloned()) {
         match disk.unlink(&name) {

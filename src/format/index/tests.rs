@@ -1,3 +1,5 @@
+//! Headers, and lookups in bytes of all kinds.
+
 use super::*;
 use proptest::prelude::*;
 
