@@ -26,21 +26,27 @@ pub(crate) enum Step {
     Nothing,
 }
 
+/// Segments that wait for an index file.
+#[derive(Default)]
+struct Waiting {
+    /// The newest that is sealed and durable, whether it waits or not.
+    newest: u64,
+    entries: Vec<Entry>,
+}
+
 impl Core {
     /// Sealed and durable segments of which it is not known whether they have an index file, or that have none; the newest
-    /// comes last.
-    fn without_index(&self) -> Vec<Entry> {
+    /// comes last. None while one that failed waits for the log to go on.
+    fn without_index(&self) -> Waiting {
         let durable = self.durability.lock().durable.place;
         let catalog = self.catalog.read();
         let is_settled = |entry: &&Entry| entry.end.is_some_and(|end| Place::new(entry.number(), end) <= durable);
         let settled: Vec<Entry> = catalog.entries().iter().filter(is_settled).cloned().collect();
         drop(catalog);
-        if settled.is_empty() {
-            return settled;
-        }
+        let Some(newest) = settled.last().map(Entry::number) else { return Waiting::default() };
         let files = self.index.files.lock();
-        if files.paused_at.is_some() && files.paused_at == settled.last().map(Entry::number) {
-            return Vec::new();
+        if files.paused_at == Some(newest) {
+            return Waiting::default();
         }
         let is_open = |entry: &Entry| match files.known.get(&entry.number()) {
             Some(Known { incarnation, what }) if *incarnation == entry.header.incarnation => {
@@ -48,12 +54,12 @@ impl Core {
             }
             _ => true,
         };
-        settled.into_iter().filter(is_open).collect()
+        Waiting { newest, entries: settled.into_iter().filter(is_open).collect() }
     }
 
     /// Whether there is something to do for [`Core::index_step`].
     pub(crate) fn index_due(&self) -> bool {
-        !self.without_index().is_empty()
+        !self.without_index().entries.is_empty()
     }
 
     /// Makes one index file, if one is missing.
@@ -62,9 +68,8 @@ impl Core {
             // The directory may be another's by now.
             return Step::Nothing;
         }
-        let mut waiting = self.without_index();
-        let newest = waiting.last().map(Entry::number);
-        while let Some(entry) = waiting.pop() {
+        let Waiting { newest, mut entries } = self.without_index();
+        while let Some(entry) = entries.pop() {
             let Some(subject) = subject(&entry) else { continue };
             if let Ok(_bytes) = peek(&*self.disk, &subject) {
                 self.index.know(&entry, What::Unsummed);
@@ -78,7 +83,7 @@ impl Core {
                 Err(Failed::Unfit) => self.index.know(&entry, What::Unfit),
                 Err(Failed::Stopped) => return Step::Nothing,
                 Err(Failed::Differs | Failed::Io(_)) => {
-                    self.index.files.lock().paused_at = newest;
+                    self.index.files.lock().paused_at = Some(newest);
                     self.index.count(|counts| counts.failures = counts.failures.saturating_add(1));
                 }
             }

@@ -187,6 +187,20 @@ fn a_full_disk_only_costs_index_files() {
 }
 
 #[test]
+fn an_old_index_file_that_cannot_be_made_is_tried_once() {
+    let disk = MemoryDisk::new(1);
+    indexed(&options(), &disk).close().expect("closes");
+    let log = open(&disk).expect("opens");
+    log.background_step();
+    disk.remove(&indexes(&disk)[0]);
+    assert!(log.latest(Topic::default(), b"looked for everywhere").expect("reads").is_none());
+    disk.space_limit(1);
+    log.background_step();
+    log.background_step();
+    assert_eq!((log.stats().index_failures, log.stats().indexes), (1, 0));
+}
+
+#[test]
 fn a_directory_with_index_files_alone_holds_no_log_and_nothing_else() {
     let disk = MemoryDisk::new(1);
     disk.put_file("0000000001.idx", b"left behind");
