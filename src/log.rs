@@ -310,7 +310,6 @@ impl Log {
     }
 
     /// All records of this key in this topic, oldest first, tombstones too; up to what is visible when the first is asked for.
-    #[must_use]
     pub fn history<K: AsRef<[u8]> + ?Sized>(&self, topic: Topic, key: &K) -> History {
         let core: Arc<Core> = Arc::clone(&self.handle.core);
         History::new(core, topic, key.as_ref())

@@ -146,7 +146,6 @@ impl Attached {
     }
 
     /// As [`Log::history`](crate::Log::history), of what can be read now.
-    #[must_use]
     pub fn history<K: AsRef<[u8]> + ?Sized>(&self, topic: Topic, key: &K) -> History {
         let shared: Arc<Shared> = Arc::clone(&self.shared);
         History::new(shared, topic, key.as_ref())

@@ -33,6 +33,9 @@ pub struct Found {
 
 impl Found {
     /// The record.
+    ///
+    /// # Panics
+    /// If the file of the segment was changed meanwhile, against the contract of zero copy.
     #[must_use]
     pub fn record(&self) -> RecordRef<'_> {
         self.batch.iter().next().expect("the lookup saw it in the bytes that this pins")
@@ -148,7 +151,7 @@ impl Question<'_> {
     }
 }
 
-/// Up to where a segment is looked at.
+/// Up to where a segment is looked at. One that is not the last has an end; if not, what is missing is found to be.
 fn limit_of(entry: &Entry, end: Line) -> u64 {
-    if entry.number() == end.place.segment { end.place.position } else { entry.end.unwrap_or_default() }
+    if entry.number() == end.place.segment { end.place.position } else { entry.end.unwrap_or(entry.header.capacity) }
 }

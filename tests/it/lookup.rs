@@ -28,6 +28,12 @@ fn indexes(disk: &MemoryDisk) -> Vec<String> {
     disk.names().into_iter().filter(|name| name.contains(".idx")).collect()
 }
 
+fn remove_indexes(disk: &MemoryDisk) {
+    for name in indexes(disk) {
+        disk.remove(&name);
+    }
+}
+
 /// Where the key entries of an index file begin.
 fn entries_start(bytes: &[u8]) -> usize {
     let (blocks, topics, lists) = (word(bytes, 88), word(bytes, 92), word(bytes, 96));
@@ -170,9 +176,8 @@ fn seeks_say_the_same_with_index_files_and_without() {
     log.close().expect("closes");
     let with = open(&disk).expect("opens");
     let bare = disk.snapshot();
-    indexes(&bare).iter().for_each(|name| bare.remove(name));
-    let without = Options::new().open_on(Arc::new(bare.clone()));
-    let without = without.or_else(|_| open(&bare)).expect("opens");
+    remove_indexes(&bare);
+    let without = open(&bare).expect("opens");
     for offset in (0..600).rev().step_by(7) {
         let offset = esker::Offset::new(offset);
         let ask = |log: &Log| {

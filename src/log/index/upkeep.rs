@@ -99,7 +99,9 @@ impl Core {
         let catalog = self.catalog.read();
         let gone: Vec<u64> = known.into_iter().filter(|number| catalog.get(*number).is_none()).collect();
         drop(catalog);
-        gone.into_iter().for_each(|number| self.index.forget(&*self.disk, number));
+        for number in gone {
+            self.index.forget(&*self.disk, number);
+        }
     }
 
     fn build_index(&self, entry: &Entry) -> Result<(), Failed> {

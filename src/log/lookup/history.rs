@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::segment::start_of;
 use super::{Failure, Found, Miss, Moved, Question, TRIES_MAX, limit_of};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::index::KeyHash;
 use crate::log::catalog::Entry;
 use crate::log::index::file::IndexFile;
@@ -51,7 +51,7 @@ impl fmt::Debug for History {
 /// Where it is.
 enum Way {
     Begin,
-    Within(Within),
+    Within(Box<Within>),
     Over,
 }
 
@@ -102,7 +102,8 @@ impl History {
         if let Way::Begin = self.way {
             source.check_lookups()?;
             source.index().count(|counts| counts.lookups = counts.lookups.saturating_add(1));
-            self.way = Way::Within(Within { end: source.end(self.line), next: source.start(), segment: None });
+            let within = Within { end: source.end(self.line), next: source.start(), segment: None };
+            self.way = Way::Within(Box::new(within));
         }
         let Way::Within(within) = &mut self.way else { return Ok(None) };
         loop {
@@ -210,15 +211,15 @@ impl InSegment {
                         }
                     }
                 }
-                Candidates::Held { held, rest } => match held.pop_front() {
-                    Some(candidate) => candidate,
-                    None => {
-                        if !read_on(question, &self.view, rest, held)? {
-                            return Ok(None);
+                Candidates::Held { held, rest } => {
+                    let Some(candidate) = held.pop_front() else {
+                        if read_on(question, &self.view, rest, held)? == More::Frames {
+                            continue;
                         }
-                        continue;
-                    }
-                },
+                        return Ok(None);
+                    };
+                    candidate
+                }
             };
             if candidate.position >= self.limit {
                 continue;
@@ -233,9 +234,16 @@ impl InSegment {
     }
 }
 
-/// Takes in the records of the next frame; `false` if there is none.
-fn read_on(question: &Question<'_>, view: &View, rest: &mut Scan, held: &mut VecDeque<Candidate>) -> Result<bool> {
-    let Some(frame) = question.next_frame(view, rest)? else { return Ok(false) };
+/// Whether a segment goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum More {
+    Frames,
+    Nothing,
+}
+
+/// Takes in the records of the next frame.
+fn read_on(question: &Question<'_>, view: &View, rest: &mut Scan, held: &mut VecDeque<Candidate>) -> Result<More> {
+    let Some(frame) = question.next_frame(view, rest)? else { return Ok(More::Nothing) };
     if let Some(error) = question.lost(view, &frame) {
         return Err(error);
     }
@@ -245,7 +253,7 @@ fn read_on(question: &Question<'_>, view: &View, rest: &mut Scan, held: &mut Vec
             held.push_back(Candidate { position, record: number });
         }
     }
-    Ok(true)
+    Ok(More::Frames)
 }
 
 impl Iterator for History {
@@ -260,20 +268,20 @@ impl Iterator for History {
                     return None;
                 }
                 Err(Failure { moved: Moved::Yes, .. }) => {}
-                Err(Failure { error, .. }) => return self.fail(error),
+                Err(Failure { error, .. }) => return Some(Err(self.fail(error))),
             }
         }
         let busy = "segments were replaced faster than this could read them";
-        self.fail(Error::new(crate::error::ErrorKind::Io, busy))
+        Some(Err(self.fail(Error::new(ErrorKind::Io, busy))))
     }
 }
 
 impl History {
-    fn fail(&mut self, error: Error) -> Option<Result<Found>> {
+    fn fail(&mut self, error: Error) -> Error {
         // Behind a gap the log goes on.
-        if !matches!(error.kind(), crate::error::ErrorKind::Gap { .. }) {
+        if !matches!(error.kind(), ErrorKind::Gap { .. }) {
             self.way = Way::Over;
         }
-        Some(Err(error))
+        error
     }
 }

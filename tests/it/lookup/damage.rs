@@ -6,7 +6,7 @@ use esker::repair::{Accept, apply_on};
 use esker::{Attached, ErrorKind, Log, Options, Record, Topic};
 use harness::MemoryDisk;
 
-use super::{indexed, indexes, key, latest, tell};
+use super::{indexed, indexes, key, latest, remove_indexes, tell};
 use crate::support::{at, open, options, segment_name};
 
 /// Turns a bit of the payload of a record.
@@ -24,7 +24,7 @@ enum Files {
 
 fn reopened(disk: &MemoryDisk, files: Files) -> Log {
     if files == Files::Removed {
-        indexes(disk).iter().for_each(|name| disk.remove(name));
+        remove_indexes(disk);
     }
     open(disk).expect("opens: what is damaged is not read by it")
 }
@@ -133,7 +133,7 @@ fn a_segment_with_damage_gets_no_index() {
     let log = indexed(&options(), &disk);
     let found = log.history(Topic::default(), &key(5)).next().expect("several").expect("reads");
     log.close().expect("closes");
-    indexes(&disk).iter().for_each(|name| disk.remove(name));
+    remove_indexes(&disk);
     damage(&disk, &found);
     let log = Options::new().index_memory(64 << 10).background(esker::Background::Manual);
     let log = log.open_on(Arc::new(disk.clone())).expect("opens");

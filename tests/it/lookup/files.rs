@@ -73,7 +73,7 @@ impl Fate for Torn {
     }
 
     fn sector(&mut self, _index: usize, _of: usize) -> Survival {
-        if self.draw() % 3 == 0 { Survival::Old } else { Survival::New }
+        if self.draw().is_multiple_of(3) { Survival::Old } else { Survival::New }
     }
 }
 
@@ -102,7 +102,8 @@ fn index_files_of_other_segments_and_stores_are_not_believed() {
     let (disk, other) = (MemoryDisk::new(1), MemoryDisk::new(2));
     let (log, foreign) = (indexed(&options(), &disk), indexed(&options(), &other));
     let expected = all(&log);
-    (log.close().expect("closes"), foreign.close().expect("closes"));
+    log.close().expect("closes");
+    foreign.close().expect("closes");
     let names = indexes(&disk);
     let swapped = disk.read_file(&names[2]).expect("is there");
     for (name, bytes) in [(&names[1], swapped.clone()), (&names[3], other.read_file(&names[3]).expect("is there"))] {

@@ -198,7 +198,9 @@ impl World {
             Step::Remove { which } => self.remove(which),
             Step::Reopen(harms) => {
                 self.log.clone().close().expect("closes");
-                harms.iter().for_each(|harm| self.harm(harm));
+                for harm in &harms {
+                    self.harm(harm);
+                }
                 self.log = options(self.memory).open_on(Arc::new(self.disk.clone())).expect("opens");
                 assert!(!self.disk.names().iter().any(|name| name.contains(".idx.draft")), "removed by the open");
             }
