@@ -193,3 +193,35 @@ fn seeks_say_the_same_with_index_files_and_without() {
         assert_eq!(ask(&with), ask(&without), "{offset}");
     }
 }
+
+#[test]
+fn a_seek_into_a_cold_segment_goes_by_its_index_file() {
+    let disk = MemoryDisk::new(1);
+    let options = Options::new().background(esker::Background::Manual);
+    let log = options.open_on(Arc::new(disk.clone())).expect("opens");
+    for number in 0..3000_u64 {
+        disk.advance(std::time::Duration::from_millis(50));
+        let _ = log.append(Record::new(&number.to_le_bytes().repeat(50))).expect("appends");
+    }
+    log.sync().expect("syncs");
+    log.background_step();
+    let mut reader = log.reader();
+    reader.seek(esker::Offset::new(2000)).expect("is there");
+    let time = reader.poll().expect("reads").expect("a batch").iter().next().expect("a record").time();
+    log.close().expect("closes");
+    // Who goes over the frames of the first block from the first on does not get far.
+    disk.edit_file(&crate::support::segment_name(1), |bytes| bytes[5000..5100].fill(0xee));
+    let seeks = |disk: &MemoryDisk| {
+        let log = options.open_on(Arc::new(disk.clone())).expect("opens");
+        let attached = Attached::open_on(Arc::new(disk.clone())).expect("attaches");
+        [log.reader(), attached.reader()].map(|mut reader| {
+            let sought = reader.seek(esker::Offset::new(2000)).map(|()| reader.offset().get());
+            let at_time = reader.seek_time(time).map(|()| reader.offset().get());
+            let back = sought.is_ok().then(|| reader.poll_back().expect("reads").expect("a batch").next().get());
+            (sought.ok(), at_time.ok(), back)
+        })
+    };
+    assert_eq!(seeks(&disk), [(Some(2000), Some(2000), Some(2000)); 2]);
+    remove_indexes(&disk);
+    assert_eq!(seeks(&disk), [(None, None, None); 2]);
+}

@@ -80,6 +80,8 @@ fn ls_and_verify_tell_of_index_files() {
     log.close().expect("closes");
     let step = || {
         let log = Options::new().background(esker::Background::Manual).open(&path).expect("opens");
+        // What is in it is looked at when it is used first.
+        assert!(log.latest(Topic::default(), "nowhere").expect("reads").is_none());
         log.background_step();
         log.close().expect("closes");
     };
