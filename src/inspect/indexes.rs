@@ -4,7 +4,7 @@
 //! 1. Every index file is made once more, in memory that does not grow with it, and compared byte by byte. If the log is
 //!    damaged, it is only looked at for what it says of itself.
 //! 2. Nothing about an index file is damage of the log: nothing needs one.
-//! 3. One that a running writer makes or removes meanwhile is no finding.
+//! 3. One that a running writer replaces or removes meanwhile is no finding.
 
 use std::io::ErrorKind;
 use std::sync::Arc;

@@ -225,3 +225,43 @@ fn a_seek_into_a_cold_segment_goes_by_its_index_file() {
     remove_indexes(&disk);
     assert_eq!(seeks(&disk), [(None, None, None); 2]);
 }
+
+#[test]
+fn lookups_beside_appends_and_the_making_of_index_files_never_go_back() {
+    let disk = MemoryDisk::new(1);
+    let options = options().background(esker::Background::Threads);
+    let log = options.open_on(Arc::new(disk.clone())).expect("opens");
+    let last = 4000_u64;
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            for number in 0..=last {
+                let payload = number.to_be_bytes().repeat(10);
+                let _ = log.append(Record::new(&payload).key(&key(number % 5))).expect("appends");
+                if number % 50 == 0 {
+                    log.sync().expect("syncs");
+                }
+            }
+        });
+        let (mut seen, mut rounds) = ([None; 5], 0_u64);
+        while !writer.is_finished() || rounds < 5 {
+            let number = rounds % 5;
+            let found = latest(log.latest(Topic::default(), &key(number))).expect("reads").map(|(offset, _)| offset);
+            let before = &mut seen[at(number)];
+            assert!(found >= *before && found.is_none_or(|offset| offset % 5 == number), "{found:?} behind {before:?}");
+            *before = found;
+            if rounds.is_multiple_of(97) {
+                let told = tell(log.history(Topic::default(), &key(number))).expect("reads");
+                assert!(told.iter().map(|(offset, ..)| *offset).eq((number..).step_by(5).take(told.len())), "{number}");
+                assert!(told.last().map(|(offset, ..)| *offset) >= found, "{number}");
+            }
+            rounds += 1;
+        }
+    });
+    for number in 0..5 {
+        assert_eq!(
+            tell(log.history(Topic::default(), &key(number))).expect("reads").len(),
+            800 + usize::from(number == 0)
+        );
+    }
+    log.close().expect("closes");
+}

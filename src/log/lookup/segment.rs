@@ -65,8 +65,11 @@ impl Question<'_> {
 
     fn newest_by_table(&self, view: &View, limit: u64) -> Result<Option<Found>> {
         let table = self.source.index().table(view);
-        self.touch();
+        let known = table.lock().reached();
         let reached = self.extend(&table, view, limit)?;
+        if known.position < limit || table.lock().newest_first(self.hash).next().is_some() {
+            self.touch();
+        }
         // What the table has no room for is newer than what it has.
         if reached.position < limit
             && let Some(found) = self.newest_by_scan(view, reached, limit)?
