@@ -171,7 +171,7 @@ impl Options {
 
     /// Speed: how many bytes of memory to use for finding keys, at least 64 KiB; default 64 MiB. Half of it is for the keys of
     /// segments that have no index file yet: 12 bytes a record with a key, and 10 to 20 for each key. What does not fit is
-    /// read by each lookup. The other half is for making index files; with less than 16 bytes for each record with a key in
+    /// read by each lookup. The other half is for making index files; with less than 32 bytes for each record with a key in
     /// a segment, the segment is read several times.
     pub fn index_memory(mut self, bytes: u64) -> Self {
         self.index_memory = bytes;

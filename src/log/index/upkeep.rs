@@ -89,7 +89,9 @@ impl Core {
             }
             return Step::Done;
         }
-        self.forget_indexes();
+        if newest > 0 {
+            self.forget_indexes();
+        }
         Step::Nothing
     }
 
