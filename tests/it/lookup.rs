@@ -3,6 +3,8 @@
 mod cost;
 mod damage;
 mod files;
+#[cfg(all(target_os = "linux", not(esker_portable)))]
+mod memory;
 mod property;
 
 use std::sync::Arc;
