@@ -239,7 +239,7 @@ fn lookups_beside_appends_and_the_making_of_index_files_never_go_back() {
             for number in 0..=last {
                 let payload = number.to_be_bytes().repeat(10);
                 let _ = log.append(Record::new(&payload).key(&key(number % 5))).expect("appends");
-                if number % 50 == 0 {
+                if number.is_multiple_of(50) {
                     log.sync().expect("syncs");
                 }
             }
