@@ -21,6 +21,7 @@ mod commit;
 mod core;
 mod cursor;
 mod decide;
+mod directory;
 mod durability;
 mod epochs;
 mod fold;
@@ -61,7 +62,9 @@ pub(crate) use fold::{Piece as FoldPiece, fold};
 pub(crate) use index::build::{Failed, Pace, Sealed, Sink as IndexSink, build};
 pub(crate) use index::file::{IndexFile, NoIndex, Role, read};
 pub(crate) use state::State;
-pub(crate) use survey::{ANCHOR_NAME, CheckpointFile, Links, SegmentFile, Survey, holds_frames, open_segment, survey};
+pub(crate) use survey::{
+    ANCHOR_NAME, CheckpointFile, Links, SegmentFile, Survey, holds_frames, is_no_file, open_segment, survey,
+};
 pub(crate) use window::{FoundFrame, Scan, Scanned, Store, View};
 
 use self::core::{Core, frame_bytes};

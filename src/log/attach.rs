@@ -125,7 +125,11 @@ impl Attached {
     pub fn open_on(disk: Arc<dyn Disk>) -> Result<Self> {
         let failed = |error| io_error(&*disk, "ask for the writer's lock", "", error);
         let writer = disk.lock_holder().map_err(failed)?;
-        let state = State::look(&*disk, writer.is_some())?;
+        let survey = survey(&*disk)?;
+        let state = match &writer {
+            Some(_) => State::beside_writer(&*disk, &survey)?,
+            None => State::as_left(&*disk, &survey)?,
+        };
         let index = Index::new(Role::Onlooker, ONLOOKER_BYTES);
         Ok(Self { shared: Arc::new(Shared { disk, writer, state: Mutex::new(state), index }) })
     }
@@ -253,17 +257,14 @@ impl Attached {
 }
 
 impl State {
-    fn look(disk: &dyn Disk, writer: bool) -> Result<Self> {
-        let survey = survey(disk)?;
-        if writer {
-            return Self::beside_writer(disk, &survey);
-        }
-        match decide(disk, &survey) {
+    /// Nobody writes.
+    fn as_left(disk: &dyn Disk, survey: &Survey) -> Result<Self> {
+        match decide(disk, survey) {
             Ok(Some(decision)) => Ok(Self::as_decided(&decision)),
             Ok(None) => Err(Error::new(ErrorKind::Invalid, "not a log: no segment is there")
                 .at_path(disk.directory())
                 .next_step("check the path")),
-            Err(error) if error.kind() == ErrorKind::Corrupt => Ok(Self::up_to_damage(&survey, error)),
+            Err(error) if error.kind() == ErrorKind::Corrupt => Ok(Self::up_to_damage(survey, error)),
             Err(error) => Err(error),
         }
     }

@@ -73,6 +73,12 @@ pub struct Totals {
     pub torn: u64,
     /// Recoveries during which a call failed.
     pub faults: u64,
+    /// Repairs of damaged logs in which the process died.
+    pub repairs_died: u64,
+    /// ... in which the power failed.
+    pub repairs_lost_power: u64,
+    /// ... in which a sync of the directory failed.
+    pub repairs_names_failed: u64,
     /// Opens or reads that were refused, on a careless disk.
     pub refused: u64,
     /// Records compared.
@@ -94,6 +100,9 @@ impl Totals {
         self.behind += other.behind;
         self.torn += other.torn;
         self.faults += other.faults;
+        self.repairs_died += other.repairs_died;
+        self.repairs_lost_power += other.repairs_lost_power;
+        self.repairs_names_failed += other.repairs_names_failed;
         self.refused += other.refused;
         self.records += other.records;
         self.events_all += other.events_all;
@@ -106,7 +115,8 @@ impl fmt::Display for Totals {
         write!(
             f,
             "{} plans, {} images recovered ({} inside a recovery, by depth {:?}; {} right behind one; {} process deaths), \
-             {} torn tails, {} recoveries with a fault, {} records compared",
+             {} torn tails, {} recoveries with a fault, {} repairs that died, {} that lost power, {} with \
+             names that failed, {} records compared",
             self.plans,
             self.images,
             self.inside,
@@ -115,6 +125,9 @@ impl fmt::Display for Totals {
             self.process_deaths,
             self.torn,
             self.faults,
+            self.repairs_died,
+            self.repairs_lost_power,
+            self.repairs_names_failed,
             self.records
         )?;
         if self.refused > 0 {
