@@ -58,8 +58,8 @@ pub use format::{
 };
 pub use log::{
     Attached, Background, Batch, COMMIT_CONDITIONS_MAX, COMMIT_RECORD_CONDITIONS_MAX, CURSOR_NAME_BYTES_MAX,
-    CheckpointInfo, Commit, Cursor, CursorInfo, Cut, Ending, Evidence, FileSystems, Iter, Log, Options, ReadLine,
-    ReadMode, Reader, Recovery, RecoveryReport, SEGMENT_BYTES_MIN, Salvage, Salvaged, SegmentInfo, SegmentState,
-    Skipped, Start, StateValue, StateView, Stats, Sync, Ticket,
+    CheckpointInfo, Commit, Cursor, CursorInfo, Cut, Ending, Evidence, FileSystems, Found, History, Iter, Log, Options,
+    ReadLine, ReadMode, Reader, Recovery, RecoveryReport, SEGMENT_BYTES_MIN, Salvage, Salvaged, SegmentInfo,
+    SegmentState, Skipped, Start, StateValue, StateView, Stats, Sync, Ticket,
 };
 pub use types::{Epoch, Header, Headers, Line, Offset, Place, Record, RecordRef, StoreId, Timestamp, Topic, Version};

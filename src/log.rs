@@ -26,6 +26,8 @@ mod directory;
 mod durability;
 mod epochs;
 mod fold;
+mod index;
+mod lookup;
 mod options;
 mod prepare;
 mod reader;
@@ -46,6 +48,7 @@ pub use attach::{Attached, CheckpointInfo, SegmentInfo, SegmentState, StateView}
 pub use batch::{Batch, Iter};
 pub use commit::{COMMIT_CONDITIONS_MAX, COMMIT_RECORD_CONDITIONS_MAX, Commit};
 pub use cursor::{CURSOR_NAME_BYTES_MAX, Cursor, CursorInfo, Start};
+pub use lookup::{Found, History};
 pub use options::{Background, FileSystems, Options, Recovery, SEGMENT_BYTES_MIN, Sync};
 pub use reader::{ReadLine, ReadMode, Reader, Skipped};
 pub use report::{Cut, Ending, Evidence, RecoveryReport};
@@ -60,11 +63,13 @@ pub(crate) use clean::draft::{Draft, PAGE_BYTES, unlike};
 pub(crate) use clean::tests::{rewrite_again, rewritten};
 pub(crate) use decide::decide;
 pub(crate) use fold::{Piece as FoldPiece, fold};
+pub(crate) use index::build::{Failed, Pace, Sealed, Sink as IndexSink, build};
+pub(crate) use index::file::{IndexFile, NoIndex, Role, read};
 pub(crate) use state::State;
 pub(crate) use survey::{
     ANCHOR_NAME, CheckpointFile, Links, SegmentFile, Survey, holds_frames, is_no_file, open_segment, survey,
 };
-pub(crate) use window::{FoundFrame, Scan, Scanned, Store};
+pub(crate) use window::{FoundFrame, Scan, Scanned, Store, View};
 
 use self::core::{Core, frame_bytes};
 use self::reader::LogSource;
@@ -73,7 +78,7 @@ use crate::format::record;
 use crate::format::state::Space;
 use crate::platform::{Disk, Lock};
 use crate::segment::Body;
-use crate::types::{Epoch, Offset, Place, Record, StoreId};
+use crate::types::{Epoch, Offset, Place, Record, StoreId, Topic};
 
 /// An open log. Cheap to clone; all clones are the same log, from any number of threads.
 ///
@@ -275,6 +280,46 @@ impl Log {
         self.core().check_state()?;
         let end = self.core().end(ReadLine::Visible).offset;
         Ok(cursor::find(&self.core().state.read(), name, end))
+    }
+
+    /// The latest record of this key in this topic; `None` if there never was one, or the latest is a tombstone.
+    ///
+    /// ```
+    /// # let folder = tempfile::tempdir()?;
+    /// use esker::{Record, Topic};
+    ///
+    /// let log = esker::Log::open(folder.path())?;
+    /// let _ = log.append(Record::new(b"parked").key(b"N12345"))?;
+    /// let _ = log.append(Record::new(b"in the air").key(b"N12345"))?;
+    /// let found = log.latest(Topic::default(), b"N12345")?.expect("two records");
+    /// assert_eq!(found.record().payload(), b"in the air");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] or [`ErrorKind::Gap`] if damage, or a gap that a repair left, lies where a later record may have
+    /// been: never an older value instead. As for [`Log::state`], and what the system says.
+    pub fn latest<K: AsRef<[u8]> + ?Sized>(&self, topic: Topic, key: &K) -> Result<Option<Found>> {
+        self.latest_up_to(ReadLine::Visible, topic, key)
+    }
+
+    /// As [`Log::latest`], of what lies before this line.
+    ///
+    /// # Errors
+    /// As for [`Log::latest`].
+    pub fn latest_up_to<K: AsRef<[u8]> + ?Sized>(
+        &self,
+        line: ReadLine,
+        topic: Topic,
+        key: &K,
+    ) -> Result<Option<Found>> {
+        lookup::latest(self.core(), topic, key.as_ref(), line)
+    }
+
+    /// All records of this key in this topic, oldest first, tombstones too; up to what is visible when the first is asked for.
+    pub fn history<K: AsRef<[u8]> + ?Sized>(&self, topic: Topic, key: &K) -> History {
+        let core: Arc<Core> = Arc::clone(&self.handle.core);
+        History::new(core, topic, key.as_ref())
     }
 
     /// Blocks until everything that is visible now is durable.

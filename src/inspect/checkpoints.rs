@@ -12,7 +12,7 @@ use super::{Finding, FindingClass};
 use crate::checksum::Seed;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::checkpoint::CheckpointHeader;
-use crate::format::{checkpoint_name, is_checkpoint_draft};
+use crate::format::{checkpoint_name, is_checkpoint_draft, is_index_draft};
 use crate::log::{
     CheckpointFile, Entries, FoldPiece, State, Store, Unusable, begins_late, ends_as_said, fold, foreign, open_segment,
 };
@@ -61,7 +61,7 @@ pub(crate) fn check(disk: &dyn Disk, chain: &Chain, rest: Rest, gaps: &[Place]) 
         }
     }
     for name in &chain.survey.drafts {
-        let cause = if is_checkpoint_draft(name) {
+        let cause = if is_checkpoint_draft(name) || is_index_draft(name) {
             "was being written, not in use"
         } else {
             "left by a repair that did not end, not in use"

@@ -206,7 +206,8 @@ impl Check<'_, '_> {
                 format!("segments before {} are gone, and no checkpoint holds the state of then", first.number());
             self.report(FindingClass::MissingSegment, Some(Place::new(first.number(), 0)), None, cause);
         }
-        for finding in notes.findings {
+        let indexes = super::indexes::check(self.disk, chain, rest)?;
+        for finding in notes.findings.into_iter().chain(indexes) {
             self.found.report(finding);
         }
         self.told.end();

@@ -25,7 +25,7 @@ use super::survey::{SegmentFile, Survey, corrupt, holds_bytes, io_error, open_se
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::control::SessionBody;
 use crate::format::header::{FIRST_OFFSET_MAX, Link, SegmentHeader};
-use crate::format::{Kind, segment_name};
+use crate::format::{Kind, index_name, segment_name};
 use crate::platform::{Access, Disk, File, Identity};
 use crate::segment::{Blank, Body, SegmentWriter};
 use crate::types::{Epoch, Line, Offset, Place, StoreId, Timestamp, index};
@@ -334,9 +334,13 @@ fn clear(disk: &dyn Disk, survey: &Survey, chain: &[super::survey::Member]) -> R
             Err(error) => cleared.left.push(format!("{}: {error}", file.name)),
         }
     }
-    for name in &survey.drafts {
-        match disk.unlink(name) {
-            Ok(()) => cleared.removed.push(name.clone()),
+    // An index file speaks of a segment whose end is settled.
+    let settled = |number| chain.iter().any(|member| member.header.number == number && member.end.is_some());
+    let is_orphan = |number: &&u64| !settled(**number);
+    let orphans = survey.indexes.iter().filter(is_orphan).map(|number| index_name(*number));
+    for name in orphans.chain(survey.drafts.iter().cloned()) {
+        match disk.unlink(&name) {
+            Ok(()) => cleared.removed.push(name),
             Err(error) => cleared.left.push(format!("{name}: {error}")),
         }
     }

@@ -18,6 +18,9 @@ use std::time::Duration;
 use super::catalog::{Catalog, Entry, Handle, copy_for_reading};
 use super::decide::{Decision, decide};
 use super::epochs::Epochs;
+use super::index::file::{Role, peek, subject};
+use super::index::{Index, ONLOOKER_BYTES};
+use super::lookup::{self, Found, History};
 use super::options::open_error;
 use super::reader::{Limit, LogSource, ReadLine, ReadMode, Reader};
 use super::survey::{Survey, io_error, survey};
@@ -29,7 +32,7 @@ use crate::platform::{Disk, Holder, SystemDisk};
 use crate::sync::Mutex;
 pub use state::{CheckpointInfo, StateView};
 
-use crate::types::{Epoch, Line, Offset, Place, StoreId, Timestamp};
+use crate::types::{Epoch, Line, Offset, Place, StoreId, Timestamp, Topic};
 
 /// Another process cannot wake a reader here: it looks again after this long.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
@@ -56,6 +59,7 @@ struct Shared {
     disk: Arc<dyn Disk>,
     writer: Option<Holder>,
     state: Mutex<State>,
+    index: Index,
 }
 
 #[derive(Debug)]
@@ -98,6 +102,8 @@ pub struct SegmentInfo {
     pub first_time: Option<Timestamp>,
     /// Latest append time up to its end.
     pub last_time: Option<Timestamp>,
+    /// Bytes of its index file, if it has one; whether that is whole is for `esker verify` to say.
+    pub index_bytes: Option<u64>,
 }
 
 impl Attached {
@@ -124,7 +130,8 @@ impl Attached {
             Some(_) => State::beside_writer(&*disk, &survey)?,
             None => State::as_left(&*disk, &survey)?,
         };
-        Ok(Self { shared: Arc::new(Shared { disk, writer, state: Mutex::new(state) }) })
+        let index = Index::new(Role::Onlooker, ONLOOKER_BYTES);
+        Ok(Self { shared: Arc::new(Shared { disk, writer, state: Mutex::new(state), index }) })
     }
 
     /// A reader at the first record.
@@ -132,6 +139,20 @@ impl Attached {
     pub fn reader(&self) -> Reader {
         let shared: Arc<Shared> = Arc::clone(&self.shared);
         Reader::new(shared)
+    }
+
+    /// As [`Log::latest`](crate::Log::latest), of what can be read now.
+    ///
+    /// # Errors
+    /// As for [`Log::latest`](crate::Log::latest); and what an open would say, if it would refuse.
+    pub fn latest<K: AsRef<[u8]> + ?Sized>(&self, topic: Topic, key: &K) -> Result<Option<Found>> {
+        lookup::latest(&*self.shared, topic, key.as_ref(), ReadLine::Visible)
+    }
+
+    /// As [`Log::history`](crate::Log::history), of what can be read now.
+    pub fn history<K: AsRef<[u8]> + ?Sized>(&self, topic: Topic, key: &K) -> History {
+        let shared: Arc<Shared> = Arc::clone(&self.shared);
+        History::new(shared, topic, key.as_ref())
     }
 
     /// The identity of the store.
@@ -216,6 +237,7 @@ impl Attached {
                 state: if next.is_some() { SegmentState::Sealed } else { SegmentState::Active },
                 first_time: if records == 0 { None } else { self.shared.first_time(entry)? },
                 last_time: (records > 0).then_some(last),
+                index_bytes: subject(entry).and_then(|subject| peek(&*self.shared.disk, &subject).ok()),
             });
         }
         Ok(segments)
@@ -447,6 +469,15 @@ impl LogSource for Shared {
 
     fn view(&self, entry: &Entry, _always_copy: ReadMode) -> Result<View> {
         copy_for_reading(&*self.disk, entry)
+    }
+
+    fn index(&self) -> &Index {
+        &self.index
+    }
+
+    fn check_lookups(&self) -> Result<()> {
+        // What is newer than the damage may be what is asked for.
+        self.state.lock().refusal.clone().map_or(Ok(()), Err)
     }
 
     fn limit(&self, place: Place, view: &View, line: ReadLine) -> Option<Limit> {

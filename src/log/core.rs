@@ -2,7 +2,8 @@
 //!
 //! Guarantees:
 //! 1. Locks are taken in this order and never the other way: preparing or checkpointing, state, append lock, durability,
-//!    catalog. The locks inside a `Wake`, of the checkpoints, of the anchor and of the syncs of the directory are leaves.
+//!    catalog. The locks inside a `Wake`, of the checkpoints, of the anchor, of the syncs of the directory and of the index are
+//!    leaves, save that views of the index come before the catalog.
 //! 2. Nobody waits for the disk while holding the append lock.
 
 use std::sync::Arc;
@@ -16,6 +17,8 @@ use super::checkpoint::Checkpoints;
 use super::directory::DirectorySyncs;
 use super::durability::Durability;
 use super::epochs::Epochs;
+use super::index::Index;
+use super::index::file::Role;
 use super::options::{Background, Options, Sync};
 use super::report::RecoveryReport;
 use super::state::{Limits, State};
@@ -61,6 +64,7 @@ pub(crate) struct Core {
     pub(crate) checkpointing: Mutex<()>,
     pub(crate) checkpoints: Mutex<Checkpoints>,
     pub(crate) anchor: Mutex<AnchorFile>,
+    pub(crate) index: Index,
     pub(crate) threads: Mutex<Vec<JoinHandle<()>>>,
     /// The writer's lock on the directory; `None` once the log is closed.
     pub(crate) lock: Mutex<Option<Box<dyn LockGuard>>>,
@@ -122,6 +126,7 @@ impl Core {
             checkpointing: Mutex::new(()),
             checkpoints: Mutex::new(opened.checkpoints),
             anchor: Mutex::new(opened.anchor),
+            index: Index::new(Role::Writer, options.index_memory),
             threads: Mutex::new(Vec::new()),
             lock: Mutex::new(Some(lock)),
             options: options.clone(),

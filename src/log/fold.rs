@@ -5,7 +5,8 @@
 //! 2. Of all other frames only the headers are checked: their bodies are left to readers and to `esker verify`.
 //! 3. Damage in what is known to be whole is an error; elsewhere it ends the fold.
 
-use super::survey::{corrupt, io_error};
+use super::reader::damage;
+use super::survey::io_error;
 use super::window::{Scan, Scanned, Store};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::header::SegmentHeader;
@@ -82,7 +83,7 @@ pub(crate) fn fold(
                 .next_step("open it with the version of esker that wrote it, or a newer one"));
         }
         if scan.position < piece.whole {
-            return Err(damage(disk, folded.end, fault));
+            return Err(damage(disk, folded.end.place, folded.end.offset, fault));
         }
         break;
     }
@@ -95,15 +96,8 @@ fn follows(disk: &dyn Disk, piece: &Piece, end: Line) -> Result<Offset> {
     if end.place.segment == 0 || found == expected {
         return Ok(found);
     }
-    let place = Line { place: Place::new(piece.header.number, FRAMES_START), offset: expected };
-    Err(damage(disk, place, Fault::Offset { found: found.get(), expected: expected.get() }))
-}
-
-fn damage(disk: &dyn Disk, at: Line, fault: Fault) -> Error {
-    corrupt(fault.to_string())
-        .at_path(disk.directory().join(segment_name(at.place.segment)))
-        .at_place(at.place)
-        .at_offset(at.offset)
+    let place = Place::new(piece.header.number, FRAMES_START);
+    Err(damage(disk, place, expected, Fault::Offset { found: found.get(), expected: expected.get() }))
 }
 
 fn read_error(disk: &dyn Disk, number: u64, error: std::io::Error) -> Error {

@@ -20,12 +20,14 @@ use std::time::{Duration, Instant};
 use super::batch::Batch;
 use super::catalog::{Catalog, Entry};
 use super::epochs::Epochs;
+use super::index::Index;
 use super::window::{Chunk, Scan, Scanned, View};
 use crate::error::{Error, Result};
 use crate::format::{FRAMES_START, Fault, Kind};
 use crate::platform::Disk;
 use crate::segment::walk::{Frame, Step};
 use crate::types::{Line, Offset, Place, length};
+pub(crate) use errors::{damage, gap};
 
 /// A batch is made of frames that begin within this many bytes.
 const BATCH_BYTES: u64 = 128 * 1024;
@@ -75,6 +77,10 @@ pub(crate) trait LogSource: Send + Sync {
     fn end(&self, line: ReadLine) -> Line;
     fn entry(&self, find: &dyn Fn(&Catalog) -> Option<Entry>) -> Result<Option<Entry>>;
     fn view(&self, entry: &Entry, mode: ReadMode) -> Result<View>;
+    /// What is known of where keys are.
+    fn index(&self) -> &Index;
+    /// Why lookups cannot be answered, if so.
+    fn check_lookups(&self) -> Result<()>;
     /// For a reader at `place`: up to where its segment may be read. `None`: the file of the view is not part of the log any
     /// more.
     fn limit(&self, place: Place, view: &View, line: ReadLine) -> Option<Limit>;

@@ -7,6 +7,7 @@ use super::appender::Waiting;
 use super::catalog::{Catalog, Entry, Handle, copy_for_reading, map_for_reading};
 use super::core::Core;
 use super::epochs::Epochs;
+use super::index::Index;
 use super::reader::{Limit, LogSource, ReadLine, ReadMode};
 use super::window::{Store, View};
 use crate::error::{Error, Result};
@@ -25,7 +26,7 @@ impl Core {
         self.poisoned.load(Ordering::Relaxed)
     }
 
-    /// Whether the state may be shown.
+    /// Whether the state may be shown, and what is the latest.
     pub(crate) fn check_state(&self) -> Result<()> {
         self.check_fork()?;
         Core::ended(self).map_or(Ok(()), Err)
@@ -70,6 +71,14 @@ impl LogSource for Core {
         let segment = map_for_reading(&*self.disk, entry)?;
         self.catalog.write().remember(&segment);
         Ok(View::mapped(segment))
+    }
+
+    fn index(&self) -> &Index {
+        &self.index
+    }
+
+    fn check_lookups(&self) -> Result<()> {
+        self.check_state()
     }
 
     fn limit(&self, place: Place, view: &View, line: ReadLine) -> Option<Limit> {

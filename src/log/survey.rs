@@ -50,7 +50,9 @@ pub(crate) struct Survey {
     pub(crate) files: Vec<SegmentFile>,
     /// In the order of their sequence.
     pub(crate) checkpoints: Vec<CheckpointFile>,
-    /// Names of what was being written: checkpoints, and what a repair makes.
+    /// Numbers of the segments that have an index file, whatever it holds.
+    pub(crate) indexes: Vec<u64>,
+    /// Names of what was being written: checkpoints, index files, and what a repair makes.
     pub(crate) drafts: Vec<String>,
     /// Slots of the anchor that are valid, of whatever store.
     pub(crate) anchors: Vec<Anchor>,
@@ -93,12 +95,18 @@ impl Member {
     }
 }
 
+/// Whether this is the name of what is written in the background, and was not finished.
+fn is_draft(name: &str) -> bool {
+    format::is_checkpoint_draft(name) || format::is_index_draft(name)
+}
+
 /// Refuses a directory that holds something else and no log, before anything is put there.
 pub(crate) fn refuse_other_use(disk: &dyn Disk) -> Result<()> {
     let names = disk.list().map_err(|error| io_error(disk, "list the directory", "", error))?;
     let is_own = |name: &String| {
         let of_log = format::segment_number(name).is_some() || format::checkpoint_sequence(name).is_some();
-        let leftover = format::is_checkpoint_draft(name) || format::is_repair_leftover(name);
+        let of_log = of_log || format::index_number(name).is_some();
+        let leftover = is_draft(name) || format::is_repair_leftover(name);
         of_log || leftover || OWN_NAMES.contains(&name.as_str())
     };
     match names.iter().find(|name| !is_own(name)) {
@@ -122,6 +130,7 @@ fn look(disk: &dyn Disk) -> Result<Survey> {
     let mut survey = Survey {
         files: Vec::new(),
         checkpoints: Vec::new(),
+        indexes: Vec::new(),
         drafts: Vec::new(),
         anchors: Vec::new(),
         anchor_faults: Vec::new(),
@@ -140,7 +149,9 @@ fn look(disk: &dyn Disk) -> Result<Survey> {
             && let Some(file) = checkpoint_file(disk, &name, sequence)?
         {
             survey.checkpoints.push(file);
-        } else if format::is_checkpoint_draft(&name) || format::is_repair_leftover(&name) {
+        } else if let Some(number) = format::index_number(&name) {
+            survey.indexes.push(number);
+        } else if is_draft(&name) || format::is_repair_leftover(&name) {
             survey.drafts.push(name);
         }
     }
@@ -531,7 +542,14 @@ mod tests {
             SegmentFile { name: format::segment_name(number), number, length: 1 << 20, header: Ok(Some(header)) }
         };
         let files = (1..=segments).map(file).collect();
-        Survey { files, checkpoints: Vec::new(), drafts: Vec::new(), anchors: Vec::new(), anchor_faults: Vec::new() }
+        Survey {
+            files,
+            checkpoints: Vec::new(),
+            indexes: Vec::new(),
+            drafts: Vec::new(),
+            anchors: Vec::new(),
+            anchor_faults: Vec::new(),
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod fork;
 mod hostile;
 mod inspect;
 mod limits;
+mod lookup;
 mod power;
 mod property;
 #[cfg(target_os = "linux")]

@@ -3,6 +3,7 @@
 pub(crate) mod bench;
 pub(crate) mod cursors;
 pub(crate) mod dump;
+pub(crate) mod get;
 pub(crate) mod import;
 pub(crate) mod info;
 pub(crate) mod ls;

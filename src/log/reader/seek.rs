@@ -154,7 +154,8 @@ impl Reader {
     /// catalog is asked again.
     pub(super) fn find(&self, find: &dyn Fn(&Catalog) -> Option<Entry>) -> Result<Option<(View, Limit)>> {
         for _ in 0..LOOKS_MAX {
-            let Some(view) = self.open(find)? else { return Ok(None) };
+            let Some((entry, view)) = self.open(find)? else { return Ok(None) };
+            self.source.index().prime(self.source.disk(), &entry, &view);
             if let Some(limit) = self.source.limit(Place::new(view.header.number, 0), &view, self.line) {
                 return Ok(Some((view, limit)));
             }
@@ -162,11 +163,11 @@ impl Reader {
         Err(self.gone(self.next))
     }
 
-    fn open(&self, find: &dyn Fn(&Catalog) -> Option<Entry>) -> Result<Option<View>> {
+    fn open(&self, find: &dyn Fn(&Catalog) -> Option<Entry>) -> Result<Option<(Entry, View)>> {
         let Some(mut entry) = self.source.entry(find)? else { return Ok(None) };
         for _ in 0..LOOKS_MAX {
             let error = match self.source.view(&entry, self.mode) {
-                Ok(view) => return Ok(Some(view)),
+                Ok(view) => return Ok(Some((entry, view))),
                 Err(error) => error,
             };
             if self.source.look_again().is_err() {
@@ -204,6 +205,6 @@ impl Reader {
 
     fn open_at_place(&self) -> Result<Option<View>> {
         let number = self.place.segment;
-        self.open(&|catalog| catalog.get(number).cloned())
+        Ok(self.open(&|catalog| catalog.get(number).cloned())?.map(|(_, view)| view))
     }
 }

@@ -10,7 +10,7 @@ use crate::output::{Align, Output};
 use crate::text::Sizes;
 use crate::time;
 
-const COLUMNS: [(&str, Align); 8] = [
+const COLUMNS: [(&str, Align); 9] = [
     ("segment", Align::Right),
     ("generation", Align::Right),
     ("base offset", Align::Right),
@@ -19,10 +19,11 @@ const COLUMNS: [(&str, Align); 8] = [
     ("state", Align::Left),
     ("first time", Align::Left),
     ("last time", Align::Left),
+    ("index", Align::Right),
 ];
 
-const JSON_HELP: &str =
-    "Print one JSON object a segment: v number generation base_offset records bytes state first_time last_time";
+const JSON_HELP: &str = "Print one JSON object a segment: v number generation base_offset records bytes state first_time last_time \
+    index_bytes, which is null if it has no index file";
 
 /// List the segments of a log
 ///
@@ -66,6 +67,7 @@ fn as_json(segment: &SegmentInfo) -> Value {
         "state": state(segment),
         "first_time": segment.first_time.map(time::exact),
         "last_time": segment.last_time.map(time::exact),
+        "index_bytes": segment.index_bytes,
     })
 }
 
@@ -79,5 +81,6 @@ fn as_row(segment: &SegmentInfo, sizes: Sizes) -> Vec<String> {
         state(segment).to_owned(),
         time::or_dash(segment.first_time),
         time::or_dash(segment.last_time),
+        segment.index_bytes.map_or_else(|| "-".to_owned(), |bytes| sizes.show(bytes)),
     ]
 }

@@ -3,6 +3,7 @@
 mod bench;
 mod cursors;
 mod dump;
+mod get;
 mod import;
 mod info;
 mod manners;

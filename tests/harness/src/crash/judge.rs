@@ -6,10 +6,12 @@
 //! 3. What an open kept is durable: power right behind it takes none of it. A second open finds a clean end behind a close.
 //! 4. The log goes on: what is appended behind a recovery is judged again.
 //! 5. The report names the end, and as many cut records as valid frames are lost; no file is left that is not the log's.
+//! 6. Lookups by key say what the records say, whatever index files the crash left.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use esker::{Attached, Ending, ErrorKind, Log, Reader, RecoveryReport};
+use esker::{Attached, Ending, ErrorKind, Log, Reader, RecoveryReport, Topic};
 
 use super::fate::ByDice;
 use super::frames;
@@ -304,7 +306,7 @@ pub(super) fn look(disk: &MemoryDisk) -> Result<Found, String> {
     if let Some(error) = attached.refusal() {
         return Err(format!("attach: {error}"));
     }
-    let records = read_records(attached.reader())?;
+    let records = read_records(attached.reader(), &|key| attached.latest(Topic::default(), key))?;
     let view = attached.state().map_err(|error| format!("look at the state: {error}"))?;
     let states = view.with_prefix(b"").into_iter().map(|(key, value)| (key.into_vec(), fingerprint(&[value.value()])));
     let cursors = view.cursors().into_iter().map(|cursor| (cursor_key(&cursor.name), cursor.offset.get()));
@@ -356,7 +358,7 @@ impl RecoveryFault {
 
 /// All that an open log holds.
 pub(super) fn read(log: &Log) -> Result<Found, String> {
-    let records = read_records(log.reader())?;
+    let records = read_records(log.reader(), &|key| log.latest(Topic::default(), key))?;
     let failed = |error: esker::Error| format!("read the state: {error}");
     let mut state: StateMap = StateMap::new();
     for (key, value) in log.states(b"").map_err(failed)? {
@@ -368,8 +370,12 @@ pub(super) fn read(log: &Log) -> Result<Found, String> {
     Ok(Found { records, state })
 }
 
-fn read_records(mut reader: Reader) -> Result<Vec<u64>, String> {
-    let mut records = Vec::new();
+/// Looks up the latest record of a key.
+type Latest<'a> = &'a dyn Fn(&[u8]) -> esker::Result<Option<esker::Found>>;
+
+/// All records; and what lookups say of their keys, whatever index files there are, is what the records say.
+fn read_records(mut reader: Reader, latest: Latest<'_>) -> Result<Vec<u64>, String> {
+    let (mut records, mut newest) = (Vec::new(), BTreeMap::new());
     while let Some(batch) = reader.poll().map_err(|error| format!("read: {error}"))? {
         for record in &batch {
             let expected = length(records.len());
@@ -377,6 +383,18 @@ fn read_records(mut reader: Reader) -> Result<Vec<u64>, String> {
                 return Err(format!("offset {} follows {} records", record.offset(), expected));
             }
             records.push(fingerprint_of(&record));
+            if let Some(key) = record.key() {
+                newest.insert(key.to_vec(), record.offset());
+            }
+        }
+    }
+    for (key, offset) in
+        newest.iter().map(|(key, offset)| (key.as_slice(), Some(*offset))).chain([(&b"none"[..], None)])
+    {
+        let found = latest(key).map_err(|error| format!("look up {}: {error}", key.escape_ascii()))?;
+        let found = found.map(|found| found.record().offset());
+        if found != offset {
+            return Err(format!("the latest of {} is {found:?}, the records say {offset:?}", key.escape_ascii()));
         }
     }
     Ok(records)
