@@ -217,7 +217,8 @@ pub enum FindingClass {
     BadState,
     /// A gap that a repair left in place of damage. What was lost there was said then; it is no damage any more.
     Gap,
-    /// What was made, and is not in use: a checkpoint that was being written, or files of a repair that did not end.
+    /// What is not in use: a checkpoint that was being written, files of a repair that did not end, and what was dropped and
+    /// not removed yet.
     Leftover,
     /// A writer is at work; what it stores meanwhile was not judged.
     LiveWriter,

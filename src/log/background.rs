@@ -1,7 +1,8 @@
 //! The three threads of a log, each a loop over steps that tests call one by one.
 //!
 //! Guarantees:
-//! 1. None waits for another: the preparer for no sync, the syncer for no file to be created, neither for a checkpoint.
+//! 1. None waits for another: the preparer for no sync, the syncer for no file to be created, neither for a checkpoint, nor
+//!    for retention, which follows checkpoints.
 //! 2. All sleep without a deadline while nothing is appended or synced; an append or sync that matters wakes them. While
 //!    there are appends, the syncer looks every 50 ms, or as often as the sync interval asks.
 //! 3. All end when the log is closed or dropped; one that is awake, also when it is poisoned.
@@ -76,6 +77,7 @@ pub(crate) fn start(core: &Arc<Core>) -> Result<()> {
     let checkpointer = spawn("esker-checkpoint", move || {
         while let Some(core) = running(&weak) {
             core.checkpoint_step();
+            core.retention_step();
             let signal = Arc::clone(&core.checkpointer);
             drop(core);
             signal.sleep(None);
@@ -107,7 +109,7 @@ impl Core {
     fn syncer_round(&self, rhythm: &mut Rhythm) -> Option<Duration> {
         loop {
             // Also while appends fill segments faster than the disk takes them.
-            if self.checkpoint_due() {
+            if self.checkpoint_due() || self.retention_due() {
                 self.checkpointer.wake();
             }
             if !self.sync_sealed_step() {
@@ -184,5 +186,6 @@ impl Core {
         }
         self.idle_mark_step();
         self.checkpoint_step();
+        self.retention_step();
     }
 }

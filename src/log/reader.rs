@@ -5,7 +5,9 @@
 //!    is an error, never a silent step.
 //! 2. After an error the reader stands where it stood; [`Reader::skip_damage`] steps over, and says what it left out.
 //! 3. A reader leaves a segment only at its end as the log knows it: behind the seal, or where the successor says.
-//! 4. Reading takes no lock except to go to another segment and to wait.
+//! 4. A reader below the start of the log reads on inside the segment that it stands in; where it would leave or open one, it is
+//!    told (`Trimmed`), and stands until it is sought.
+//! 5. Reading takes no lock except to go to another segment and to wait.
 
 mod errors;
 
@@ -14,8 +16,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::batch::Batch;
-use super::catalog::Entry;
+use super::catalog::{Catalog, Entry};
 use super::epochs::Epochs;
+use super::start::{is_trimmed, trimmed};
 use super::window::{Chunk, Scan, Scanned, View};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{FRAMES_START, Fault, Kind};
@@ -203,7 +206,8 @@ impl Reader {
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] with the place of the damage; [`ErrorKind::Gap`] where a repair left a gap in place of records:
-    /// [`Reader::skip_damage`] steps over both. What the system says. The reader stands where it stood.
+    /// [`Reader::skip_damage`] steps over both. [`ErrorKind::Trimmed`] where retention dropped what comes next. What the system
+    /// says. The reader stands where it stood.
     pub fn poll(&mut self) -> Result<Option<Batch>> {
         loop {
             let Some(view) = self.view()? else { return Ok(None) };
@@ -224,6 +228,7 @@ impl Reader {
             if self.place.position > limit.position {
                 return Err(self.diverged(limit)?);
             }
+            self.check_trimmed(self.next)?;
             let number = self.place.segment;
             let Some(entry) = self.source.entry(&|catalog| catalog.after(number).cloned())? else { return Ok(None) };
             self.enter(&entry);
@@ -263,9 +268,14 @@ impl Reader {
             self.seek_latest();
         }
         loop {
+            let start = self.source.start();
+            self.check_trimmed(self.next)?;
+            if self.next == start {
+                return Ok(None);
+            }
             let Some(view) = self.view()? else { return Ok(None) };
             if self.next > view.header.first_offset {
-                return self.take_back(&view).map(Some);
+                return self.take_back(&view, start).map(Some);
             }
             let number = self.place.segment;
             let Some(entry) = self.source.entry(&|catalog| catalog.before(number).cloned())? else { return Ok(None) };
@@ -278,9 +288,12 @@ impl Reader {
     /// Goes to the first record of the log.
     pub fn seek_earliest(&mut self) {
         let start = self.source.start();
-        // A failure is found again, and reported, by the poll that follows: the place is then unknown.
-        if self.seek(start).is_err() {
-            self.forget_place(start);
+        match self.seek(start) {
+            Ok(()) => {}
+            // It moved meanwhile.
+            Err(error) if is_trimmed(&error) => self.seek_earliest(),
+            // A failure is found again, and reported, by the poll that follows: the place is then unknown.
+            Err(_) => self.forget_place(start),
         }
     }
 
@@ -314,9 +327,7 @@ impl Reader {
     pub fn seek(&mut self, offset: Offset) -> Result<()> {
         let (start, end) = (self.source.start(), self.source.end(self.line));
         if offset < start {
-            let text = format!("offset {offset} is gone, the log begins at {start}");
-            let error = Error::new(ErrorKind::Trimmed { next: start }, text).at_offset(offset);
-            return Err(error.next_step("seek to an offset that is still there"));
+            return Err(trimmed(offset, start));
         }
         if offset > end.offset {
             let text = format!("seek to offset {offset}, the log holds {start} to {}", end.offset);
@@ -331,7 +342,7 @@ impl Reader {
         let Some(entry) = self.source.entry(&|catalog| catalog.holding(offset).cloned())? else {
             return Err(self.gone(offset));
         };
-        let view = self.source.view(&entry, self.mode)?;
+        let view = self.open(&entry, offset)?;
         let delta = offset.since(entry.header.first_offset);
         let limit = self.source.limit(Place::new(entry.number(), 0), &view, self.line).position;
         let found = view
@@ -362,11 +373,19 @@ impl Reader {
     /// As for [`Reader::seek`].
     pub fn seek_time(&mut self, time: impl Into<Timestamp>) -> Result<()> {
         let time = time.into();
-        let Some(entry) = self.source.entry(&|catalog| catalog.at_time(time).cloned())? else {
+        let start = self.source.start();
+        let find = |catalog: &Catalog| {
+            let found = [catalog.at_time(time), catalog.holding(start)];
+            found.into_iter().flatten().max_by_key(|entry| entry.number()).cloned()
+        };
+        let Some(entry) = self.source.entry(&find)? else {
             self.seek_latest();
             return Ok(());
         };
-        let view = self.source.view(&entry, self.mode)?;
+        let view = match self.open(&entry, start) {
+            Err(error) if is_trimmed(&error) => return self.seek_time(time),
+            view => view?,
+        };
         let limit = self.source.limit(Place::new(entry.number(), 0), &view, self.line);
         let failed = |error| self.read_error(entry.number(), error);
         let found = view.locate(limit.position, |entry| entry.time_max < time).map_err(failed)?;
@@ -379,16 +398,16 @@ impl Reader {
             match scan.skim().map_err(failed)? {
                 Scanned::Frame(frame) => {
                     time_max = time_max.max(frame.time_of_records());
-                    if frame.header.record_count > 0 && time_max >= time {
+                    if frame.header.record_count > 0 && time_max >= time && scan.offset > start {
                         self.view = Some(Arc::new(view));
-                        (self.place, self.frame_offset, self.next) = (at, frame.offset, frame.offset);
+                        (self.place, self.frame_offset, self.next) = (at, frame.offset, frame.offset.max(start));
                         return Ok(());
                     }
                 }
                 Scanned::Bad { fault, .. } if limit.sure => return Err(self.damage(at, scan.offset, fault)),
                 Scanned::Bad { .. } | Scanned::Zero | Scanned::End => {
                     self.view = Some(Arc::new(view));
-                    (self.place, self.frame_offset, self.next) = (at, scan.offset, scan.offset);
+                    (self.place, self.frame_offset, self.next) = (at, scan.offset, scan.offset.max(start));
                     return Ok(());
                 }
             }
@@ -456,8 +475,11 @@ impl Reader {
             return Ok(Some(Arc::clone(view)));
         }
         let number = self.place.segment;
-        let Some(entry) = self.source.entry(&|catalog| catalog.get(number).cloned())? else { return Ok(None) };
-        let view = Arc::new(self.source.view(&entry, self.mode)?);
+        let Some(entry) = self.source.entry(&|catalog| catalog.get(number).cloned())? else {
+            self.check_trimmed(self.next)?;
+            return Ok(None);
+        };
+        let view = Arc::new(self.open(&entry, self.next)?);
         self.view = Some(Arc::clone(&view));
         Ok(Some(view))
     }
@@ -521,7 +543,7 @@ impl Reader {
         Found { first_data, end: walk.position, offset: walk.offset, stop }
     }
 
-    fn take_back(&mut self, view: &View) -> Result<Batch> {
+    fn take_back(&mut self, view: &View, start: Offset) -> Result<Batch> {
         let number = self.place.segment;
         let failed = |error| self.read_error(number, error);
         let limit = self.source.limit(Place::new(number, 0), view, self.line);
@@ -563,9 +585,9 @@ impl Reader {
             return Err(damage.unwrap_or_else(nothing));
         };
         let chunk = view.store.load(position, scan.position.saturating_sub(position), scan.position).map_err(failed)?;
-        let offsets = offset..self.next;
+        let offsets = offset.max(start)..self.next;
         self.place.position = position;
-        (self.frame_offset, self.next) = (offset, offset);
+        (self.frame_offset, self.next) = (offset, offsets.start);
         Ok(Batch { chunk, frames: view.frames, segment: number, position, offset, offsets })
     }
 }

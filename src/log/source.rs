@@ -49,7 +49,7 @@ impl LogSource for Core {
     }
 
     fn start(&self) -> Offset {
-        self.start
+        self.start.lock().offset
     }
 
     fn epochs(&self) -> Epochs {
@@ -89,7 +89,12 @@ impl LogSource for Core {
         if line == ReadLine::Visible && place.position < published {
             return Limit { position: published, sure: true, over: false };
         }
-        let end = self.catalog.read().get(place.segment).and_then(|entry| entry.end);
+        let end = match (self.catalog.read().get(place.segment), &view.store) {
+            (Some(entry), _) => entry.end,
+            // It was dropped: a reader inside it reads on where it has all of it, and leaves at once where it has not.
+            (None, Store::Mapped(segment)) => Some(segment.published()),
+            (None, Store::File(_)) => Some(place.position),
+        };
         // Once the segment has an end, all of it is published.
         let published = end.unwrap_or(published);
         let position = match line {

@@ -38,6 +38,10 @@ pub struct Stats {
     pub checkpoints: u64,
     /// Checkpoints that could not be written.
     pub checkpoint_failures: u64,
+    /// Segments that retention dropped.
+    pub segments_dropped: u64,
+    /// Times that retention could not drop, or remove, what it was to.
+    pub retention_failures: u64,
     /// Keys of state, cursors included.
     pub state_keys: u64,
     /// Bytes of state, as its limit counts them.
@@ -100,6 +104,10 @@ impl Core {
             let checkpoints = self.checkpoints.lock();
             (checkpoints.written, checkpoints.failures)
         };
+        let (segments_dropped, retention_failures) = {
+            let retention = self.retention.lock();
+            (retention.segments, retention.failures)
+        };
         let state = self.state.read().size();
         let appender = self.appender.lock();
         let durability = self.durability.lock();
@@ -118,6 +126,8 @@ impl Core {
             anchor_failures,
             checkpoints,
             checkpoint_failures,
+            segments_dropped,
+            retention_failures,
             state_keys: state.keys,
             state_bytes: state.bytes,
             visible: appender.tail(),

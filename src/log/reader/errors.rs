@@ -3,10 +3,27 @@
 use super::{Limit, Reader};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Fault, segment_name};
+use crate::log::catalog::Entry;
+use crate::log::start::trimmed;
 use crate::log::survey::{corrupt, io_error};
+use crate::log::window::View;
 use crate::types::{Offset, Place};
 
 impl Reader {
+    /// Opens a segment to read from `offset` on.
+    pub(super) fn open(&self, entry: &Entry, offset: Offset) -> Result<View> {
+        let opened = self.source.view(entry, self.mode);
+        // If it was dropped meanwhile, that says more than that it is not there.
+        self.check_trimmed(offset)?;
+        opened
+    }
+
+    /// Refuses an offset below the start of the log.
+    pub(super) fn check_trimmed(&self, offset: Offset) -> Result<()> {
+        let start = self.source.start();
+        if offset < start { Err(trimmed(offset, start)) } else { Ok(()) }
+    }
+
     pub(super) fn damage(&self, place: Place, offset: Offset, fault: Fault) -> Error {
         corrupt(fault.to_string())
             .at_path(self.source.disk().directory().join(segment_name(place.segment)))
