@@ -4,4 +4,5 @@
 //! 1. A mistake of the engine about its own format is not repeated here, as long as the page is right.
 
 pub(crate) mod bytes;
+pub(crate) mod contract;
 pub(crate) mod sums;

@@ -71,6 +71,8 @@ pub struct Totals {
     pub behind: u64,
     /// Recoveries that cut a torn tail.
     pub torn: u64,
+    /// Recoveries of a log that begins behind its first record, and of one whose first segments are gone.
+    pub trimmed: [u64; 2],
     /// Recoveries during which a call failed.
     pub faults: u64,
     /// Opens or reads that were refused, on a careless disk.
@@ -93,6 +95,7 @@ impl Totals {
         self.process_deaths += other.process_deaths;
         self.behind += other.behind;
         self.torn += other.torn;
+        self.trimmed.iter_mut().zip(other.trimmed).for_each(|(own, other)| *own += other);
         self.faults += other.faults;
         self.refused += other.refused;
         self.records += other.records;
@@ -106,7 +109,7 @@ impl fmt::Display for Totals {
         write!(
             f,
             "{} plans, {} images recovered ({} inside a recovery, by depth {:?}; {} right behind one; {} process deaths), \
-             {} torn tails, {} recoveries with a fault, {} records compared",
+             {} torn tails, {} trimmed ({} with segments gone), {} recoveries with a fault, {} records compared",
             self.plans,
             self.images,
             self.inside,
@@ -114,6 +117,8 @@ impl fmt::Display for Totals {
             self.behind,
             self.process_deaths,
             self.torn,
+            self.trimmed[0],
+            self.trimmed[1],
             self.faults,
             self.records
         )?;
