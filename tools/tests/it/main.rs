@@ -7,6 +7,7 @@ mod import;
 mod info;
 mod manners;
 mod repair;
+mod retain;
 mod run;
 mod segment;
 mod verify;
