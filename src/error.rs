@@ -147,6 +147,12 @@ impl Error {
         self.0.conflict.as_ref()
     }
 
+    /// What to do next, if the error says so; its text ends with that.
+    #[must_use]
+    pub fn advice(&self) -> Option<&str> {
+        self.0.next_step
+    }
+
     pub(crate) fn of_conflict(conflict: Conflict) -> Self {
         let next_step = match conflict {
             Conflict::Cursor { .. } => "nothing was stored; open the cursor anew, and go on from where it is",
@@ -180,6 +186,8 @@ impl Error {
         let mut error = Self::new(kind, attempt);
         if kind == ErrorKind::OutOfSpace {
             error = error.next_step("free some space; the log stays readable meanwhile");
+        } else if is_medium_failure(&source) {
+            error = error.next_step("copy what can be read to another disk, then run esker verify there");
         }
         error.0.source = Some(Arc::new(source));
         error
@@ -214,6 +222,11 @@ impl Error {
         self.0.source = Some(Arc::new(source));
         self
     }
+}
+
+/// Whether the medium does not give back, or take, what it should: `EIO`, or `ERROR_CRC`.
+pub(crate) fn is_medium_failure(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(if cfg!(windows) { 23 } else { 5 })
 }
 
 impl fmt::Display for Error {
@@ -274,5 +287,13 @@ mod tests {
         assert!(error.to_string().starts_with("d/1.seg: create segment: "), "{error}");
         assert!(error.to_string().contains("free some space"), "{error}");
         assert!(error.source().is_some());
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_medium_that_fails_is_io_and_says_what_to_do() {
+        let error = Error::io("read the segment", io::Error::from_raw_os_error(5)).at_path("d/1.seg");
+        assert_eq!(error.kind(), ErrorKind::Io);
+        assert!(error.to_string().contains("copy what can be read"), "{error}");
     }
 }

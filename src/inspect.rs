@@ -17,6 +17,7 @@ mod dissect;
 mod evidence;
 mod origin;
 mod progress;
+pub(crate) mod unreadable;
 mod verify;
 
 use std::fmt;
@@ -184,7 +185,7 @@ pub enum FindingClass {
     /// The log ends here, and something that was never known to be durable follows: what a crash leaves. The next open
     /// cuts it.
     TornTail,
-    /// A frame whose header is valid and whose body is not what was stored.
+    /// A frame whose header is valid and whose body is not what was stored; or a stretch that the disk does not give back.
     BodyRot,
     /// A header, of a segment or of a frame, that is not what was stored.
     HeaderRot,

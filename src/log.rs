@@ -22,6 +22,7 @@ mod contract;
 mod core;
 mod cursor;
 mod decide;
+mod directory;
 mod durability;
 mod epochs;
 mod fold;
@@ -62,7 +63,7 @@ pub(crate) use decide::decide;
 pub(crate) use fold::{Piece as FoldPiece, fold};
 pub(crate) use state::State;
 pub(crate) use survey::{
-    ANCHOR_NAME, CheckpointFile, Links, Member, SegmentFile, Survey, holds_frames, open_segment, survey,
+    ANCHOR_NAME, CheckpointFile, Links, Member, SegmentFile, Survey, holds_frames, is_no_file, open_segment, survey,
 };
 pub(crate) use window::{FoundFrame, Scan, Scanned, Store};
 

@@ -39,6 +39,8 @@ pub use system::SystemDisk;
 
 use crate::types::Timestamp;
 
+pub(crate) const QUARANTINE: &str = "quarantine";
+
 /// Whether a file or region is only read or also written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
@@ -159,7 +161,7 @@ pub trait Disk: Send + Sync + Debug {
     /// What the system says; then the file is not there.
     fn create(&self, name: &str, length: u64) -> io::Result<Arc<dyn File>>;
 
-    /// Opens a regular file.
+    /// Opens a regular file; of one in the folder `quarantine`, the name begins with the folder's and a slash.
     ///
     /// # Errors
     /// What the system says.
@@ -182,6 +184,12 @@ pub trait Disk: Send + Sync + Debug {
     /// # Errors
     /// What the system says.
     fn quarantine(&self, name: &str) -> io::Result<()>;
+
+    /// Makes sure that files can be moved into the folder `quarantine`, and that those which are in it stay there.
+    ///
+    /// # Errors
+    /// `NotADirectory` if something else has that name; else what the system says.
+    fn settle_quarantine(&self) -> io::Result<()>;
 
     /// Makes creations, removals and moves durable.
     ///

@@ -2,7 +2,7 @@
 //!
 //! A plan is made from the log alone, and only read. Applied, each segment that is damaged below the durable line is
 //! written anew, as the next generation of itself (`format.md`): its frames at their places, and gap frames where there
-//! were others. Records keep their offsets. What stood there before lies in `quarantine/`, whole.
+//! were others. Records keep their offsets. What stood there before lies in `quarantine/`, whole, or as far as it can be read.
 //!
 //! Guarantees:
 //! 1. [`plan`] changes nothing. [`apply`] holds the writer's lock, plans anew under it, and changes nothing if that plan
@@ -14,14 +14,16 @@
 //!    where a segment has to be written anyway, it ends where that open would end it, and so does the log: later segments go
 //!    to `quarantine/`, and the plan says what was in them.
 //! 4. Repair is idempotent: behind it a plan is empty and `verify` finds no damage.
-//! 5. Memory is bounded by the longest frame, the count of files and the count of damaged stretches.
+//! 5. Whose log it is, most of the segments, checkpoints and anchor slots say; if as many speak for another store, nothing is
+//!    planned. Nor where two files have each other's names: what is whole is never given up for a name.
+//! 6. Memory is bounded by the longest frame, the count of files and the count of damaged stretches.
 //!
 //! The argument for a crash at any moment, by cases. A segment is replaced in this order: (1) a copy of the original is
 //! written beside it, synced, and moved to `quarantine/`; (2) the new generation is written as a draft, synced, and read
 //! back (as the system has it: what the medium holds, no program can ask); (3) the draft is renamed over the original; (4) the directory is synced.
 //!
 //! - *Before the rename is durable*: the original is there under its name. Copy and draft are leftovers: nobody reads them,
-//!   the next repair or open removes them. A copy that came to `quarantine/` stays there.
+//!   the next repair or open removes them. A copy that came to `quarantine/` stays there, and is the one of the next try too.
 //! - *After it*: the new generation is there in full, since it was synced before. Links and checkpoints know it by the
 //!   original's incarnation and end, which its header carries on, so that its neighbours hold whether they were replaced
 //!   or not: between two segments the log is one with less damage, and a plan made of it is the rest of this one.
@@ -38,11 +40,14 @@
 //! ([`Step::state`]), and counts it as a loss.
 
 mod apply;
+mod aside;
 mod checkpoints;
 mod header;
+mod original;
 mod plan;
 mod sift;
 mod slots;
+mod way;
 mod write;
 
 use std::fmt;
@@ -70,7 +75,7 @@ use crate::types::{Line, Offset};
 /// ```
 ///
 /// # Errors
-/// [`ErrorKind::Invalid`] if there is no log; [`ErrorKind::Locked`] if a writer holds it; [`ErrorKind::Incompatible`] for
+/// [`ErrorKind::Invalid`] if there is no log, or something stands in the way of the plan; [`ErrorKind::Locked`] if a writer holds it; [`ErrorKind::Incompatible`] for
 /// another format; [`ErrorKind::Corrupt`] for damage that no repair here can judge; and what the system says.
 pub fn plan(path: impl AsRef<Path>) -> Result<Plan> {
     plan_on(&open(path.as_ref())?)
@@ -125,6 +130,9 @@ pub struct Plan {
     /// A torn tail that is there, and needs no repair: the next open cuts it. One that is cut by the repair itself is told of by
     /// the step that does.
     pub torn_tail: Option<Line>,
+    /// What is wrong with the anchor, and who mends it, if no step writes it. It is a hint that no log needs: for
+    /// [`verify`](crate::inspect::verify) too it is no damage.
+    pub anchor: Option<String>,
 }
 
 impl Plan {
@@ -266,7 +274,8 @@ pub enum StateLoss {
 pub enum TailLoss {
     /// Nothing is missing behind what is there.
     None,
-    /// The last file became shorter, or is not there: how many records, durable ones too, stood there nobody knows.
+    /// The last file became shorter, is not there, or cannot be read behind the end: how many records, durable ones too, stood
+    /// there nobody knows.
     Unknown,
 }
 

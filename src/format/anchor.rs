@@ -2,7 +2,7 @@
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::arithmetic_side_effects))]
 
 use super::opening::Opening;
-use super::{ANCHOR_BYTES, ANCHOR_MAGIC, ANCHOR_SLOTS, Fault, anchor_slot as table};
+use super::{ANCHOR_BYTES, ANCHOR_MAGIC, ANCHOR_SLOTS, Fault, SEGMENT_BYTES_MAX, anchor_slot as table};
 use crate::types::{Line, Offset, Place, StoreId, Timestamp, index};
 
 pub(crate) const SLOT_BYTES: usize = table::BYTES;
@@ -56,12 +56,16 @@ impl Anchor {
             return Ok(None);
         }
         OPENING.check(bytes)?;
+        let position = table::DURABLE_POSITION.u64(bytes);
+        if position > SEGMENT_BYTES_MAX {
+            return Err(Fault::Content { what: "anchor: durable further than any segment reaches" });
+        }
         Ok(Some(Self {
             store_id: StoreId(table::STORE_ID.array(bytes)),
             sequence: table::SEQUENCE.u64(bytes),
             segment_highest: table::SEGMENT_HIGHEST.u64(bytes),
             durable: Line {
-                place: Place::new(table::DURABLE_SEGMENT.u64(bytes), table::DURABLE_POSITION.u64(bytes)),
+                place: Place::new(table::DURABLE_SEGMENT.u64(bytes), position),
                 offset: Offset::new(table::DURABLE_OFFSET.u64(bytes)),
             },
             time_max: Timestamp::from_nanoseconds(table::TIME_MAX.i64(bytes)),
@@ -96,5 +100,17 @@ mod tests {
         assert_eq!(even.map(|slot| slot.map(|slot| slot.sequence)), Ok(Some(4)));
         file.get_mut(40).map(|byte| *byte ^= 1).expect("inside");
         assert!(matches!(Anchor::decode(&file), [Err(Fault::Checksum { .. }), Ok(Some(_))]));
+    }
+
+    #[test]
+    fn no_slot_is_durable_further_than_a_segment_reaches() {
+        let decoded = |position| {
+            let durable = Line { place: Place::new(1, position), offset: Offset::ZERO };
+            let (store_id, time_max) = (StoreId([1; 16]), Timestamp::default());
+            let anchor = Anchor { store_id, sequence: 1, segment_highest: 1, durable, time_max, clean: false };
+            Anchor::decode_slot(&anchor.encode().1)
+        };
+        assert!(decoded(SEGMENT_BYTES_MAX).is_ok_and(|slot| slot.is_some()));
+        assert!(matches!(decoded(SEGMENT_BYTES_MAX + 8), Err(Fault::Content { .. })));
     }
 }

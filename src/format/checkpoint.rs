@@ -1,15 +1,15 @@
 //! Checkpoint files: the header, the epoch table and the entries behind it.
 //!
 //! Guarantees:
-//! 1. A header decodes only if magic, version, checksum and features are right.
+//! 1. A header decodes only if magic, version, checksum and features are right, and it claims no more than there can be.
 //! 2. The body is another matter: whoever reads it compares its checksum, and believes nothing of it before.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::arithmetic_side_effects))]
 
 use super::frame::FrameMark;
 use super::opening::Opening;
 use super::{
-    CHECKPOINT_MAGIC, EPOCHS_MAX, Fault, checkpoint_epoch as epoch_table, checkpoint_header as table,
-    checkpoint_version as version_table,
+    CHECKPOINT_MAGIC, EPOCHS_MAX, Fault, SEGMENT_BYTES_MAX, checkpoint_epoch as epoch_table,
+    checkpoint_header as table, checkpoint_version as version_table,
 };
 use crate::types::{Epoch, Line, Offset, Place, StoreId, Timestamp, index};
 
@@ -87,11 +87,15 @@ impl CheckpointHeader {
         if index(epochs.into()) > EPOCHS_MAX {
             return Err(Fault::Content { what: "a checkpoint that names more epochs than there can be" });
         }
+        let position = table::DURABLE_POSITION.u64(bytes);
+        if position > SEGMENT_BYTES_MAX {
+            return Err(Fault::Content { what: "a checkpoint: durable further than any segment reaches" });
+        }
         Ok(Self {
             store_id: StoreId(table::STORE_ID.array(bytes)),
             sequence: table::SEQUENCE.u64(bytes),
             line: Line {
-                place: Place::new(table::DURABLE_SEGMENT.u64(bytes), table::DURABLE_POSITION.u64(bytes)),
+                place: Place::new(table::DURABLE_SEGMENT.u64(bytes), position),
                 offset: Offset::new(table::DURABLE_OFFSET.u64(bytes)),
             },
             incarnation: table::INCARNATION.u64(bytes),
@@ -162,6 +166,9 @@ mod tests {
             bytes[bit / 8] ^= 1 << (bit % 8);
             assert!(CheckpointHeader::decode(&bytes).is_err(), "bit {bit}");
         }
+        let far = Line { place: Place::new(2, SEGMENT_BYTES_MAX + 8), ..header.line };
+        let far = CheckpointHeader { line: far, ..header };
+        assert!(matches!(CheckpointHeader::decode(&far.encode()), Err(Fault::Content { .. })));
         let start = EpochStart { epoch: Epoch { counter: 1, word: 2 }, first_offset: Offset::new(3) };
         assert_eq!(EpochStart::decode(&start.encode()), start);
         assert_eq!(decode_version(&encode_version(Place::new(4, 5))), Place::new(4, 5));

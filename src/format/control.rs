@@ -1,4 +1,8 @@
 //! Bodies of the frames that carry no records.
+//!
+//! Guarantees:
+//! 1. A body is accepted only at the exact length of its kind; what was encoded comes back as it was.
+//! 2. Nothing is believed of the places and offsets in it: who uses them asks whether they are there.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::arithmetic_side_effects))]
 
 use super::{Fault, Kind, gap_body, line_body, session_body, start_line_body};
@@ -117,20 +121,20 @@ impl SessionBody {
 }
 
 fn exact(body: &[u8], expected: usize) -> Result<(), Fault> {
-    if body.len() == expected {
-        return Ok(());
-    }
-    Err(Fault::Content { what: "a control frame whose body has the wrong length" })
+    if body.len() == expected { Ok(()) } else { Err(WRONG_LENGTH) }
 }
 
-/// Checks the body of any frame without records for its length.
-pub(crate) fn check(kind: Kind, body: &[u8]) -> Result<(), Fault> {
+/// What is said of a body that is not as long as those of its kind.
+pub(crate) const WRONG_LENGTH: Fault = Fault::Content { what: "a control frame whose body has the wrong length" };
+
+/// How long the body of a frame of this kind is; `None`: as long as its frame says.
+pub(crate) fn body_bytes(kind: Kind) -> Option<usize> {
     match kind {
-        Kind::Mark | Kind::Seal | Kind::Close => exact(body, LINE_BYTES),
-        Kind::Session => exact(body, SESSION_BYTES),
-        Kind::StartLine => exact(body, START_LINE_BYTES),
-        Kind::Gap => exact(body, GAP_BYTES),
-        Kind::Pad | Kind::Data => Ok(()),
+        Kind::Mark | Kind::Seal | Kind::Close => Some(LINE_BYTES),
+        Kind::Session => Some(SESSION_BYTES),
+        Kind::StartLine => Some(START_LINE_BYTES),
+        Kind::Gap => Some(GAP_BYTES),
+        Kind::Pad | Kind::Data => None,
     }
 }
 

@@ -8,7 +8,7 @@
 
 use super::field::Words;
 use super::frame_header as table;
-use super::{Fault, Kind, TOPIC_MIXED};
+use super::{Fault, Kind, TOPIC_MIXED, control};
 use crate::checksum::{self, Seed};
 use crate::types::{Timestamp, Topic, index, length};
 
@@ -195,6 +195,10 @@ fn read(header: &[u8; HEADER_BYTES], room: u64) -> Result<FrameHeader, Fault> {
     let (record_count, state_count) = (table::RECORD_COUNT.u16(header), table::STATE_COUNT.u16(header));
     if (kind == Kind::Data) != (record_count > 0 || state_count > 0) {
         return Err(Fault::Content { what: "frame header: counts and kind disagree" });
+    }
+    let body_bytes = u64::from(found).saturating_sub(length(HEADER_BYTES));
+    if control::body_bytes(kind).is_some_and(|expected| length(expected) != body_bytes) {
+        return Err(control::WRONG_LENGTH);
     }
     Ok(FrameHeader {
         length: found,

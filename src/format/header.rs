@@ -1,4 +1,10 @@
 //! Encoding and decoding of segment headers.
+//!
+//! Guarantees:
+//! 1. What is decoded is whole and of this version; its capacity and ends lie within a segment's limits, and its number and
+//!    offsets leave room for what may follow.
+//! 2. What was encoded comes back as it was. Bytes that are all zero are a spare's, and no others are.
+//! 3. A header is mended only if turning one bit of it makes all of it check.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::arithmetic_side_effects))]
 
 use super::opening::Opening;
@@ -75,7 +81,12 @@ impl SegmentHeader {
     /// Whether a link leads to it.
     pub(crate) fn is_linked_by(&self, link: &Link) -> bool {
         let end_fits = self.rewritten.is_none_or(|rewritten| rewritten.original_end == link.end);
-        link.number == self.last_number() && link.incarnation == self.known_incarnation() && end_fits
+        self.is_called(link.number, link.incarnation) && end_fits
+    }
+
+    /// Whether it is the segment that others mean by a number and an incarnation.
+    pub(crate) fn is_called(&self, number: u64, incarnation: u64) -> bool {
+        number == self.last_number() && incarnation == self.known_incarnation()
     }
 
     /// The link of a successor; `end` is where its frames end, if it was not rewritten.

@@ -50,7 +50,7 @@ pub(crate) fn measure(records: &[Record<'_>], states: &[StateEntry<'_>]) -> Resu
     let topic = records.iter().all(|record| record.topic == first).then_some(first);
     let mut body_length = 0_usize;
     for record in records {
-        body_length = body_length.saturating_add(record_length(record, topic.is_none())?);
+        body_length = body_length.saturating_add(record_length(record, topic)?);
     }
     for state in states {
         body_length = body_length.saturating_add(state::measure(state)?);
@@ -65,13 +65,13 @@ pub(super) fn over(what: &str, found: usize, limit: usize) -> Error {
 }
 
 #[inline]
-fn record_length(record: &Record<'_>, mixed: bool) -> Result<usize> {
+fn record_length(record: &Record<'_>, shared: Option<Topic>) -> Result<usize> {
     let payload = record.payload_bytes();
     if u32::try_from(payload).is_err() {
         return Err(over("bytes of payload", payload, index_max()));
     }
     let mut sum = payload.saturating_add(table::BYTES);
-    if mixed {
+    if shared.is_none() {
         sum = sum.saturating_add(4);
     }
     if let Some(key) = record.key {
@@ -123,10 +123,10 @@ struct Head {
 
 impl Head {
     #[inline]
-    fn of(record: &Record<'_>, mixed: bool) -> Self {
+    fn of(record: &Record<'_>, shared: Option<Topic>) -> Self {
         let mut head = Self { bytes: [0; HEAD_BYTES_MAX], length: table::BYTES };
         let mut flags = 0;
-        if mixed {
+        if shared.is_none() {
             head.push(record.topic.get().to_le_bytes());
         }
         if let Some(key) = record.key {
@@ -176,11 +176,11 @@ fn narrow(length: usize) -> u16 {
     narrow.unwrap_or(u16::MAX)
 }
 
-/// Calls `sink` with the encoded bytes of the records, piece by piece, in order.
+/// Calls `sink` with the encoded bytes of the records, piece by piece, in order; of a topic that all share they say nothing.
 #[inline]
-fn each_piece(records: &[Record<'_>], mixed: bool, mut sink: impl FnMut(&[u8])) {
+fn each_piece(records: &[Record<'_>], shared: Option<Topic>, mut sink: impl FnMut(&[u8])) {
     for record in records {
-        sink(Head::of(record, mixed).bytes());
+        sink(Head::of(record, shared).bytes());
         if let Some(key) = record.key {
             sink(key);
         }
@@ -242,7 +242,7 @@ fn encode_plain<'b>(payload: &[u8], to: &'b mut [u8]) -> &'b mut [u8] {
 
 fn encode_general<'b>(record: &Record<'_>, shape: &Shape, to: &'b mut [u8]) -> &'b mut [u8] {
     let mut rest = to;
-    each_piece(std::slice::from_ref(record), shape.topic.is_none(), |piece| {
+    each_piece(std::slice::from_ref(record), shape.topic, |piece| {
         let taken = std::mem::take(&mut rest);
         if let Some((to, behind)) = taken.split_at_mut_checked(piece.len()) {
             to.copy_from_slice(piece);
@@ -257,7 +257,7 @@ fn encode_general<'b>(record: &Record<'_>, shape: &Shape, to: &'b mut [u8]) -> &
 /// The checksum that the body will have, from the records themselves.
 pub(crate) fn checksum_of(records: &[Record<'_>], states: &[StateEntry<'_>], shape: &Shape) -> u32 {
     let mut sum = Pieces::default();
-    each_piece(records, shape.topic.is_none(), |piece| sum.update(piece));
+    each_piece(records, shape.topic, |piece| sum.update(piece));
     for state in states {
         sum.update(&state.head());
         sum.update(state.key);

@@ -6,14 +6,15 @@
 //!    known of it is put together from its neighbours.
 //! 3. What does not fit is looked at again before it is believed: a writer may be at work.
 //! 4. What lies below the start line is no piece, and nothing there is missing.
-//! 5. Only a header that a later program may have written is an error.
+//! 5. Only a header that a later program may have written is an error; and, where files are to be mended, two stores that as
+//!    much speaks for, and two files under each other's names.
 
 use super::{Finding, FindingClass};
 use crate::checksum;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::control::StartLine;
 use crate::format::header::{self, Link, SegmentHeader};
-use crate::format::{FRAMES_START, Fault, SEGMENT_BYTES_MAX, VERSION, segment_header, segment_name};
+use crate::format::{FRAMES_START, Fault, SEGMENT_BYTES_MAX, VERSION, segment_header, segment_name, segment_number};
 use crate::log::{ANCHOR_NAME, Links, Member, SegmentFile, Survey, decide, holds_frames, open_segment, start};
 use crate::platform::Disk;
 use crate::types::{Line, Place, StoreId};
@@ -129,9 +130,14 @@ impl Chain {
     pub(crate) fn look_once(disk: &dyn Disk, manner: Manner) -> Result<Self> {
         let mut survey = Survey::look(disk)?;
         refuse_unknown(disk, &mut survey)?;
-        let mended = if manner == Manner::Mended { mend(disk, &mut survey)? } else { Vec::new() };
-        let foreign = set_foreign_aside(disk, &mut survey);
-        let mut chain = Self { pieces: pieces(&survey), start: survey.start(), survey, foreign, mended };
+        let mut mended = if manner == Manner::Mended { mend(disk, &mut survey)? } else { Vec::new() };
+        let mut foreign = set_foreign_aside(disk, &mut survey);
+        let mut pieces = pieces(&survey);
+        if take_names_back(&mut survey, &mut mended, &pieces) {
+            foreign.extend(set_foreign_aside(disk, &mut survey));
+            pieces = self::pieces(&survey);
+        }
+        let mut chain = Self { pieces, start: survey.start(), survey, foreign, mended };
         chain.begin(disk)?;
         Ok(chain)
     }
@@ -319,20 +325,71 @@ fn mend(disk: &dyn Disk, survey: &mut Survey) -> Result<Vec<Mended>> {
             mended.push(Mended::Header { number: file.number, fault });
         }
     }
-    let store_id = most_frequent(survey);
-    let mut taken: Vec<u64> = survey.files.iter().map(|file| file.number).collect();
-    for file in &mut survey.files {
-        if let Ok(Some(header)) = file.header
-            && header.store_id == store_id
-            && !taken.contains(&header.number)
-        {
-            mended.push(Mended::Name { file: file.name.clone(), number: header.number });
-            file.number = header.number;
-            taken.push(header.number);
+    give_names(disk, survey, &mut mended)?;
+    Ok(mended)
+}
+
+/// Gives files of this log the names of their numbers: those that are free, or that a spare has.
+fn give_names(disk: &dyn Disk, survey: &mut Survey, mended: &mut Vec<Mended>) -> Result<()> {
+    refuse_two_stores(disk, survey)?;
+    let store_id = own_store(survey);
+    let own = |(file, header): (&SegmentFile, &SegmentHeader)| {
+        (header.store_id == store_id).then(|| (file.name.clone(), file.number, header.number))
+    };
+    let mut misnamed: Vec<_> = survey.valid().filter_map(own).filter(|(_, named, number)| named != number).collect();
+    loop {
+        let mut left = Vec::new();
+        for (name, named, number) in &misnamed {
+            if !is_free(disk, survey, *number)? {
+                left.push((name.clone(), *named, *number));
+                continue;
+            }
+            survey.files.retain(|file| file.number != *number);
+            if let Some(file) = survey.files.iter_mut().find(|file| file.name == *name) {
+                file.number = *number;
+                mended.push(Mended::Name { file: name.clone(), number: *number });
+            }
+        }
+        // A name that was given may have left one that another file waits for.
+        if left.len() == misnamed.len() {
+            break;
+        }
+        misnamed = left;
+    }
+    for (name, _, number) in &misnamed {
+        if let Some((other, ..)) = misnamed.iter().find(|(_, named, _)| named == number) {
+            // Either could be given up for the other, and both may be whole.
+            let text = format!("it is segment {number}, and {other}, which has that name, is another");
+            return Err(Error::new(ErrorKind::Corrupt, text)
+                .at_path(disk.directory().join(name))
+                .next_step("give the files the names of their segments, or move away what is too much"));
         }
     }
     survey.files.sort_by_key(|file| file.number);
-    Ok(mended)
+    Ok(())
+}
+
+/// Whether no file has this name, or one that holds nothing.
+fn is_free(disk: &dyn Disk, survey: &Survey, number: u64) -> Result<bool> {
+    match survey.files.iter().find(|file| file.number == number) {
+        Some(spare) => Ok(spare.header == Ok(None) && !holds_frames(disk, spare)?),
+        None => Ok(true),
+    }
+}
+
+/// A name that leads no file into the chain is not given: its number may be what is wrong. Whether there was one.
+fn take_names_back(survey: &mut Survey, mended: &mut Vec<Mended>, pieces: &[Piece]) -> bool {
+    let before = mended.len();
+    mended.retain(|mended| {
+        let Mended::Name { file, number } = mended else { return true };
+        let is_piece = pieces.iter().any(|piece| piece.number() == *number);
+        if let Some(found) = survey.files.iter_mut().find(|found| found.name == *file && !is_piece) {
+            found.number = segment_number(file).unwrap_or(found.number);
+        }
+        is_piece
+    });
+    survey.files.sort_by_key(|file| file.number);
+    mended.len() < before
 }
 
 /// Whether the checksum is right once the version is the one this build knows: then it is the version that rotted.
@@ -348,9 +405,9 @@ fn sums_with_known_version(bytes: &[u8; header::BYTES]) -> bool {
     checksum::plain(&summed) == stored
 }
 
-/// Takes files out of the survey that are under another's name, or of another store than most.
+/// Takes files out of the survey that are under another's name, or of another store.
 fn set_foreign_aside(disk: &dyn Disk, survey: &mut Survey) -> Vec<Finding> {
-    let store_id = most_frequent(survey);
+    let store_id = own_store(survey);
     let mut findings = Vec::new();
     survey.files.retain(|file| {
         let Ok(Some(header)) = &file.header else { return true };
@@ -368,12 +425,41 @@ fn set_foreign_aside(disk: &dyn Disk, survey: &mut Survey) -> Vec<Finding> {
     findings
 }
 
-/// The store that most segments belong to.
-fn most_frequent(survey: &Survey) -> StoreId {
-    let mut ids: Vec<StoreId> = survey.valid().map(|(_, header)| header.store_id).collect();
-    ids.sort_unstable();
-    let runs = ids.chunk_by(PartialEq::eq);
-    runs.max_by_key(|run| run.len()).and_then(<[StoreId]>::first).copied().unwrap_or_default()
+/// The stores that segments, checkpoints and slots of the anchor name, each with how many files do, and how many of them are
+/// segments. The most named one comes first.
+fn stores(survey: &Survey) -> Vec<((usize, usize), StoreId)> {
+    let segments = survey.valid().map(|(_, header)| (header.store_id, 1));
+    let checkpoints = survey.checkpoints.iter().filter_map(|file| file.header.as_ref().ok());
+    let checkpoints = checkpoints.map(|header| (header.store_id, 0));
+    let anchors = survey.anchors.iter().map(|anchor| (anchor.store_id, 0));
+    let mut named: Vec<(StoreId, usize)> = segments.chain(checkpoints).chain(anchors).collect();
+    named.sort_unstable();
+    let runs = named.chunk_by(|one, other| one.0 == other.0);
+    let counted = runs.filter_map(|run| {
+        let segments = run.iter().fold(0, |sum: usize, (_, segment)| sum.saturating_add(*segment));
+        Some(((run.len(), segments), run.first()?.0))
+    });
+    let mut stores: Vec<_> = counted.collect();
+    stores.sort_unstable_by_key(|(named, _)| std::cmp::Reverse(*named));
+    stores
+}
+
+/// The store whose log this is.
+fn own_store(survey: &Survey) -> StoreId {
+    stores(survey).first().map(|(_, store_id)| *store_id).unwrap_or_default()
+}
+
+/// A repair has to know whose log it is: it sets the files of all other stores aside.
+fn refuse_two_stores(disk: &dyn Disk, survey: &Survey) -> Result<()> {
+    match stores(survey).as_slice() {
+        [(one, first), (other, second), ..] if one == other => {
+            let text = format!("as many files of store {first} as of store {second}: whose log it is cannot be told");
+            Err(Error::new(ErrorKind::Corrupt, text)
+                .at_path(disk.directory())
+                .next_step("move the files of one of the two out of the directory; esker verify names them"))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn pieces(survey: &Survey) -> Vec<Piece> {

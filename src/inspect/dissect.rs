@@ -217,7 +217,7 @@ pub struct FrameRow {
     pub records: u64,
     /// State entries in it.
     pub states: u64,
-    /// Append time.
+    /// Append time; a gap has none, as nobody knows when what is lost was appended.
     pub time: Option<Timestamp>,
     /// Of the header; none of zeros.
     pub header_checksum: Option<Checksums>,
@@ -314,7 +314,7 @@ impl FrameRows {
             first_offset: Some(self.frames.first_offset.after(header.offset_delta.into())),
             records: header.record_count.into(),
             states: header.state_count.into(),
-            time: Some(header.time),
+            time: (header.kind != Kind::Gap).then_some(header.time),
             header_checksum: Some(Checksums { stored: sum, computed: sum }),
             body_checksum: Some(body),
             live: self.is_live(position),

@@ -7,6 +7,7 @@
 //!    valid frame begins is the end of the log; what follows is counted as a torn tail.
 //! 3. What an open refuses as corrupt is damage, if no writer is at work.
 //! 4. Nothing is called damage before it was read twice: a writer may be storing it.
+//! 5. A stretch of a segment that the medium does not give back is damage with its place, and hides nothing else.
 
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ use super::checkpoints::Rest;
 use super::evidence::{self, CarriedLine, FindingEvidence, Neighbour, Session};
 use super::origin::Origins;
 use super::progress::{Progress, Told};
+use super::unreadable::Readable;
 use super::{Finding, FindingClass, Verification};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{FRAMES_START, Fault, Kind, align};
@@ -31,6 +33,8 @@ const ORIGIN_BYTES_MAX: u64 = 64 * 1024;
 /// # Errors
 /// As for [`verify`](super::verify).
 pub fn verify_on(disk: &dyn Disk, progress: &mut dyn FnMut(Progress)) -> Result<Verification> {
+    let readable = Readable::new(disk);
+    let disk: &dyn Disk = &readable;
     let writer =
         disk.lock_holder().map_err(|error| Error::io("ask for the writer's lock", error).at_path(disk.directory()))?;
     let chain = Chain::look(disk)?;
@@ -51,6 +55,7 @@ pub fn verify_on(disk: &dyn Disk, progress: &mut dyn FnMut(Progress)) -> Result<
     let total = chain.pieces.iter().fold(0_u64, |sum, piece| sum.saturating_add(piece.limit()));
     let mut check = Check {
         disk,
+        readable: &readable,
         chain: &chain,
         origins,
         durable,
@@ -123,6 +128,8 @@ fn read_error(disk: &dyn Disk, piece: &Piece, error: std::io::Error) -> Error {
 
 struct Check<'a, 'p> {
     disk: &'a dyn Disk,
+    /// The same one.
+    readable: &'a Readable<'a>,
     chain: &'a Chain,
     origins: Origins,
     durable: Line,
@@ -183,12 +190,15 @@ impl Check<'_, '_> {
         for finding in chain.judge_leftovers(self.disk, self.durable) {
             self.found.report(finding);
         }
+        for file in &chain.survey.files {
+            self.report_unreadable(&file.name, file.number);
+        }
         self.refused_by_an_open();
         // Only if nothing else is wrong can they be held against the log.
         let rest = if self.found.damaged { Rest::Damaged } else { Rest::Whole };
-        let checked = super::checkpoints::check(self.disk, chain, rest, &self.gaps)?;
-        self.found.checkpoints = checked.good;
-        if checked.good == 0
+        let notes = super::checkpoints::check(self.disk, chain, rest, &self.gaps)?;
+        self.found.checkpoints = notes.good;
+        if notes.good == 0
             && !self.found.damaged
             && let Some(first) = chain.pieces.first().filter(|piece| begins_late(&piece.header))
         {
@@ -196,11 +206,19 @@ impl Check<'_, '_> {
                 format!("segments before {} are gone, and no checkpoint holds the state of then", first.number());
             self.report(FindingClass::MissingSegment, Some(Place::new(first.number(), 0)), None, cause);
         }
-        for finding in checked.findings {
+        for finding in notes.findings {
             self.found.report(finding);
         }
         self.told.end();
         Ok(())
+    }
+
+    /// What could not be read is damage, whatever it was: an open may need it.
+    fn report_unreadable(&mut self, name: &str, number: u64) {
+        for lost in self.readable.unreadable(name) {
+            let place = Some(Place::new(number, lost.range.start));
+            self.found.report(Finding::new(self.disk, FindingClass::BodyRot, place, None, lost.to_string()));
+        }
     }
 
     /// What an open refuses is damage here too, whatever the reason: a note may say of the end what no frame says.

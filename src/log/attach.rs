@@ -127,7 +127,10 @@ impl Attached {
     pub fn open_on(disk: Arc<dyn Disk>) -> Result<Self> {
         let failed = |error| io_error(&*disk, "ask for the writer's lock", "", error);
         let writer = disk.lock_holder().map_err(failed)?;
-        let state = State::look(&*disk, writer.is_some())?;
+        let state = match &writer {
+            Some(_) => State::beside_writer(&*disk, Line::default())?,
+            None => State::as_left(&*disk)?,
+        };
         Ok(Self { shared: Arc::new(Shared { disk, writer, state: Mutex::new(state) }) })
     }
 
@@ -239,10 +242,8 @@ impl Attached {
 }
 
 impl State {
-    fn look(disk: &dyn Disk, writer: bool) -> Result<Self> {
-        if writer {
-            return Self::beside_writer(disk, Line::default());
-        }
+    /// Nobody writes.
+    fn as_left(disk: &dyn Disk) -> Result<Self> {
         let survey = survey(disk)?;
         match decide(disk, &survey) {
             Ok(Some(decision)) => Self::as_decided(disk, &survey, &decision),

@@ -1,8 +1,9 @@
 //! The three threads of a log, each a loop over steps that tests call one by one.
 //!
 //! Guarantees:
-//! 1. None waits for another: the preparer for no sync, the syncer for no file to be created, neither for a checkpoint, nor
-//!    for retention, which follows checkpoints.
+//! 1. None waits for another: the preparer for no sync of data, the syncer for no file to be created, neither for a checkpoint,
+//!    nor for retention, which follows checkpoints; save for one sync of the directory, which preparer and checkpointer ask for
+//!    one after the other.
 //! 2. All sleep without a deadline while nothing is appended or synced; an append or sync that matters wakes them. While
 //!    there are appends, the syncer looks every 50 ms, or as often as the sync interval asks.
 //! 3. All end when the log is closed or dropped; one that is awake, also when it is poisoned.

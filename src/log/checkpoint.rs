@@ -281,8 +281,9 @@ impl Core {
             clean,
         };
         let header = draft.finish(header)?;
+        let changing = self.directory_syncs.begin();
         disk.rename(&draft_name(sequence), &checkpoint_name(sequence))?;
-        disk.sync_directory()?;
+        self.directory_syncs.sync(disk, &changing)?;
         Ok(header)
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Guarantees:
 //! 1. Locks are taken in this order and never the other way: preparing or checkpointing, state, append lock, durability,
-//!    catalog. The locks inside a `Wake`, of the checkpoints and of the anchor are leaves.
+//!    catalog. The locks inside a `Wake`, of the checkpoints, of the anchor and of the syncs of the directory are leaves.
 //! 2. Nobody waits for the disk while holding the append lock.
 
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use super::appender::Appender;
 use super::background::Signal;
 use super::catalog::Catalog;
 use super::checkpoint::Checkpoints;
+use super::directory::DirectorySyncs;
 use super::durability::Durability;
 use super::epochs::Epochs;
 use super::options::{Background, Options, Sync};
@@ -52,6 +53,7 @@ pub(crate) struct Core {
     /// Waiters of the sync that runs, and of the next.
     pub(crate) synced: [Condvar; 2],
     pub(crate) catalog: RwLock<Catalog>,
+    pub(crate) directory_syncs: DirectorySyncs,
     pub(crate) visible_moved: Wake,
     pub(crate) durable_moved: Wake,
     /// Held while a spare is prepared.
@@ -115,6 +117,7 @@ impl Core {
             durability: Mutex::new(Durability::new(opened.durable, last)),
             synced: [Condvar::new(), Condvar::new()],
             catalog: RwLock::new(catalog),
+            directory_syncs: DirectorySyncs::default(),
             visible_moved: Wake::default(),
             durable_moved: Wake::default(),
             preparing: Mutex::new(()),

@@ -317,14 +317,12 @@ impl<'a> Judge<'a> {
                 (FRAMES_START, self.chain[member].header.first_offset)
             };
             let mut scan = self.scan_of(member, start, offset)?;
-            let read_error = |error| self.read_error(member, error);
-            if member != stop.member || scan.resync().map_err(read_error)? {
-                let mut durable = self.durable;
-                let (more_frames, more_records) = scan.count_on(&mut durable).map_err(read_error)?;
-                self.durable = durable;
-                frames = frames.saturating_add(more_frames);
-                records = records.saturating_add(more_records);
-            }
+            let mut durable = self.durable;
+            let counted = scan.count_on(&mut durable);
+            let (more_frames, more_records) = counted.map_err(|error| self.read_error(member, error))?;
+            self.durable = durable;
+            frames = frames.saturating_add(more_frames);
+            records = records.saturating_add(more_records);
             let seen = self.chain[member].limit().saturating_sub(start);
             self.scanned_bytes = self.scanned_bytes.saturating_add(seen);
         }

@@ -61,9 +61,8 @@ pub(crate) fn fold(
         let fault = loop {
             let found = match scan.skim().map_err(|error| read_error(disk, number, error))? {
                 Scanned::Frame(found) => found,
-                Scanned::Bad { fault, .. } => break Some(fault),
-                Scanned::Zero => break Some(Fault::Missing),
                 Scanned::End => break None,
+                stopped => break Some(scan.blame(&stopped).map_err(|error| read_error(disk, number, error))?),
             };
             if found.header.state_count == 0 && found.header.kind != Kind::StartLine {
                 continue;

@@ -97,6 +97,7 @@ impl Core {
     fn prepare(&self, number: u64, capacity: u64, populate: u64) -> Result<Spare> {
         let disk = &*self.disk;
         let name = segment_name(number);
+        let changing = self.directory_syncs.begin();
         let file =
             disk.create(&name, capacity).map_err(|error| io_error(disk, "create the next segment", &name, error))?;
         let finish = || {
@@ -105,7 +106,8 @@ impl Core {
                 move |error| io_error(disk, attempt, name, error)
             };
             file.sync().map_err(failed("sync the next segment"))?;
-            disk.sync_directory().map_err(failed("sync the directory of the next segment"))?;
+            let synced = self.directory_syncs.sync(disk, &changing);
+            synced.map_err(failed("sync the directory of the next segment"))?;
             let region = file.map(capacity, Access::Write).map_err(failed("map the next segment"))?;
             region.populate(0..populate.max(crate::format::FRAMES_START));
             Ok(Spare {

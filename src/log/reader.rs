@@ -360,8 +360,7 @@ impl Reader {
                     return Ok(());
                 }
                 Scanned::Frame(_) => {}
-                Scanned::Zero | Scanned::End => return Err(self.damage(at, offset, Fault::Missing)),
-                Scanned::Bad { fault, .. } => return Err(self.damage(at, offset, fault)),
+                stopped => return Err(self.astray(entry.number(), &mut scan, &stopped, offset)),
             }
         }
     }
@@ -404,7 +403,10 @@ impl Reader {
                         return Ok(());
                     }
                 }
-                Scanned::Bad { fault, .. } if limit.sure => return Err(self.damage(at, scan.offset, fault)),
+                stopped @ Scanned::Bad { .. } if limit.sure => {
+                    let offset = scan.offset;
+                    return Err(self.astray(entry.number(), &mut scan, &stopped, offset));
+                }
                 Scanned::Bad { .. } | Scanned::Zero | Scanned::End => {
                     self.view = Some(Arc::new(view));
                     (self.place, self.frame_offset, self.next) = (at, scan.offset, scan.offset.max(start));
@@ -452,6 +454,14 @@ impl Reader {
         let records = self.frame_offset.since(next);
         self.next = next.max(self.frame_offset);
         Ok(Some(Skipped { from, to: self.place, records }))
+    }
+
+    /// What stands in the way of a search that stopped.
+    fn astray(&self, number: u64, scan: &mut Scan, stopped: &Scanned, offset: Offset) -> Error {
+        match scan.blame(stopped) {
+            Ok(fault) => self.damage(Place::new(number, scan.position), offset, fault),
+            Err(error) => self.read_error(number, error),
+        }
     }
 
     fn enter(&mut self, entry: &Entry) {

@@ -1,4 +1,9 @@
 //! Salvage: read what can be reached from the start of the log, over damage, up to the first segment that is missing.
+//!
+//! Guarantees:
+//! 1. Those of [`Attached`]: nothing is changed, and what is handed out checks.
+//! 2. Each step goes forward, and it ends: behind what cannot be stepped over there is no further step.
+//! 3. What is left out is said, with its cause, before what follows it is handed out.
 
 use std::path::Path;
 use std::sync::Arc;

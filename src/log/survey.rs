@@ -17,7 +17,7 @@ use crate::format::checkpoint::CheckpointHeader;
 use crate::format::control::StartLine;
 use crate::format::header::{self, Link, SegmentHeader};
 use crate::format::{self, ANCHOR_BYTES, FRAMES_START, Fault};
-use crate::platform::{Access, Disk, File};
+use crate::platform::{Access, Disk, File, QUARANTINE};
 use crate::segment::walk::Frames;
 use crate::types::{Line, Offset, Place, index};
 
@@ -26,7 +26,7 @@ pub(crate) use crate::format::ANCHOR_NAME;
 const CACHE_LINE_BYTES: usize = 64;
 /// Behind the header and session frame that a segment begins with.
 const FIRST_FRAMES_END: u64 = FRAMES_START + format::align(36 + 40);
-const OWN_NAMES: [&str; 3] = [ANCHOR_NAME, "lock", "quarantine"];
+const OWN_NAMES: [&str; 3] = [ANCHOR_NAME, "lock", QUARANTINE];
 
 /// A file with a segment's name.
 #[derive(Debug, Clone)]

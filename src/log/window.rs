@@ -8,6 +8,7 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::format::Fault;
 use crate::format::header::SegmentHeader;
 use crate::platform::File;
 use crate::segment::Segment;
@@ -17,6 +18,10 @@ use crate::types::{Line, Offset, Timestamp, index, length};
 
 /// How much of a segment is taken at once while scanning.
 pub(crate) const SCAN_BYTES: u64 = 256 * 1024;
+
+/// Of frames that stand inside of one another, and lie: how many are not believed how long they are (`format.md`). Each byte
+/// is summed as often at most, and once more.
+const LIARS_MAX: usize = 8;
 
 /// How much of what is no frame is read once more.
 const AGAIN_BYTES: u64 = 4096;
@@ -161,7 +166,7 @@ pub(crate) enum Scanned {
     Frame(FoundFrame),
     Zero,
     Bad {
-        fault: crate::format::Fault,
+        fault: Fault,
         next: Option<(u64, Offset)>,
     },
     /// The limit is reached.
@@ -177,6 +182,47 @@ pub(crate) struct Scan {
     pub(crate) position: u64,
     pub(crate) offset: Offset,
     limit: u64,
+    /// Where the frame begins that was skimmed last, and its offset.
+    skimmed: Option<(u64, Offset)>,
+    liars: Liars,
+}
+
+/// Frames whose sums are right, and whose length, counts and content contradict each other: the length may be what is wrong.
+#[derive(Debug, Default)]
+struct Liars {
+    /// Those that are not believed, of which each but the first begins before the end of one before it.
+    positions: Vec<u64>,
+    end: u64,
+}
+
+impl Liars {
+    /// Whether the length of one more is believed. Of the same one the answer stays the same.
+    fn believe(&mut self, position: u64, end: u64) -> bool {
+        let first = self.positions.first().copied().unwrap_or_default();
+        if !(first..self.end).contains(&position) {
+            self.positions.clear();
+            self.end = 0;
+        }
+        if self.positions.contains(&position) {
+            return false;
+        }
+        if self.positions.len() >= LIARS_MAX {
+            return true;
+        }
+        self.positions.push(position);
+        self.end = self.end.max(end);
+        false
+    }
+}
+
+impl Scanned {
+    /// Why it is no frame.
+    pub(crate) fn fault(&self) -> Fault {
+        match self {
+            Self::Bad { fault, .. } => *fault,
+            Self::Frame(_) | Self::Zero | Self::End => Fault::Missing,
+        }
+    }
 }
 
 impl Scan {
@@ -188,6 +234,8 @@ impl Scan {
             position,
             offset,
             limit,
+            skimmed: None,
+            liars: Liars::default(),
         }
     }
 
@@ -198,7 +246,26 @@ impl Scan {
 
     /// As [`Scan::next`], without looking at the body.
     pub(crate) fn skim(&mut self) -> io::Result<Scanned> {
-        self.go(Frames::skim)
+        let from = (self.position, self.offset);
+        let found = self.go(Frames::skim)?;
+        if matches!(found, Scanned::Frame(_)) {
+            self.skimmed = Some(from);
+        }
+        Ok(found)
+    }
+
+    /// Why a skim came no further, with the scan at the place that is to blame. That may be the frame before: where its header
+    /// says a wrong length or count, only its body shows it.
+    pub(crate) fn blame(&mut self, stopped: &Scanned) -> io::Result<Fault> {
+        let reached = (self.position, self.offset);
+        if let Some(skimmed) = self.skimmed.take() {
+            (self.position, self.offset) = skimmed;
+            if let Scanned::Bad { fault, .. } = self.next()? {
+                return Ok(fault);
+            }
+            (self.position, self.offset) = reached;
+        }
+        Ok(stopped.fault())
     }
 
     /// The frame that was found last, whole.
@@ -208,7 +275,7 @@ impl Scan {
     }
 
     /// Checks the body of the frame that was skimmed last.
-    pub(crate) fn check(&self, found: &FoundFrame) -> Result<(), crate::format::Fault> {
+    pub(crate) fn check(&self, found: &FoundFrame) -> Result<(), Fault> {
         self.frame(found).check()
     }
 
@@ -228,6 +295,10 @@ impl Scan {
                     return Ok(Scanned::Frame(found));
                 }
                 Step::Zero => return Ok(Scanned::Zero),
+                Step::Bad { fault: fault @ (Fault::Content { .. } | Fault::State { .. }), next: Some(next) } => {
+                    let next = self.liars.believe(self.position, next.0).then_some(next);
+                    return Ok(Scanned::Bad { fault, next });
+                }
                 Step::Bad { fault, next } => return Ok(Scanned::Bad { fault, next }),
                 Step::Short { needed: more }
                     if more > length(self.chunk.from(self.position).len()) && more > needed =>
@@ -236,12 +307,20 @@ impl Scan {
                 }
                 Step::Short { needed: more } => {
                     let found = length(self.chunk.from(self.position).len());
-                    return Ok(Scanned::Bad {
-                        fault: crate::format::Fault::Short { found, expected: more },
-                        next: None,
-                    });
+                    return Ok(Scanned::Bad { fault: Fault::Short { found, expected: more }, next: None });
                 }
             }
+        }
+    }
+
+    /// As [`Scan::next`], whatever the frame's offset is: behind damage nobody knows which one is the next.
+    pub(crate) fn next_anywhere(&mut self) -> io::Result<Scanned> {
+        match self.next()? {
+            Scanned::Bad { fault: Fault::Offset { found, .. }, .. } => {
+                self.offset = Offset::new(found);
+                self.next()
+            }
+            found => Ok(found),
         }
     }
 
@@ -271,9 +350,8 @@ impl Scan {
     /// The next valid frame before the limit, whatever lies in front of it. `None`: there is none.
     pub(crate) fn next_whole(&mut self) -> io::Result<Option<FoundFrame>> {
         loop {
-            match self.next()? {
+            match self.next_anywhere()? {
                 Scanned::Frame(found) => return Ok(Some(found)),
-                // Its header is good and says where the next one begins: every byte is summed once.
                 Scanned::Bad { next: Some((position, offset)), .. } => {
                     (self.position, self.offset) = (position, offset);
                 }
@@ -322,5 +400,25 @@ impl Scan {
         }
         self.position = self.limit;
         Ok(false)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn eight_liars_inside_of_one_another_are_not_believed_and_a_ninth_is() {
+        let mut liars = Liars::default();
+        // Looked at twice, and gone over once more from the start: the same answers.
+        for _ in 0..2 {
+            for at in 0..20_u64 {
+                let believed = at >= 8;
+                assert_eq!(liars.believe(at * 40, 4000 + at), believed, "{at}");
+                assert_eq!(liars.believe(at * 40, 4000 + at), believed, "{at}, again");
+            }
+        }
+        assert!(!liars.believe(4007, 5000), "it stands behind all that were not believed");
+        assert!(!liars.believe(4047, 4100));
     }
 }

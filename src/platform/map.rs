@@ -44,11 +44,11 @@ impl Region {
         Self { map: Arc::clone(&self.map), of_file: self.of_file }
     }
 
-    /// How many [`share`](Region::share)s of the memory there are, this one included: a simulated
-    /// [`Disk`](super::Disk) may use memory again that nobody else has.
+    /// Whether somebody else has a [`share`](Region::share) of the memory: a simulated [`Disk`](super::Disk) may use it for
+    /// another file if nobody has.
     #[must_use]
-    pub fn shares(&self) -> usize {
-        Arc::strong_count(&self.map)
+    pub fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.map) > 1
     }
 
     pub(super) fn of_file(file: &fs::File, bytes: u64, access: Access) -> io::Result<Self> {

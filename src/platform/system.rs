@@ -12,11 +12,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Access, Disk, File, Holder, Identity, Lock, LockGuard, Region, native};
+use super::{Access, Disk, File, Holder, Identity, Lock, LockGuard, QUARANTINE, Region, native};
 use crate::types::{Timestamp, length};
 
 const LOCK_NAME: &str = "lock";
-const QUARANTINE: &str = "quarantine";
 /// Somebody who only asks whether the lock is held takes it for some microseconds; a writer gives them that long.
 const LOCK_ATTEMPTS: u32 = 20;
 const LOCK_PAUSE: Duration = Duration::from_millis(2);
@@ -135,6 +134,16 @@ impl Disk for SystemDisk {
         }
         fs::rename(self.path(name), target)?;
         sync_path(&folder)
+    }
+
+    fn settle_quarantine(&self) -> io::Result<()> {
+        let folder = self.path(QUARANTINE);
+        match fs::symlink_metadata(&folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+            Ok(found) if found.is_dir() => sync_path(&folder),
+            Ok(_) => Err(io::ErrorKind::NotADirectory.into()),
+        }
     }
 
     fn sync_directory(&self) -> io::Result<()> {

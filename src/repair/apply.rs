@@ -8,19 +8,20 @@
 //!    stays, and the next repair goes on from there.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::arithmetic_side_effects))]
 
+use super::original::keep_original;
 use super::plan::{Deed, Made, make};
 use super::write::{Work, write};
 use super::{Accept, Plan, StateLoss, locked};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::anchor::Anchor;
-use crate::format::{ANCHOR_BYTES, ANCHOR_NAME, DRAFT_SUFFIX, ORIGINAL_SUFFIX, segment_draft_name, segment_name};
-use crate::log::{Survey, open_segment};
+use crate::format::{ANCHOR_BYTES, ANCHOR_NAME, DRAFT_SUFFIX, segment_draft_name, segment_name};
+use crate::inspect::unreadable::Readable;
+use crate::log::Survey;
 use crate::platform::{Disk, Lock};
-use crate::types::{index, length};
+use crate::types::length;
 
 /// How often a plan is made; the first does it, the next finds nothing, or what only shows behind it.
 const ROUNDS_MAX: usize = 4;
-const COPY_BYTES: u64 = 1 << 20;
 
 /// Repairs the log on any [`Disk`], as [`apply`](super::apply) does in a directory.
 ///
@@ -53,7 +54,10 @@ pub fn apply_on(disk: &dyn Disk, accept: Accept) -> Result<Plan> {
         if made.plan.steps.is_empty() {
             break;
         }
-        carry_out(disk, &made)?;
+        carry_out(disk, &made).map_err(|error| match error.advice() {
+            Some(_) => error,
+            None => error.next_step("what was done so far stays: see to the cause, then repair again"),
+        })?;
         match &mut done {
             Some(done) => done.steps.append(&mut made.plan.steps),
             None => done = Some(made.plan),
@@ -77,6 +81,7 @@ fn refused(disk: &dyn Disk, plan: &Plan) -> Error {
 }
 
 fn carry_out(disk: &dyn Disk, made: &Made) -> Result<()> {
+    let disk = &Readable::new(disk);
     clear_leftovers(disk)?;
     for deed in &made.deeds {
         match deed {
@@ -124,44 +129,11 @@ fn replace_anchor(disk: &dyn Disk, anchor: &Anchor) -> Result<()> {
     sync_directory(disk)
 }
 
-/// Puts a durable copy of a file into quarantine, if there is such a file.
-fn keep_original(disk: &dyn Disk, name: &str) -> Result<()> {
-    let names = disk.list().map_err(|error| io(disk, "list the directory", "", error))?;
-    if !names.iter().any(|found| found == name) {
-        return Ok(());
-    }
-    let copy = name.to_owned() + ORIGINAL_SUFFIX;
-    let from = open_segment(disk, name)?;
-    let bytes = from.length().map_err(|error| io(disk, "read the length", name, error))?;
-    if bytes == 0 {
-        // It was cut to nothing: there is nothing to keep, and no file system has room of no bytes.
-        return Ok(());
-    }
-    let to = disk.create(&copy, bytes).map_err(|error| io(disk, "create a copy of the original", name, error))?;
-    let mut piece = vec![0; index(COPY_BYTES.min(bytes))];
-    let mut at = 0;
-    while at < bytes {
-        let read = from.read_at(&mut piece, at).map_err(|error| io(disk, "read the original", name, error))?;
-        if read == 0 {
-            break;
-        }
-        let part = piece.get(..read).unwrap_or_default();
-        // The copy is zero already where the original is.
-        if part.iter().any(|byte| *byte != 0) {
-            to.write_at(part, at).map_err(|error| io(disk, "copy the original", name, error))?;
-        }
-        at = at.saturating_add(length(read));
-    }
-    to.sync().map_err(|error| io(disk, "sync the copy of the original", name, error))?;
-    disk.quarantine(&copy).map_err(|error| io(disk, "move the copy to quarantine", name, error))?;
-    sync_directory(disk)
-}
-
-fn sync_directory(disk: &dyn Disk) -> Result<()> {
+pub(super) fn sync_directory(disk: &dyn Disk) -> Result<()> {
     disk.sync_directory().map_err(|error| io(disk, "sync the directory", "", error))
 }
 
-fn io(disk: &dyn Disk, attempt: &'static str, name: &str, error: std::io::Error) -> Error {
+pub(super) fn io(disk: &dyn Disk, attempt: &'static str, name: &str, error: std::io::Error) -> Error {
     let path = if name.is_empty() { disk.directory().to_owned() } else { disk.directory().join(name) };
     Error::io(attempt, error).at_path(path)
 }

@@ -9,12 +9,14 @@
 use super::sift::Run;
 use super::slots::{Known, Stored};
 use super::write::Work;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::checkpoint::CheckpointHeader;
+use crate::format::checkpoint_name;
 use crate::format::header::SegmentHeader;
 use crate::inspect::checkpoints::{Rest, check};
-use crate::log::{ends_as_said, open_segment};
-use crate::types::{Line, Place};
+use crate::log::{Entries, ends_as_said, open_segment};
+use crate::platform::Disk;
+use crate::types::{Epoch, Line, Place};
 
 /// A segment as it will be.
 pub(super) struct Becomes<'a> {
@@ -64,6 +66,16 @@ pub(super) fn judge(known: &Known<'_>, segments: &[Becomes<'_>], gaps: &[Place])
     Ok(judged)
 }
 
+/// The newest epoch that a checkpoint knows of.
+pub(super) fn newest_epoch(disk: &dyn Disk, checkpoints: &[CheckpointHeader]) -> Option<(Epoch, u64)> {
+    let mut newest = checkpoints.iter().rev();
+    newest.find_map(|checkpoint| {
+        let name = checkpoint_name(checkpoint.sequence);
+        let (_, epochs, _) = Entries::read_whole(disk, &name).ok()?;
+        Some((epochs.last()?.epoch, checkpoint.line.place.segment))
+    })
+}
+
 /// Why the line of a checkpoint does not lie in the log as it will be.
 fn misfit(known: &Known<'_>, segments: &[Becomes<'_>], header: &CheckpointHeader) -> Result<Option<String>> {
     let (place, last) = (header.line.place, header.last.position);
@@ -86,8 +98,9 @@ fn misfit(known: &Known<'_>, segments: &[Becomes<'_>], header: &CheckpointHeader
     let same = match segment.stored {
         Some(stored) if in_frames => {
             let file = open_segment(known.disk, &stored.name)?;
-            // What cannot be read is none of the frames that are kept.
-            ends_as_said(&*file, stored.frames.seed, header.incarnation, header).unwrap_or_default()
+            let said = ends_as_said(&*file, stored.frames.seed, header.incarnation, header);
+            let path = known.disk.directory().join(&stored.name);
+            said.map_err(|error| Error::io("read the segment", error).at_path(path))?
         }
         _ => false,
     };

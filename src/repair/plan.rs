@@ -13,7 +13,8 @@
 
 use std::path::PathBuf;
 
-use super::checkpoints::{Becomes, judge};
+use super::aside::Aside;
+use super::checkpoints::{Becomes, judge, newest_epoch};
 use super::sift::{Position, Sift, Sifted};
 use super::slots::{Known, Rebuilt, Slot, slots};
 use super::write::Work;
@@ -22,18 +23,19 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::anchor::Anchor;
 use crate::format::checkpoint::CheckpointHeader;
 use crate::format::header::{Link, Rewritten, SegmentHeader};
-use crate::format::{ANCHOR_NAME, FRAMES_START, segment_name};
+use crate::format::{ANCHOR_NAME, FRAMES_START, Fault, segment_name};
 use crate::inspect::chain::{Chain, Manner, Mended};
+use crate::inspect::unreadable::Readable;
 use crate::inspect::{FindingClass, durable_line};
-use crate::log::{Entries, Scan, SegmentFile, Store, begins_late, open_segment, stateless};
+use crate::log::{Scan, SegmentFile, Store, begins_late, open_segment, stateless};
 use crate::platform::Disk;
 use crate::segment::walk::Frames;
 use crate::types::{Epoch, Line, Offset, Place, StoreId, Timestamp};
 
-/// A new segment takes whole pages.
 /// A frame begins with a word that is not zero.
 const WORD: u64 = 8;
-const PAGE_BYTES: u64 = 4096;
+/// A new segment takes whole pages.
+pub(super) const PAGE_BYTES: u64 = 4096;
 
 /// What a repair of the log on any [`Disk`] would do, as [`plan`](super::plan) says it of a directory.
 ///
@@ -63,11 +65,16 @@ pub(super) enum Deed {
 
 /// Makes a plan; what contradicts the frames is set aside, one after the other.
 pub(super) fn make(disk: &dyn Disk) -> Result<Made> {
+    let readable = Readable::new(disk);
+    let disk = &readable;
     let mut chain = Chain::look_once(disk, Manner::Mended)?;
     let mut aside = Aside::default();
     loop {
         match Planner::plan(disk, &chain, &aside)? {
-            Outcome::Made(made) => return Ok(made),
+            Outcome::Made(made) => {
+                super::way::check(disk, &made.deeds, &chain.survey.drafts)?;
+                return Ok(made);
+            }
             Outcome::Contradiction(durable, cause) => {
                 if !aside.take(&mut chain, durable) {
                     return Err(Error::new(ErrorKind::Corrupt, cause)
@@ -76,28 +83,6 @@ pub(super) fn make(disk: &dyn Disk) -> Result<Made> {
                 }
             }
         }
-    }
-}
-
-/// Carriers of durable lines that are not true.
-#[derive(Debug, Default)]
-struct Aside {
-    anchor: Option<Anchor>,
-    checkpoints: Vec<String>,
-}
-
-impl Aside {
-    /// Sets aside whoever carries this line. `false`: a segment does, or nobody.
-    fn take(&mut self, chain: &mut Chain, durable: Line) -> bool {
-        let survey = &mut chain.survey;
-        if let Some(anchor) = survey.own_anchor().copied().filter(|anchor| anchor.durable == durable) {
-            survey.anchors.retain(|slot| *slot != anchor);
-            self.anchor = Some(anchor);
-            return true;
-        }
-        let carries = |file: &crate::log::CheckpointFile| file.header.is_ok_and(|header| header.line == durable);
-        let found = survey.checkpoints.iter().position(carries);
-        found.map(|index| self.checkpoints.push(survey.checkpoints.remove(index).name)).is_some()
     }
 }
 
@@ -118,7 +103,7 @@ struct Planner<'a> {
 }
 
 impl Planner<'_> {
-    fn plan(disk: &dyn Disk, chain: &Chain, aside: &Aside) -> Result<Outcome> {
+    fn plan(disk: &Readable<'_>, chain: &Chain, aside: &Aside) -> Result<Outcome> {
         if chain.pieces.is_empty() && chain.highest_known() == 0 && chain.survey.files.is_empty() {
             return Err(Error::new(ErrorKind::Invalid, "not a log, or one of which nothing is known to be durable")
                 .at_path(disk.directory())
@@ -128,7 +113,7 @@ impl Planner<'_> {
         checkpoints.sort_by_key(|checkpoint| checkpoint.sequence);
         let epoch = newest_epoch(disk, &checkpoints);
         let durable = durable_line(disk, chain)?;
-        let mut known = Known { disk, chain, durable, checkpoints: &checkpoints, epoch };
+        let mut known = Known { disk, readable: disk, chain, durable, checkpoints: &checkpoints, epoch };
         let mut found = slots(&known)?;
         let carried = carried_by_unheaded(&known, &found)?;
         if carried > known.durable {
@@ -189,6 +174,7 @@ impl Planner<'_> {
                 break;
             }
         }
+        self.blame_unreadable();
         let end = self.sifted.last().map(|sifted| sifted.end).unwrap_or_default();
         let stands_for = |slot: &Slot| {
             let last = slot.header.map_or(slot.number, |header| header.last_number());
@@ -196,7 +182,28 @@ impl Planner<'_> {
         };
         let held = durable == Line::default() || self.slots.iter().any(stands_for);
         let short = end.place < durable.place || self.sifted.is_empty() || !held;
-        Ok(short.then(|| format!("the log was durable up to {}, and nothing leads there", durable.place)))
+        Ok(short.then(|| {
+            if durable == Line::default() {
+                "nothing that is left says what the log held: no header, checkpoint or anchor".to_owned()
+            } else {
+                format!("the log was durable up to {}, and nothing leads there", durable.place)
+            }
+        }))
+    }
+
+    /// A file of which a part cannot be read is not left to the next open, whatever lies there: it may need it.
+    fn blame_unreadable(&mut self) {
+        let readable = self.known.readable;
+        let kept = self.sifted.len();
+        for slot in self.slots.iter_mut().take(kept) {
+            let cause = slot.frames.as_ref().and_then(|stored| readable.first_lost(&stored.name));
+            slot.cause = cause.or(slot.cause.take());
+        }
+        let Some(newest) = self.slots.get_mut(kept.saturating_sub(1)) else { return };
+        let mut behind = self.known.chain.survey.valid().filter(|(file, _)| file.number > newest.number);
+        if let Some(cause) = behind.find_map(|(file, _)| readable.first_lost(&file.name)) {
+            newest.cause.get_or_insert(format!("of a segment behind it {cause}"));
+        }
     }
 
     fn finish(mut self, aside: &Aside) -> Result<Made> {
@@ -217,7 +224,7 @@ impl Planner<'_> {
         let goes = if last_written { self.behind() } else { Vec::new() };
         if !goes.is_empty() {
             // First of all: no line that they carry is forgotten, and nobody misses them when they are gone.
-            self.push_anchor(aside, self.known.durable, "it may speak of segments that go".to_owned());
+            self.push_anchor(aside, self.known.durable, "it may speak of segments that go");
         }
         self.step_behind(&goes, end)?;
         for (index, work) in works.into_iter().enumerate() {
@@ -243,7 +250,8 @@ impl Planner<'_> {
         self.step_strangers(&goes);
         let torn = self.sifted.last().is_some_and(|sifted| sifted.is_torn);
         let torn_tail = (torn && !last_written).then_some(end);
-        let plan = Plan { steps: self.steps, durable: self.known.durable, torn_tail };
+        let anchor = self.anchor_note();
+        let plan = Plan { steps: self.steps, durable: self.known.durable, torn_tail, anchor };
         Ok(Made { plan, deeds: self.deeds })
     }
 
@@ -294,7 +302,9 @@ impl Planner<'_> {
         let stored = slot.header;
         let epoch = match (stored, before) {
             (Some(header), _) => header.epoch,
-            (None, _) if position == Position::Last && self.epoch.is_some() => self.epoch.unwrap_or_default(),
+            (None, _) if position == Position::Last && self.epoch.is_some() => {
+                self.epoch.max(before.map(|(before, _)| before.epoch)).unwrap_or_default()
+            }
             (None, Some((before, _))) => before.epoch,
             (None, None) => self.next_epoch(slot).or(self.epoch).unwrap_or(Epoch { counter: 1, word: random()? }),
         };
@@ -405,11 +415,16 @@ impl Planner<'_> {
         }
         let action = if slot.frames.is_some() { Action::Rewrite } else { Action::Replace };
         let cause = slot.cause.clone().unwrap_or_else(|| "frames below the durable line do not check".to_owned());
-        let cause = if sifted.is_torn {
-            let end = sifted.end.place.position;
-            format!("{cause}; what lies behind {end}, not known to be durable, is cut, as the next open would")
-        } else {
-            cause
+        let end = sifted.end.place.position;
+        let tail = self.tail_of(slot, sifted);
+        let cause = match (sifted.is_torn, tail) {
+            (false, _) => cause,
+            (true, TailLoss::None) => {
+                format!("{cause}; what lies behind {end}, not known to be durable, is cut, as the next open would")
+            }
+            (true, TailLoss::Unknown) => {
+                format!("{cause}; what lies behind {end} is cut, and how much of it was durable cannot be read")
+            }
         };
         let of_gap = |lost: &super::Lost| Place::new(slot.number, lost.position.saturating_add(lost.bytes));
         let stateless = |lost: &super::Lost| {
@@ -419,29 +434,51 @@ impl Planner<'_> {
         let state = if sifted.lost.iter().any(stateless) { StateLoss::AsLeft } else { StateLoss::None };
         let mut step = step(self.known.disk, action, &segment_name(slot.number), Some(slot.number), cause);
         (step.records_kept, step.lost, step.state) = (sifted.records, sifted.lost.clone(), state);
-        // Where nothing is stored behind the last frame the log had ended before the file did.
-        let ends_before = |length: u64| sifted.end.place.position.saturating_add(WORD) <= length && !sifted.is_torn;
-        if slot.cut.is_some_and(|length| !ends_before(length)) {
-            step.tail = TailLoss::Unknown;
-        }
+        step.tail = tail;
         self.steps.push(step);
         self.deeds.push(Deed::Write(Box::new(work)));
     }
 
-    fn step_anchor(&mut self, aside: &Aside, durable: Line, gone: Line) {
-        let survey = &self.known.chain.survey;
-        let findings = self.known.chain.judge_anchor(self.known.disk);
-        let unnoted = gone > survey.own_anchor().map(|anchor| anchor.durable).unwrap_or_default();
-        let cause = match (findings.first(), aside.anchor) {
-            (_, Some(_)) => "its durable line is not true".to_owned(),
-            (Some(finding), None) => finding.cause.clone(),
-            (None, None) if unnoted => "a checkpoint that goes knows of more".to_owned(),
-            (None, None) => return,
-        };
-        self.push_anchor(aside, durable, cause);
+    /// What a segment that is written anew means for the end of the log. No open cuts the log for what it cannot read: a mark
+    /// may stand there, or behind it.
+    fn tail_of(&self, slot: &Slot, sifted: &Sifted) -> TailLoss {
+        let end = sifted.end.place.position;
+        // Where nothing is stored behind the last frame the log had ended before the file did.
+        let ends_before = |length: u64| end.saturating_add(WORD) <= length && !sifted.is_torn;
+        let is_cut = slot.cut.is_some_and(|length| !ends_before(length));
+        let Known { readable, chain, .. } = self.known;
+        let within = slot.frames.as_ref().is_some_and(|stored| readable.is_lost_behind(&stored.name, end));
+        let mut behind = chain.survey.valid().filter(|(file, _)| file.number > slot.number);
+        let mut hides = || within || behind.any(|(file, _)| readable.is_lost_behind(&file.name, 0));
+        if is_cut || (sifted.is_torn && hides()) { TailLoss::Unknown } else { TailLoss::None }
     }
 
-    fn push_anchor(&mut self, aside: &Aside, durable: Line, cause: String) {
+    fn step_anchor(&mut self, aside: &Aside, durable: Line, gone: Line) {
+        let own = self.known.chain.survey.own_anchor();
+        if aside.anchor.is_some() {
+            self.push_anchor(aside, durable, "its durable line is not true");
+        } else if gone > own.map(|anchor| anchor.durable).unwrap_or_default() {
+            self.push_anchor(aside, durable, "a checkpoint that goes knows of more");
+        }
+    }
+
+    /// What is to be said of an anchor that no step writes anew: it is a hint, and what it lacks is no damage.
+    fn anchor_note(&self) -> Option<String> {
+        if self.steps.iter().any(|step| step.action == Action::WriteAnchor) {
+            return None;
+        }
+        let chain = self.known.chain;
+        let cause = chain.judge_anchor(self.known.disk).first()?.cause.clone();
+        let unreadable = |fault: &Fault| matches!(fault, Fault::Unreadable { .. });
+        let then = if chain.survey.anchor_faults.iter().any(unreadable) {
+            "move away what stands there, and the next open writes it anew"
+        } else {
+            "the next open writes it anew"
+        };
+        Some(format!("{cause}; {then}"))
+    }
+
+    fn push_anchor(&mut self, aside: &Aside, durable: Line, cause: &str) {
         let survey = &self.known.chain.survey;
         let own = survey.own_anchor().copied();
         let before = own.or(aside.anchor).filter(|anchor| anchor.store_id == self.store_id);
@@ -456,7 +493,7 @@ impl Planner<'_> {
             time_max: self.sifted.last().map(|sifted| sifted.time_max).unwrap_or_default(),
             clean: own.is_some_and(|anchor| anchor.clean && anchor.durable == durable),
         };
-        self.push(Action::WriteAnchor, ANCHOR_NAME, None, cause, Deed::Anchor(anchor));
+        self.push(Action::WriteAnchor, ANCHOR_NAME, None, cause.to_owned(), Deed::Anchor(anchor));
     }
 
     /// The segments behind the last one that stays: what is not known to be durable ends before it comes to them. Newest first.
@@ -474,8 +511,7 @@ impl Planner<'_> {
             let name = if self.is_renamed(file.number) { segment_name(file.number) } else { file.name.clone() };
             let (frames, records) = self.count(file)?;
             let cause = format!(
-                "{frames} frames with {records} records, not known to be durable: the log ends at {}, where the next open \
-                 would cut it",
+                "{frames} frames with {records} records, not known to be durable: the log ends at {}",
                 end.place
             );
             self.push(Action::Quarantine, &name, Some(file.number), cause, Deed::Quarantine(name.clone()));
@@ -507,6 +543,20 @@ impl Planner<'_> {
                 self.push(Action::Quarantine, &name, finding.segment, finding.cause, deed);
             }
         }
+        let last = self.sifted.last().map_or(0, |sifted| sifted.end.place.segment);
+        let noted: Vec<&SegmentFile> = chain.survey.files.iter().filter(|file| !taken.contains(&file.name)).collect();
+        for file in noted.into_iter().filter(|file| !goes.iter().any(|goes| goes.name == file.name)) {
+            let deed = Deed::Quarantine(file.name.clone());
+            let planned = self.steps.iter().any(|step| step.file.ends_with(&file.name));
+            if let Some(lost) = self.known.readable.first_lost(&file.name).filter(|_| !planned) {
+                self.push(Action::Quarantine, &file.name, Some(file.number), lost, deed);
+                let is_spare = matches!(file.header, Ok(None));
+                if let Some(step) = self.steps.last_mut().filter(|_| !is_spare && file.number > last) {
+                    // Whatever stood there may have been durable.
+                    step.tail = TailLoss::Unknown;
+                }
+            }
+        }
     }
 
     fn push(&mut self, action: Action, name: &str, segment: Option<u64>, cause: String, deed: Deed) {
@@ -527,16 +577,6 @@ fn carried_by_unheaded(known: &Known<'_>, slots: &[Slot]) -> Result<Line> {
         counted.map_err(|error| Error::io("read the segment", error).at_path(path))?;
     }
     Ok(durable)
-}
-
-/// The newest epoch that a checkpoint knows of.
-fn newest_epoch(disk: &dyn Disk, checkpoints: &[CheckpointHeader]) -> Option<(Epoch, u64)> {
-    let mut newest = checkpoints.iter().rev();
-    newest.find_map(|checkpoint| {
-        let name = crate::format::checkpoint_name(checkpoint.sequence);
-        let (_, epochs, _) = Entries::read_whole(disk, &name).ok()?;
-        Some((epochs.last()?.epoch, checkpoint.line.place.segment))
-    })
 }
 
 fn step(disk: &dyn Disk, action: Action, name: &str, segment: Option<u64>, cause: String) -> Step {

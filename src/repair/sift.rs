@@ -18,6 +18,7 @@ use super::slots::{Known, Slot, Stored};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::checkpoint::CheckpointHeader;
 use crate::format::frame::{self, HEADER_BYTES};
+use crate::format::header::SegmentHeader;
 use crate::format::{FRAME_ALIGNMENT, FRAMES_START, Fault, GAP_FRAME_BYTES, Kind, SEGMENT_BYTES_MAX};
 use crate::inspect::chain::Source;
 use crate::log::{FoundFrame, Scan, Scanned, Store, open_segment};
@@ -124,8 +125,8 @@ impl<'a> Sift<'a> {
         let room = if next > expected { GAP_FRAME_BYTES } else { 0 };
         let end = settled.unwrap_or(FRAMES_START).max(FRAMES_START.saturating_add(room));
         self.done.end = Line { place: Place::new(self.slot.number, FRAMES_START), offset: expected };
-        let cause = self.slot.cause.clone().unwrap_or_else(|| Fault::Missing.to_string());
-        self.gap(end, next, &cause, States::Unknown);
+        // Why it is not there is the cause of the whole step.
+        self.gap(end, next, "nothing of the segment is left", States::Unknown);
         self.done.ends_log = self.last == Position::Last || (in_it && self.slot.end != settled);
         self.done
     }
@@ -154,7 +155,7 @@ impl<'a> Sift<'a> {
             };
             if self.done.end.place >= self.known.durable.place {
                 self.done.ends_log = true;
-                self.done.is_torn = scan.resync().map_err(failed)? || fault_of(&stopped) != Fault::Missing;
+                self.done.is_torn = scan.resync().map_err(failed)? || stopped.fault() != Fault::Missing;
                 return Ok(self.done);
             }
             if self.open_end.is_some_and(|settled| self.done.end.place >= settled) {
@@ -218,7 +219,7 @@ impl<'a> Sift<'a> {
         let path = self.known.disk.directory().join(&stored.name);
         let failed = |error| Error::io("read the segment", error).at_path(&path);
         let from = self.done.end;
-        let fault = fault_of(&stopped);
+        let fault = stopped.fault();
         if fault.is_unknown() {
             return Err(Error::new(ErrorKind::Incompatible, fault.to_string())
                 .at_path(&path)
@@ -227,16 +228,29 @@ impl<'a> Sift<'a> {
         }
         let cause = fault.to_string();
         let (mut states, mut stopped) = (States::None, stopped);
+        if matches!(fault, Fault::Offset { .. }) {
+            // Its body was not looked at yet.
+            stopped = match scan.next_anywhere().map_err(failed)? {
+                Scanned::Frame(frame) => pass(scan, &frame, fault),
+                stopped => stopped,
+            };
+        }
         loop {
-            let found = if let Scanned::Bad { next: Some((position, offset)), .. } = stopped {
+            let found = if let Scanned::Bad { fault, next: Some((position, offset)) } = stopped {
                 let chunk = store.load(scan.position, length(HEADER_BYTES), stored.limit).map_err(failed)?;
                 let room = stored.limit.saturating_sub(scan.position);
                 let head = frame::header(chunk.bytes(), stored.frames.seed, scan.position, room);
-                if head.is_none_or(|head| head.state_count > 0) {
+                if head.is_none_or(|head| head.state_count > 0 || head.kind == Kind::Gap) {
                     states = States::Unknown;
                 }
-                (scan.position, scan.offset) = (position, offset);
-                true
+                if matches!(fault, Fault::Offset { .. }) {
+                    // Its length is believed. Which offset comes next, the header behind it says better.
+                    scan.position = position.saturating_sub(FRAME_ALIGNMENT);
+                    scan.resync().map_err(failed)?
+                } else {
+                    (scan.position, scan.offset) = (position, offset);
+                    true
+                }
             } else {
                 states = States::Unknown;
                 scan.resync().map_err(failed)?
@@ -249,17 +263,14 @@ impl<'a> Sift<'a> {
                 return Ok(Then::Ends);
             }
             if found {
-                stopped = match scan.next().map_err(failed)? {
+                stopped = match scan.next_anywhere().map_err(failed)? {
                     Scanned::Frame(frame) if frame.offset >= from.offset => {
                         self.gap(frame.position, frame.offset, &cause, states);
                         self.meet_durable_at(frame.position, frame.offset);
                         self.keep(scan, &frame);
                         return Ok(Then::GoOn);
                     }
-                    Scanned::Frame(frame) => {
-                        scan.position = frame.position;
-                        Scanned::Zero
-                    }
+                    Scanned::Frame(frame) => pass(scan, &frame, fault),
                     Scanned::End => Scanned::End,
                     stopped => stopped,
                 };
@@ -310,8 +321,8 @@ impl<'a> Sift<'a> {
             return;
         }
         self.done.contradicts |= next < offset || !end.is_multiple_of(FRAME_ALIGNMENT);
-        // Whoever says so was not written by an engine: no segment is as long, or holds as many records.
-        self.done.contradicts |= end > SEGMENT_BYTES_MAX || next.since(self.first) > u32::MAX.into();
+        // Whoever says so was not written by an engine: this segment, or any, is not as long, or does not hold as many records.
+        self.done.contradicts |= end > self.capacity() || next.since(self.first) > u32::MAX.into();
         let mut at = from;
         for cut in self.cuts(start, end, offset, next) {
             self.push_gap(&mut at, cut);
@@ -328,6 +339,14 @@ impl<'a> Sift<'a> {
             self.done.stateless.push(Place::new(self.slot.number, end));
         }
         (self.done.end, self.done.last_kind) = (at, None);
+    }
+
+    /// How long the segment can be: as it says itself, also where its successor speaks of another end.
+    fn capacity(&self) -> u64 {
+        let (slot, survey) = (self.slot, &self.known.chain.survey);
+        let is_meant = |header: &SegmentHeader| header.is_called(slot.number, slot.incarnation);
+        let stored = slot.header.or_else(|| survey.valid().map(|(_, header)| *header).find(is_meant));
+        stored.map_or(SEGMENT_BYTES_MAX, |header| header.capacity)
     }
 
     fn push_gap(&mut self, at: &mut Line, to: Line) {
@@ -387,16 +406,16 @@ impl<'a> Sift<'a> {
     }
 }
 
+/// A whole frame that is not kept: the next one begins behind it.
+fn pass(scan: &mut Scan, frame: &FoundFrame, fault: Fault) -> Scanned {
+    let next = Some((scan.position, scan.offset));
+    scan.position = frame.position;
+    Scanned::Bad { fault, next }
+}
+
 /// Whether entries of the state are lost with a stretch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum States {
     None,
     Unknown,
-}
-
-fn fault_of(stopped: &Scanned) -> Fault {
-    match stopped {
-        Scanned::Bad { fault, .. } => *fault,
-        Scanned::Frame(_) | Scanned::Zero | Scanned::End => Fault::Missing,
-    }
 }

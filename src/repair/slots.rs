@@ -3,19 +3,20 @@
 //! Guarantees:
 //! 1. Slots come in the order of the log. Each knows what its successor calls it, if anything does.
 //! 2. A segment without a valid header is a slot with frames only if they prove it: by the incarnation that its successor
-//!    or a checkpoint names, or by themselves ([`header`](super::header)).
-//! 3. The offset with which such a segment begins is never guessed: what follows tells it, or a durable line that lies in it;
-//!    else it is left open, for what comes before to tell.
+//!    or a checkpoint names, or by themselves ([`header`](super::header)), as those do that a repair wrote.
+//! 3. The offset with which such a segment begins is never guessed: what follows tells it, a durable line that lies in it, or
+//!    the segment before it, if that was written anew; else it is left open, for what comes before to tell.
 //! 4. What was not durable has no slot, and neither has anything behind it.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::arithmetic_side_effects))]
 
 use super::header;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::checkpoint::CheckpointHeader;
 use crate::format::header::{Link, SegmentHeader};
 use crate::format::{FRAME_ALIGNMENT, FRAMES_START, Kind};
 use crate::inspect::FindingClass;
 use crate::inspect::chain::{Chain, Mended, Piece, Source, was_durable};
+use crate::inspect::unreadable::Readable;
 use crate::log::{FoundFrame, Scan, Scanned, Store, open_segment};
 use crate::platform::Disk;
 use crate::segment::walk::Frames;
@@ -68,6 +69,8 @@ pub(super) struct Stored {
 /// What a plan is made from.
 pub(super) struct Known<'a> {
     pub(super) disk: &'a dyn Disk,
+    /// The same one.
+    pub(super) readable: &'a Readable<'a>,
     pub(super) chain: &'a Chain,
     pub(super) durable: Line,
     /// Checkpoints whose headers are good, and of this store.
@@ -93,7 +96,7 @@ pub(super) fn slots(known: &Known<'_>) -> Result<Vec<Slot>> {
                 slots.push(Slot::lost(link.number, Some(link), &gap.cause));
             }
         }
-        slots.push(Slot::of_piece(known, piece));
+        slots.push(Slot::of_piece(known, piece)?);
     }
     let newest = known.chain.newest();
     let mut last = known.chain.highest_known().max(known.durable.place.segment);
@@ -109,8 +112,9 @@ pub(super) fn slots(known: &Known<'_>) -> Result<Vec<Slot>> {
     }
     for index in 0..slots.len() {
         let follows = slots.get(index.saturating_add(1)).and_then(|next| next.first_offset);
+        let before = index.checked_sub(1).and_then(|before| slots.get(before)).and_then(|slot| slot.header);
         if let Some(slot) = slots.get_mut(index) {
-            slot.find_first_offset(known, follows)?;
+            slot.find_first_offset(known, before, follows)?;
             slot.find_incarnation(known.checkpoints);
         }
     }
@@ -154,7 +158,7 @@ impl Slot {
         }
     }
 
-    fn of_piece(known: &Known<'_>, piece: &Piece) -> Self {
+    fn of_piece(known: &Known<'_>, piece: &Piece) -> Result<Self> {
         let number = piece.number();
         let mended = known.chain.mended.iter().find_map(|mended| match mended {
             Mended::Header { number: of, fault } if *of == number => Some(fault.to_string()),
@@ -170,14 +174,11 @@ impl Slot {
         let expected = piece.end.unwrap_or(capacity);
         let cut = || format!("the file was cut at {}, at least {expected} bytes are expected", piece.length);
         let cause = cause.or_else(|| (piece.length < expected).then(cut));
-        Self {
+        let frames = Frames::new(&piece.header, limit);
+        let frames = if stored { frames } else { proved(known, piece, frames)? };
+        Ok(Self {
             number,
-            frames: Some(Stored {
-                name: piece.name.clone(),
-                frames: Frames::new(&piece.header, limit),
-                limit,
-                capacity,
-            }),
+            frames: Some(Stored { name: piece.name.clone(), frames, limit, capacity }),
             header: stored.then_some(piece.header),
             incarnation: piece.header.known_incarnation(),
             end: piece.end,
@@ -185,16 +186,25 @@ impl Slot {
             cause,
             rebuilt: if stored { Rebuilt::No } else { Rebuilt::Yes },
             cut: is_cut.then_some(piece.length),
-        }
+        })
     }
 
     /// Frames count offsets from the first of their segment: wherever one of them is known, the first is.
-    fn find_first_offset(&mut self, known: &Known<'_>, follows: Option<Offset>) -> Result<()> {
+    fn find_first_offset(
+        &mut self,
+        known: &Known<'_>,
+        before: Option<SegmentHeader>,
+        follows: Option<Offset>,
+    ) -> Result<()> {
         let (Some(stored), None) = (&mut self.frames, self.first_offset) else { return Ok(()) };
-        if self.number == 1 {
+        let number = self.number;
+        let rewritten = before.and_then(|before| before.rewritten);
+        let ended = rewritten.filter(|rewritten| rewritten.last_number.saturating_add(1) == number);
+        if number == 1 {
             self.first_offset = Some(Offset::ZERO);
+        } else if let Some(ended) = ended {
+            self.first_offset = Some(ended.end_offset);
         } else {
-            let number = self.number;
             let within = known.checkpoints.iter().map(|checkpoint| checkpoint.line).chain([known.durable]);
             let mut lines: Vec<Line> = within.filter(|line| line.place.segment == number).collect();
             if let (Some(offset), Some(end)) = (follows, self.end) {
@@ -227,15 +237,28 @@ impl Slot {
     }
 }
 
+/// The frames of a segment that its successor names. A repair wrote them under an incarnation that only the lost header had:
+/// where none checks under the one that is named, they prove their own.
+fn proved(known: &Known<'_>, piece: &Piece, named: Frames) -> Result<Frames> {
+    let store = Store::File(open_segment(known.disk, &piece.name)?);
+    let mut scan = Scan::new(store, named, FRAMES_START, named.first_offset, piece.limit());
+    let failed = |error| Error::io("read the segment", error).at_path(known.disk.directory().join(&piece.name));
+    if matches!(scan.next().map_err(failed)?, Scanned::Frame(_)) || scan.resync().map_err(failed)? {
+        return Ok(named);
+    }
+    let file = known.chain.survey.files.iter().find(|file| file.name == piece.name);
+    let seed = file.map(|file| header::seed_of(known, file)).transpose()?.flatten();
+    Ok(Frames { seed: seed.unwrap_or(named.seed), ..named })
+}
+
 /// Goes over the frames in a file, offsets counted from 0, and shows each place that a frame is known to end at, or begin.
 fn go_over(disk: &dyn Disk, stored: &Stored, show: &mut dyn FnMut(&Scan, Option<&FoundFrame>)) -> Result<()> {
     let frames = Frames { first_offset: Offset::ZERO, ..stored.frames };
     let store = Store::File(open_segment(disk, &stored.name)?);
     let mut scan = Scan::new(store, frames, FRAMES_START, Offset::ZERO, stored.limit);
-    let failed =
-        |error| crate::error::Error::io("read the segment", error).at_path(disk.directory().join(&stored.name));
+    let failed = |error| Error::io("read the segment", error).at_path(disk.directory().join(&stored.name));
     loop {
-        match scan.next().map_err(failed)? {
+        match scan.next_anywhere().map_err(failed)? {
             Scanned::Frame(found) if found.header.kind == Kind::Gap => {
                 // Its offset is a whole one, not counted from here: the next header tells where it goes on.
                 scan.position = scan.position.saturating_sub(FRAME_ALIGNMENT);

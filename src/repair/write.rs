@@ -5,10 +5,12 @@
 //!    is an error, and the draft is not used. What is read back may come from the page cache: it shows what was handed to the
 //!    system, not what the medium holds.
 //! 2. Nothing but the draft is touched, and of that only what lies below its end.
+//! 3. A gap takes the space of its frame, as far as the system gives back the rest.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::arithmetic_side_effects))]
 
 use std::sync::Arc;
 
+use super::plan::PAGE_BYTES;
 use super::sift::Run;
 use super::slots::Stored;
 use crate::checksum::{self, Seed};
@@ -101,6 +103,11 @@ impl Draft {
         let (Ok(offset_delta), Ok(bytes)) = (delta, u32::try_from(bytes)) else {
             return Err(std::io::Error::other("a gap that no segment could hold"));
         };
+        // A gap may be as long as somebody only claims. That its space cannot be given back costs space, nothing else.
+        let behind = range.start.saturating_add(GAP_FRAME_BYTES).next_multiple_of(PAGE_BYTES);
+        if range.end.saturating_sub(behind) >= PAGE_BYTES {
+            let _costs_only_space = self.file.punch(behind..range.end);
+        }
         let body = GapBody { next_offset: next, bytes }.encode();
         let header = FrameHeader {
             length: u32::try_from(GAP_FRAME_BYTES).unwrap_or_default(),

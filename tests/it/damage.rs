@@ -1,13 +1,15 @@
 //! The damage matrix: a share of each row at every run, and all of it on demand.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use esker::inspect::{FindingClass, verify_on};
-use esker::{Ending, ErrorKind, Recovery};
-use harness::MemoryDisk;
-use harness::damage::{PIECE_BYTES_MAX, Row, Share, Table, run};
+use esker::platform::Disk as _;
+use esker::{Commit, Ending, ErrorKind, Offset, Recovery};
+use harness::damage::{End, PIECE_BYTES_MAX, Row, Share, Table, run};
+use harness::{MemoryDisk, hostile};
 
-use crate::support::{append_numbered, open, options, segments};
+use crate::support::{append_numbered, at, forget, open, options, segment_name, segments};
 
 fn hold(table: &Table) {
     assert_eq!(table.violated, 0, "\n{table}");
@@ -26,6 +28,50 @@ fn hold(table: &Table) {
 fn damage_of_each_kind_is_reported_with_its_place_or_harmless() {
     let table = run(Share::AtMost(40), &mut |_| ());
     hold(&table);
+}
+
+#[test]
+fn one_case_is_run_by_itself() {
+    let (row, log) = (Row::FileZeroed, End::Killed);
+    let table = run(Share::One { row, log, case: 1 }, &mut |_| ());
+    let [tally] = table.tallies.as_slice() else { panic!("{table}") };
+    assert_eq!((tally.row, tally.log, tally.cases, tally.reported, table.violated), (row, log, 1, 1, 0), "{table}");
+    let beyond = usize::try_from(tally.of).expect("small");
+    assert_eq!(run(Share::One { row, log, case: beyond }, &mut |_| ()).cases(), 0);
+}
+
+/// A search looks at headers alone: where one says a wrong length or count under a right sum, the next place is none of a
+/// frame, or of one with another offset.
+#[test]
+fn a_search_that_was_led_astray_names_the_frame_that_lied() {
+    let disk = MemoryDisk::new(12);
+    let log = open(&disk).expect("opens");
+    let mut places = append_numbered(&log, 0..5);
+    let commit = Commit::new().record(esker::Record::new(b"x")).state("k", b"v");
+    places.push(log.commit(commit).expect("commits").place());
+    disk.advance(Duration::from_secs(1));
+    append_numbered(&log, 6..20);
+    let late = disk.now();
+    log.close().expect("closes");
+    // Of the session frame the length, of a commit the count of records.
+    for (frame, field, value) in [(4096, 0, 84), (4096, 0, 148), (at(places[4].position), 28, 0)] {
+        let left = disk.snapshot();
+        left.edit_file(&segment_name(1), |bytes| {
+            bytes[frame + field] = value;
+            let length = usize::from(bytes[frame]);
+            hostile::mend(&mut bytes[..frame + length]);
+        });
+        let log = open(&left).expect("what is durable is not read");
+        let mut reader = log.reader();
+        let sought = reader.seek(Offset::new(9)).expect_err("led astray");
+        let timed = reader.seek_time(late).expect_err("led astray");
+        forget(&left);
+        let folded = open(&left.snapshot()).expect_err("its state cannot be had");
+        for error in [sought, timed, folded] {
+            assert_eq!(error.kind(), ErrorKind::Corrupt);
+            assert_eq!(error.place().map(|place| at(place.position)), Some(frame), "{error}");
+        }
+    }
 }
 
 /// Power may fail before the header of a new segment is on disk, and after the frames behind it are.

@@ -13,7 +13,6 @@ use esker::inspect::{Finding, FindingClass, FrameRow, Verification, dissect, ver
 use esker::{Background, Ending, ErrorKind, Log, Options, Record};
 
 const HEADER: usize = 256;
-const FRAMES_START: usize = 4096;
 const SEGMENT: usize = 16384;
 const PAYLOAD: [u8; 100] = [0x5a; 100];
 

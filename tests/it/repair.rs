@@ -2,29 +2,25 @@
 
 mod ends;
 mod hostile;
+mod names;
 mod steps;
 mod sweep;
+mod unreadable;
+mod work;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use esker::inspect::{FindingClass, Verification, verify_on};
 use esker::repair::{Accept, Action, Plan, StateLoss, apply_on, plan_on};
-use esker::{Attached, Commit, ErrorKind, Log, Offset, Reader};
+use esker::{Commit, ErrorKind, Log, Offset, Reader, RecordRef};
 use harness::MemoryDisk;
+use harness::repairs::{Truth, files};
 
-use crate::support::{append_numbered, at, checkpoints, expected, forget, numbered, open, segment_name, segments};
+use crate::support::{
+    FRAMES_START, append_numbered, at, checkpoints, expected, forget, numbered, open, options, segment_name, segments,
+};
 
-const FRAMES_START: usize = 4096;
 const RECORDS: u64 = 150;
-
-/// Names, with all bytes.
-type Files = BTreeMap<String, Vec<u8>>;
-
-fn files(disk: &MemoryDisk) -> Files {
-    let names = disk.names().into_iter().filter(|name| name != "lock" && name != "quarantine");
-    names.map(|name| (name.clone(), disk.read_file(&name).expect("a file"))).collect()
-}
 
 /// A closed log of several segments, with state and a cursor, and checkpoints.
 fn reference() -> MemoryDisk {
@@ -67,31 +63,25 @@ fn read_all(reader: &mut Reader) -> (BTreeMap<u64, Vec<u8>>, Vec<std::ops::Range
     }
 }
 
-/// Every record that is there is the right one, at its offset, and every other is in a gap.
+/// What the reference log holds, as a judge asks.
+fn truth<T>(judge: impl FnOnce(Truth<'_>) -> T) -> T {
+    let is_right = |record: &RecordRef<'_>| record.payload() == numbered(record.offset().get());
+    judge(Truth { options: &options(), is_right: &is_right, records: RECORDS })
+}
+
+/// Every record that is there is the right one, and every other is in a gap; how many those are.
 fn check_records(reader: &mut Reader, what: &str) -> u64 {
-    let (found, lost) = read_all(reader);
-    for (offset, payload) in &found {
-        assert!(*payload == numbered(*offset), "{what}: offset {offset}");
-    }
-    let mut offsets: Vec<u64> = lost.iter().cloned().flatten().chain(found.keys().copied()).collect();
-    offsets.sort_unstable();
-    assert!(offsets.iter().copied().eq(0..RECORDS), "{what}: {offsets:?}");
+    let lost = truth(|truth| truth.read_all(reader)).unwrap_or_else(|error| panic!("{what}: {error}"));
     lost.iter().map(|range| range.end - range.start).sum()
 }
 
 /// The log is as a repair leaves it: clean, readable from outside, and it goes on.
 fn check_repaired(disk: &MemoryDisk, plan: &Plan, what: &str) {
-    let verification = look(disk);
-    assert!(!verification.is_damaged(), "{what}: {:?}", verification.findings);
-    let left = plan_on(disk).expect("plans");
-    assert_eq!(left.steps, [], "{what}: nothing is left to do");
-    let attached = Attached::open_on(Arc::new(disk.clone())).expect("attaches");
-    assert!(attached.refusal().is_none(), "{what}: {:?}", attached.refusal());
-    let lost = check_records(&mut attached.reader(), what);
-    assert_eq!(lost, plan.records_lost(), "{what}");
+    let outside = truth(|truth| truth.judge_repaired(disk, plan));
+    outside.unwrap_or_else(|error| panic!("{what}: {error}"));
     let log = open(disk).unwrap_or_else(|error| panic!("{what}: {error}"));
     assert!(log.recovery().cut.is_none() || plan.torn_tail.is_some(), "{what}: {}", log.recovery());
-    assert_eq!(check_records(&mut log.reader(), what), lost, "{what}");
+    assert_eq!(check_records(&mut log.reader(), what), plan.records_lost(), "{what}");
     go_on(disk, log, what);
 }
 
@@ -128,6 +118,9 @@ fn repair_disk(what: &str, disk: &MemoryDisk) -> (MemoryDisk, Plan) {
     let plan = plan_on(disk).unwrap_or_else(|error| panic!("{what}: {error}"));
     assert!(files(disk) == before, "{what}: a plan changes nothing");
     assert!(!plan.steps.is_empty(), "{what}: {:?}", look(disk).findings);
+    for step in &plan.steps {
+        assert!(step.lost.iter().all(|lost| lost.cause != step.cause), "{what}, said twice: {step}");
+    }
     if plan.loses() {
         let refused = apply_on(disk, Accept::NoLoss).expect_err("loses something");
         assert_eq!(refused.kind(), ErrorKind::Loss, "{what}: {refused}");
@@ -158,22 +151,22 @@ fn actions(plan: &Plan) -> Vec<(Action, Option<u64>)> {
 /// Positions of the data frames of a segment.
 fn frames(disk: &MemoryDisk, name: &str) -> Vec<usize> {
     let bytes = disk.read_file(name).expect("a segment");
-    let mut position = FRAMES_START;
-    let mut found = Vec::new();
-    loop {
-        let word = |place: usize| u32::from_le_bytes(bytes[place..place + 4].try_into().expect("four bytes"));
-        let length = word(position);
+    all_frames(disk, name).into_iter().filter(|position| bytes[position + 4] == 1).collect()
+}
+
+/// Positions of all frames of a segment.
+fn all_frames(disk: &MemoryDisk, name: &str) -> Vec<usize> {
+    let bytes = disk.read_file(name).expect("a segment");
+    let (mut position, mut found) = (FRAMES_START, Vec::new());
+    while position + 8 <= bytes.len() {
+        let length = u32::from_le_bytes(bytes[position..position + 4].try_into().expect("four bytes"));
         if length == 0 {
-            return found;
+            break;
         }
-        if bytes[position + 4] == 1 {
-            found.push(position);
-        }
+        found.push(position);
         position += at(u64::from(length).next_multiple_of(8));
-        if position + 8 > bytes.len() {
-            return found;
-        }
     }
+    found
 }
 
 #[test]
@@ -228,22 +221,20 @@ fn a_rotten_frame_header_costs_its_frame_and_the_state_is_said_to_be_as_left() {
     assert_eq!(log.state("total").expect("state").expect("later than the gap").value(), [4]);
 }
 
+/// Turns a bit in the first mark of a segment.
+fn spoil_mark(disk: &MemoryDisk, name: &str) {
+    let bytes = disk.read_file(name).expect("a segment");
+    let mut mark = FRAMES_START;
+    while bytes[mark + 4] != 2 {
+        let length = u32::from_le_bytes(bytes[mark..mark + 4].try_into().expect("four bytes"));
+        mark += at(u64::from(length).next_multiple_of(8));
+    }
+    disk.edit_file(name, |bytes| bytes[mark + 40] ^= 1);
+}
+
 #[test]
 fn a_rotten_mark_loses_nothing() {
-    let disk = reference();
-    let name = segment_name(2);
-    let bytes = disk.read_file(&name).expect("a segment");
-    let starts = |kind: u8| {
-        let mut position = FRAMES_START;
-        while bytes[position + 4] != kind {
-            let length = u32::from_le_bytes(bytes[position..position + 4].try_into().expect("four bytes"));
-            position += at(u64::from(length).next_multiple_of(8));
-        }
-        position
-    };
-    let mark = starts(2);
-    disk.edit_file(&name, |bytes| bytes[mark + 40] ^= 1);
-    let (_, plan) = repair_disk("a mark", &disk);
+    let (_, plan) = repair("a mark", |disk| spoil_mark(disk, &segment_name(2)));
     assert!(!plan.loses() && plan.steps.len() == 1, "{plan:?}");
     assert!(plan.steps[0].to_string().contains("no record is lost"), "{}", plan.steps[0]);
 }
@@ -314,6 +305,15 @@ fn a_lost_header_is_put_together_and_loses_nothing() {
 }
 
 #[test]
+fn the_header_of_a_segment_that_was_repaired_before_is_put_together_and_loses_nothing() {
+    let (disk, _) = repair("a mark", |disk| spoil_mark(disk, &segment_name(2)));
+    disk.edit_file(&segment_name(2), |bytes| bytes[..256].fill(0));
+    let (_, plan) = repair_disk("its header", &disk);
+    assert_eq!(actions(&plan), [(Action::Rewrite, Some(2))]);
+    assert!(!plan.loses(), "{plan:#?}");
+}
+
+#[test]
 fn a_segment_under_another_name_gets_its_own_and_a_strangers_goes() {
     let (_, plan) = repair("renamed", |disk| {
         use esker::platform::Disk as _;
@@ -362,7 +362,7 @@ fn a_segment_of_another_history_is_replaced_by_a_gap() {
 }
 
 #[test]
-fn bad_checkpoints_and_a_bad_anchor_are_set_aside_without_a_loss() {
+fn bad_checkpoints_are_set_aside_without_a_loss() {
     let disk = reference();
     let names = checkpoints(&disk);
     for name in &names {
@@ -373,10 +373,26 @@ fn bad_checkpoints_and_a_bad_anchor_are_set_aside_without_a_loss() {
             assert!(!plan.loses(), "{plan:?}");
         }
     }
-    let (_, plan) = repair("anchor", |disk| disk.edit_file("anchor", |bytes| (bytes[40], bytes[552]) = (9, 9)));
-    assert_eq!(actions(&plan), [(Action::WriteAnchor, None)]);
-    let (_, plan) = repair("no anchor", |disk| disk.remove("anchor"));
-    assert!(!plan.loses() && actions(&plan) == [(Action::WriteAnchor, None)]);
+}
+
+#[test]
+fn an_anchor_that_says_nothing_is_no_damage_for_anybody() {
+    let rotten = |disk: &MemoryDisk| disk.edit_file("anchor", |bytes| (bytes[40], bytes[552]) = (9, 9));
+    let gone = |disk: &MemoryDisk| disk.remove("anchor");
+    let damages: [&dyn Fn(&MemoryDisk); 2] = [&rotten, &gone];
+    for damage in damages {
+        let disk = reference();
+        damage(&disk);
+        let before = files(&disk);
+        let plan = apply_on(&disk, Accept::NoLoss).expect("nothing is lost");
+        assert_eq!(plan.steps, []);
+        assert!(plan.anchor.as_ref().is_some_and(|note| note.ends_with("the next open writes it anew")), "{plan:?}");
+        assert!(files(&disk) == before);
+        let found = look(&disk);
+        assert!(!found.is_damaged() && found.findings.iter().all(|finding| finding.class == FindingClass::BadAnchor));
+        open(&disk).expect("opens").close().expect("closes");
+        assert_eq!((look(&disk).findings, plan_on(&disk).expect("plans").anchor), (vec![], None));
+    }
 }
 
 #[test]
@@ -403,7 +419,7 @@ fn damage_everywhere_is_repaired_in_one_go_and_again() {
     assert!(!look(&disk).is_damaged(), "{:?}", look(&disk).findings);
     assert_eq!(plan_on(&disk).expect("plans").steps, []);
     let log = open(&disk).expect("opens");
-    check_records(&mut log.reader(), "repaired twice");
+    truth(|truth| truth.read_all(&mut log.reader())).expect("repaired twice");
 }
 
 #[test]

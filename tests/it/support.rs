@@ -5,6 +5,9 @@ use std::sync::Arc;
 use esker::{Background, Log, Options, Place, Result};
 use harness::MemoryDisk;
 
+/// Where the frames of a segment begin.
+pub const FRAMES_START: usize = 4096;
+
 /// Tiny segments and no threads: every step is the test's own.
 pub fn options() -> Options {
     Options::new().segment_bytes(16 * 1024).background(Background::Manual)

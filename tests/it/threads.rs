@@ -11,7 +11,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use esker::{Attached, Ending, ErrorKind, Log, Options, ReadLine, ReadMode, Reader, Record, Sync};
-use harness::MemoryDisk;
+use harness::crash::ByDice;
+use harness::memory::AfterFailure;
+use harness::{Dice, MemoryDisk};
 use tempfile::TempDir;
 
 use crate::support;
@@ -334,6 +336,48 @@ fn an_attached_durable_reader_learns_of_marks_in_the_last_segment_by_polling() {
     assert_eq!(attached.durable().get(), 1, "it is written down");
     assert_eq!(support::drain(&mut reader).expect("reads").len() + polled.len(), 1);
     assert_eq!(polled, [b"marked"], "the reader saw it only after somebody had asked for the line");
+}
+
+/// What a failed sync of the directory gave up is lost, whoever asked for it: no later sync brings it back.
+#[test]
+fn a_segment_whose_name_the_failed_sync_of_another_thread_gave_up_is_never_appended_to() {
+    for seed in 0..8 {
+        let memory = MemoryDisk::new(seed);
+        let disk = hooked(memory.clone());
+        let log = support::options().checkpoint_bytes(4096).open_on(Arc::new(disk.clone())).expect("opens");
+        log.background_step();
+        support::append_numbered(&log, 0..26);
+        log.sync().expect("syncs");
+        let (created, at_sync) = mpsc::channel();
+        let (failed, gone_on) = mpsc::channel();
+        let (hooks, writer) = (disk.clone(), log.clone());
+        let names = memory.clone();
+        let appending = Arc::new(std::sync::Mutex::new(None));
+        let handle = Arc::clone(&appending);
+        // The checkpoint has its name; a spare that is created before the directory is synced waits for the same sync.
+        disk.before_next(Call::SyncDirectory, move || {
+            hooks.before_next(Call::SyncFile, move || {
+                created.send(()).expect("is waited for");
+                gone_on.recv_timeout(LIMIT).expect("the sync of the directory fails");
+            });
+            let append = move || (26..200).filter(|number| writer.append(&support::numbered(*number)).is_err()).count();
+            *handle.lock().expect("nobody panics") = Some(thread::spawn(append));
+            at_sync.recv_timeout(LIMIT).expect("the next segment is created");
+            names.fail_directory_sync_leaving(1, AfterFailure::Kept);
+        });
+        log.background_step();
+        assert_eq!(log.stats().checkpoint_failures, 1, "the sync of the directory failed");
+        failed.send(()).expect("is waited for");
+        let appending = appending.lock().expect("nobody panics").take().expect("was started");
+        let refused = appending.join().expect("appends");
+        log.sync().expect("syncs");
+        let held = support::payloads(&log);
+        assert_eq!(held.len() + refused, 200);
+        let left = memory.lose_power(&mut ByDice::new(Dice::new(seed)));
+        drop(log);
+        let log = support::open(&left).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        assert!(support::payloads(&log) == held, "seed {seed}: {}", log.recovery());
+    }
 }
 
 /// A close that returned is a clean end, also when somebody else asks for a sync meanwhile.

@@ -67,15 +67,16 @@ pub(crate) fn say(text: &str) {
     let _unheard = writeln!(io::stderr(), "{text}");
 }
 
-/// The next step for what the operating system refused; the engine names those for everything else.
+/// The next step for what the operating system refused, where the engine names none.
 fn next_step(error: &esker::Error) -> Option<&'static str> {
+    if error.advice().is_some() {
+        return None;
+    }
     let source = error.source()?.downcast_ref::<io::Error>()?;
     match source.kind() {
         io::ErrorKind::NotFound => Some("check the path; 'esker import' makes a log"),
         io::ErrorKind::PermissionDenied => Some("check who owns the directory and who may read and write it"),
         io::ErrorKind::ReadOnlyFilesystem => Some("remount it writable, or copy the log elsewhere"),
-        // The engine names the step itself.
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => None,
         _ => Some("check what stands there, and whether it is a log's"),
     }
 }

@@ -10,6 +10,7 @@ mod fate;
 mod frames;
 mod judge;
 mod plan;
+mod repair;
 mod run;
 mod shrink;
 mod watch;

@@ -5,7 +5,8 @@
 //!    proved case by case ([`Proof`]); anything else is a violation. See `exercise` for the ways and `judge` for the rules.
 //!    Of a share of the cases the copy is also repaired, and what is left is judged: see `repaired`.
 //! 2. What is right is told by what was appended, and by readers of its own written after `src/format.md`.
-//! 3. The same share gives the same cases. Only the columns of time and memory differ from run to run.
+//! 3. The same share gives the same cases. Only the columns of time and memory differ from run to run. A violation is told with
+//!    the arguments of `esker-crash` that run its case again, by itself.
 //! 4. A panic is a violation like any other; a case that does not end within [`HANG`] is named, and ends the process, since
 //!    nothing else can.
 
@@ -31,13 +32,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 pub use proof::Proof;
+pub use reference::End;
 pub use row::Row;
 pub use table::{Table, Tally};
 
 use crate::MemoryDisk;
 use crate::allocation::largest_during;
 use judge::{Case, Verdict};
-use reference::{End, Reference};
+use reference::Reference;
 use repaired::Repaired;
 use row::Cases;
 
@@ -51,7 +53,7 @@ const CASES_TAKEN: usize = 64;
 /// Of a row with many cases one of so many is repaired too. Odd, so that all bits of a byte have their turn.
 const REPAIR_STEP: usize = 17;
 /// A row with so many cases, or more, has many.
-const CASES_MANY: usize = 20_000;
+const CASES_MANY: usize = 50_000;
 
 /// How much of the matrix is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +62,26 @@ pub enum Share {
     Complete,
     /// At most this many cases of each row and log, spread over all of it.
     AtMost(usize),
+    /// This one alone, and repaired too.
+    One {
+        /// Its row.
+        row: Row,
+        /// The log that is damaged.
+        log: End,
+        /// Its number in the row, counted from 0.
+        case: usize,
+    },
+}
+
+impl Share {
+    fn rows(self) -> Vec<(End, Row)> {
+        match self {
+            Self::One { row, log, .. } => vec![(log, row)],
+            Self::Complete | Self::AtMost(_) => {
+                End::ALL.into_iter().flat_map(|log| Row::ALL.map(|row| (log, row))).collect()
+            }
+        }
+    }
 }
 
 /// How far a run is.
@@ -67,8 +89,8 @@ pub enum Share {
 pub struct Progress {
     /// The row.
     pub row: Row,
-    /// The log: `closed` or `killed`.
-    pub log: &'static str,
+    /// The log.
+    pub log: End,
     /// Cases of it that are done.
     pub done: usize,
     /// Cases of it that are run.
@@ -80,11 +102,12 @@ pub struct Progress {
 /// Runs a share of the matrix. Memory is bounded only if the program notes it: see [`crate::allocation`].
 pub fn run(share: Share, progress: &mut dyn FnMut(Progress)) -> Table {
     let mut table = Table::default();
-    for (end, log) in [(End::Closed, "closed"), (End::Killed, "killed")] {
-        let reference = Reference::new(end);
+    for rows in share.rows().chunk_by(|(log, _), (next, _)| log == next) {
+        let [(log, _), ..] = *rows else { continue };
+        let reference = Reference::new(log);
         let cases = Cases::new(&reference);
-        for row in Row::ALL {
-            run_row(&Run { cases: &cases, row, log, share }, &mut table, progress);
+        for (_, row) in rows {
+            run_row(&Run { cases: &cases, row: *row, log, share }, &mut table, progress);
         }
     }
     table
@@ -93,7 +116,7 @@ pub fn run(share: Share, progress: &mut dyn FnMut(Progress)) -> Table {
 struct Run<'a> {
     cases: &'a Cases<'a>,
     row: Row,
-    log: &'static str,
+    log: End,
     share: Share,
 }
 
@@ -106,6 +129,7 @@ impl Run<'_> {
         match self.share {
             Share::Complete => self.total(),
             Share::AtMost(most) => most.min(self.total()),
+            Share::One { case, .. } => usize::from(case < self.total()),
         }
     }
 
@@ -115,9 +139,18 @@ impl Run<'_> {
 
     /// The n-th case that is run; of a share one of each stretch of the row, not always the first of it.
     fn pick(&self, number: usize) -> usize {
+        if let Share::One { case, .. } = self.share {
+            return case;
+        }
         let (total, count) = (self.total(), self.count());
         let (start, end) = (number * total / count, (number + 1) * total / count);
         start + number * 7919 % (end - start)
+    }
+
+    /// What is done in a case, and how it is run again.
+    fn tell(&self, case: usize) -> String {
+        let what = self.cases.damage(self.row, case).tell(self.cases.reference);
+        format!("damage --log {} --row {} --case {case}: {what}", self.log.name(), self.row.key())
     }
 }
 
@@ -168,8 +201,7 @@ fn end_if_hung(run: &Run<'_>, at_work: &AtWork) {
     if let Some((since, case)) = at
         && since.elapsed() > HANG
     {
-        let damage = run.cases.damage(run.row, case);
-        eprintln!("hangs: {} {} case {case}: {}", run.row.name(), run.log, damage.tell(run.cases.reference));
+        eprintln!("hangs: {}", run.tell(case));
         std::process::abort();
     }
 }
@@ -209,11 +241,7 @@ fn work(run: &Run<'_>, next: &AtomicUsize, at_work: &AtWork, results: &Sender<Pa
                     part.tally.repaired += u64::from(judged.repaired == Some(Repaired::Done));
                     part.tally.unrepaired += u64::from(judged.repaired == Some(Repaired::Refused));
                 }
-                Err(violation) => {
-                    let damage = run.cases.damage(run.row, case);
-                    let what = damage.tell(run.cases.reference);
-                    part.violations.push(format!("{} {} case {case}: {what}: {violation}", run.row.name(), run.log));
-                }
+                Err(violation) => part.violations.push(format!("{}: {violation}", run.tell(case))),
             }
         }
         *at_work.lock().unwrap_or_else(PoisonError::into_inner) = None;

@@ -5,4 +5,5 @@
 
 pub(crate) mod bytes;
 pub(crate) mod contract;
+pub(crate) mod fields;
 pub(crate) mod sums;

@@ -9,7 +9,9 @@ mod checkpoint;
 mod directory;
 mod edits;
 mod frames;
+mod liars;
 mod reading;
+mod repairs;
 mod seeds;
 mod ways;
 
@@ -21,6 +23,7 @@ pub use anchor::open_anchor;
 pub use checkpoint::{good_checkpoint_bytes, open_checkpoint};
 pub use directory::open_directory;
 pub use frames::{decode_frame, decode_state};
+pub use liars::{LIAR_BYTES, liars};
 pub use seeds::{Seed, seeds};
 
 /// The longest segment that is looked at; longer ones are cut.
@@ -76,6 +79,7 @@ const CAPACITY: usize = 152;
 fn open_named(name: &str, bytes: &[u8]) {
     let disk = MemoryDisk::new(1);
     put(&disk, name, bytes);
+    repairs::repair_copies(&disk, repairs::Origin::Several);
     drop(ways::open_all_ways(&disk, ways::Checkpoints::True));
 }
 

@@ -16,6 +16,7 @@ pub mod hostile;
 pub mod memory;
 mod numbers;
 pub mod oracle;
+pub mod repairs;
 pub mod watched;
 
 pub use dice::Dice;

@@ -104,9 +104,11 @@ struct State {
     sync_fault: Countdown,
     directory_fault: Countdown,
     after_failure: AfterFailure,
+    names_after_failure: AfterFailure,
     honesty: Honesty,
     creates: u64,
     syncs: u64,
+    directory_syncs: u64,
     operations: VecDeque<String>,
 }
 
@@ -151,9 +153,11 @@ impl MemoryDisk {
             sync_fault: Countdown::default(),
             directory_fault: Countdown::default(),
             after_failure: AfterFailure::Kept,
+            names_after_failure: AfterFailure::Kept,
             honesty: Honesty::Honest,
             creates: 0,
             syncs: 0,
+            directory_syncs: 0,
             operations: VecDeque::new(),
         })
     }
@@ -192,6 +196,17 @@ impl MemoryDisk {
         (new.mount, new.space_bytes_max) = (state.mount, state.space_bytes_max);
         drop(new);
         snapshot
+    }
+
+    /// What the death of the process leaves inside of a move to quarantine: the file is there, and the folder is not synced.
+    ///
+    /// # Panics
+    /// If there is no file of that name.
+    #[must_use]
+    pub fn snapshot_inside_quarantine(&self, name: &str) -> Self {
+        let left = self.snapshot();
+        left.state().move_out(name).expect("it can be moved");
+        left
     }
 
     /// Moves both clocks on.
@@ -246,9 +261,17 @@ impl MemoryDisk {
         self.state().honesty = honesty;
     }
 
-    /// Makes the `n`-th sync of the directory from now fail, once; 0 takes it back.
+    /// Makes the `n`-th sync of the directory from now fail, once; 0 takes it back. Of the changes that it should have
+    /// written a part, chosen by the random words, reaches the medium; the rest counts as written from then on, unless the
+    /// same name is changed again.
     pub fn fail_directory_sync(&self, n: u64) {
-        self.state().directory_fault = Countdown(n);
+        self.fail_directory_sync_leaving(n, AfterFailure::Kept);
+    }
+
+    /// As [`MemoryDisk::fail_directory_sync`], and says what the system shows of what was not written.
+    pub fn fail_directory_sync_leaving(&self, n: u64, after: AfterFailure) {
+        let mut state = self.state();
+        (state.directory_fault, state.names_after_failure) = (Countdown(n), after);
     }
 
     /// Makes the `n`-th creation from now fail, once; 0 takes it back.

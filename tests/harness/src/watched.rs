@@ -177,6 +177,10 @@ impl<W: Watch + 'static> Disk for WatchedDisk<W> {
         self.disk.quarantine(name)
     }
 
+    fn settle_quarantine(&self) -> io::Result<()> {
+        self.disk.settle_quarantine()
+    }
+
     fn sync_directory(&self) -> io::Result<()> {
         self.watch.before(Call::SyncDirectory)?;
         self.disk.sync_directory()

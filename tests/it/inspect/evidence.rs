@@ -309,3 +309,16 @@ fn forge_entry(bytes: &mut [u8], value: usize) {
     hasher.update(&bytes[at..at + 32]);
     bytes[at + 32..at + 36].copy_from_slice(&hasher.finalize().to_le_bytes());
 }
+
+#[test]
+fn what_is_damaged_at_the_end_of_a_segment_knows_the_frame_behind_it_in_the_next() {
+    let one = segment_name(1);
+    let rotten = only(|disk| {
+        let bytes = disk.read_file(&one).expect("a segment");
+        let is_seal = |at: &usize| bytes[at + 4] == 3;
+        let seal = std::iter::successors(Some(4096), |at| Some(behind(&bytes, *at))).find(is_seal).expect("a seal");
+        disk.edit_file(&one, |bytes| bytes[seal + 40] ^= 1);
+    });
+    let found = rotten.evidence.behind.expect("the next segment begins with a frame");
+    assert_eq!((found.place.segment, found.place.position), (2, 4096), "{rotten:?}");
+}

@@ -7,7 +7,8 @@ use std::path::Path;
 use esker::Attached;
 use esker::inspect::{FrameRow, dissect, verify};
 
-use super::{FRAMES_START, HEADER, SEGMENT, at, check, closed_log, damage, rows, segment};
+use super::{HEADER, SEGMENT, at, check, closed_log, damage, rows, segment};
+use crate::support::FRAMES_START;
 
 /// Bytes whose change no reader can notice: behind the header, padding, and at or past the end.
 fn harmless(path: &Path) -> BTreeSet<usize> {

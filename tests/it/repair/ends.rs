@@ -8,9 +8,9 @@ use esker::{Attached, Commit, ErrorKind, Log};
 use harness::MemoryDisk;
 use harness::crash::ByDice;
 use harness::memory::{Fate, NamesModel, Reached, Survival};
+use harness::repairs::{Happens, Steps};
 
-use super::steps::{Happens, Steps};
-use super::{FRAMES_START, actions, frames, look, read_all};
+use super::{actions, all_frames, frames, look, read_all};
 use crate::support::{append_numbered, at, numbered, open, segment_name, segments};
 
 /// What is done to a log.
@@ -37,23 +37,8 @@ impl Fate for Nothing {
     }
 }
 
-/// Positions of all frames of a segment.
-fn all_frames(disk: &MemoryDisk, name: &str) -> Vec<usize> {
-    let bytes = disk.read_file(name).expect("a segment");
-    let (mut position, mut found) = (FRAMES_START, Vec::new());
-    while position + 8 <= bytes.len() {
-        let length = u32::from_le_bytes(bytes[position..position + 4].try_into().expect("four bytes"));
-        if length == 0 {
-            break;
-        }
-        found.push(position);
-        position += at(u64::from(length).next_multiple_of(8));
-    }
-    found
-}
-
 /// Of a log that was killed: 25 records durable in its first segment, and more than a hundred behind them in the page cache.
-fn cached() -> MemoryDisk {
+pub fn cached() -> MemoryDisk {
     let disk = MemoryDisk::new(5);
     let log = open(&disk).expect("opens");
     append_numbered(&log, 0..20);
@@ -105,7 +90,7 @@ fn what_a_repair_did_not_sync_is_not_called_durable() {
 
 /// Of a log that was killed, its second segment damaged below D, and torn above it where only state is stored; the third goes
 /// on behind that. And the same log with nothing but the tear.
-fn torn_inside() -> (MemoryDisk, MemoryDisk) {
+pub fn torn_inside() -> (MemoryDisk, MemoryDisk) {
     let disk = MemoryDisk::new(5);
     let log = open(&disk).expect("opens");
     append_numbered(&log, 0..20);

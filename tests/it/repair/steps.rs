@@ -1,77 +1,13 @@
 //! Every single operation of a repair: the process dies before it, or the power fails, or the operation does; the next repair
 //! ends what this one began.
 
-use std::io;
-use std::sync::{Arc, Mutex};
+use esker::ErrorKind;
+use esker::repair::{Accept, Action, Plan, apply_on, plan_on};
+use harness::MemoryDisk;
+use harness::repairs::{Happens, Steps, files, judge_originals};
 
-use esker::platform::File;
-use esker::repair::{Accept, Plan, apply_on, plan_on};
-use esker::{Attached, ErrorKind, Reader};
-use harness::crash::ByDice;
-use harness::{Call, Dice, MemoryDisk, Watch, WatchedDisk};
-
-use super::{check_repaired, files, frames, look, reference};
-use crate::support::{forget, numbered, open, segment_name, segments};
-
-/// Keeps what is left before each operation, or makes one fail.
-pub struct Steps {
-    disk: MemoryDisk,
-    moments: Mutex<Vec<(String, MemoryDisk)>>,
-    happens: Happens,
-}
-
-/// What happens at an operation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Happens {
-    /// The process dies.
-    Death,
-    /// The power fails; what is left follows from the seed.
-    PowerLoss(u64),
-    /// The operation of this number fails, counted from 0.
-    Failure(usize),
-}
-
-impl Steps {
-    pub fn on(disk: &MemoryDisk, happens: Happens) -> WatchedDisk<Self> {
-        WatchedDisk::new(disk.clone(), Self { disk: disk.clone(), moments: Mutex::default(), happens })
-    }
-
-    fn note(&self, operation: String) -> usize {
-        let mut moments = self.moments.lock().expect("nothing panics under the lock");
-        let number = moments.len();
-        let left = match self.happens {
-            Happens::Death => self.disk.snapshot(),
-            Happens::PowerLoss(seed) => {
-                let seed = seed << 32 | u64::try_from(number).expect("few");
-                self.disk.lose_power(&mut ByDice::new(Dice::new(seed)))
-            }
-            Happens::Failure(_) => MemoryDisk::new(0),
-        };
-        moments.push((operation, left));
-        number
-    }
-
-    pub fn taken(&self) -> Vec<(String, MemoryDisk)> {
-        std::mem::take(&mut self.moments.lock().expect("nothing panics under the lock"))
-    }
-}
-
-impl Watch for Steps {
-    fn before(&self, call: Call<'_>) -> io::Result<()> {
-        if matches!(call, Call::List | Call::Open(_)) {
-            return Ok(());
-        }
-        let number = self.note(call.to_string());
-        if self.happens == Happens::Failure(number) { Err(io::Error::other("made to fail")) } else { Ok(()) }
-    }
-
-    fn write(&self, file: &dyn File, name: &str, bytes: &[u8], position: u64) -> io::Result<()> {
-        let (half, rest) = bytes.split_at(bytes.len() / 2);
-        file.write_at(half, position)?;
-        self.note(format!("write the other half of {name}"));
-        file.write_at(rest, position + u64::try_from(half.len()).expect("small"))
-    }
-}
+use super::{check_repaired, frames, look, reference, truth};
+use crate::support::{forget, segment_name, segments};
 
 /// Logs with much to repair.
 fn damaged() -> Vec<(&'static str, MemoryDisk)> {
@@ -104,40 +40,10 @@ fn damaged() -> Vec<(&'static str, MemoryDisk)> {
     vec![("two", of(&two)), ("lost", of(&lost)), ("ends", of(&ends))]
 }
 
-/// What is left by a repair that ended early: not yet a log that opens, or one whose every record is right.
+/// What is left by a repair that ended early; what the next one makes of it goes on as any log.
 fn check_left(left: &MemoryDisk, plan: &Plan, what: &str) {
-    let outside = Attached::open_on(Arc::new(left.snapshot())).expect("attaches");
-    check_whole(&mut outside.reader(), what);
-    match open(&left.snapshot()) {
-        Ok(log) => check_whole(&mut log.reader(), what),
-        Err(error) => assert_eq!(error.kind(), ErrorKind::Corrupt, "{what}: {error}"),
-    }
-    let again = left.snapshot();
-    let rest = apply_on(&again, Accept::Loss).unwrap_or_else(|error| panic!("{what}: {error}"));
-    assert!(rest.steps.len() <= plan.steps.len(), "{what}: {rest:#?}");
-    // What is lost in all is what the first plan said.
+    let again = truth(|truth| truth.judge_left(left, plan)).unwrap_or_else(|error| panic!("{what}: {error}"));
     check_repaired(&again, plan, what);
-}
-
-/// Every record that can be read is the right one, and what cannot is damage.
-fn check_whole(reader: &mut Reader, what: &str) {
-    loop {
-        match reader.poll() {
-            Ok(None) => return,
-            Ok(Some(batch)) => {
-                for record in &batch {
-                    assert!(record.payload() == numbered(record.offset().get()), "{what}: {}", record.offset());
-                }
-            }
-            Err(error) if matches!(error.kind(), ErrorKind::Gap { .. }) => {
-                reader.skip_damage().expect("steps over").expect("a gap");
-            }
-            Err(error) => {
-                assert_eq!(error.kind(), ErrorKind::Corrupt, "{what}: {error}");
-                return;
-            }
-        }
-    }
 }
 
 #[test]
@@ -173,16 +79,31 @@ fn the_loss_of_power_before_each_operation_of_a_repair_leaves_what_the_next_one_
             apply_on(&watched, Accept::Loss).unwrap_or_else(|error| panic!("{name}: {error}"));
             for (operation, left) in watched.taken() {
                 let what = format!("{name}, seed {seed}: power failed before {operation}");
-                for (file, original) in &before {
-                    let copy = left.read_file(&format!("quarantine/{file}.original"));
-                    let moved = left.read_file(&format!("quarantine/{file}"));
-                    let there =
-                        [left.read_file(file), copy, moved].into_iter().flatten().any(|found| found == *original);
-                    assert!(there, "{what}: {file} is neither there nor in quarantine");
-                }
+                judge_originals(&before, &left).unwrap_or_else(|error| panic!("{what}: {error}"));
                 check_left(&left, &plan, &what);
             }
         }
+    }
+}
+
+#[test]
+fn an_original_that_a_death_left_unsettled_in_quarantine_is_settled_before_it_is_counted_as_kept() {
+    for (name, disk) in damaged() {
+        let before = files(&disk);
+        let watched = Steps::on(&disk, Happens::Death);
+        apply_on(&watched, Accept::Loss).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let unsettled = watched.taken().into_iter().filter(|(operation, _)| operation.starts_with("settle"));
+        let mut images = 0;
+        for ((operation, left), seed) in unsettled.flat_map(|one| (0..8).map(move |seed| (one.clone(), seed))) {
+            let watched = Steps::on(&left.snapshot(), Happens::PowerLoss(seed));
+            apply_on(&watched, Accept::Loss).unwrap_or_else(|error| panic!("{name}: {error}"));
+            for (second, left) in watched.taken() {
+                let what = format!("{name}, seed {seed}: dead before {operation}, power failed before {second}");
+                judge_originals(&before, &left).unwrap_or_else(|error| panic!("{what}: {error}"));
+                images += 1;
+            }
+        }
+        assert!(images > 50, "{name}: {images}");
     }
 }
 
@@ -200,9 +121,7 @@ fn each_operation_of_a_repair_may_fail_and_the_next_one_ends_it() {
                 assert!(failed.is_ok(), "{name}");
                 break;
             };
-            if !operation.contains("other half") {
-                assert_eq!(failed.expect_err(operation).kind(), ErrorKind::Io, "{name}: {operation}");
-            }
+            assert_eq!(failed.expect_err(operation).kind(), ErrorKind::Io, "{name}: {operation}");
             check_left(&left, &plan, &format!("{name}: {operation} failed"));
             number += 1;
         }
@@ -219,11 +138,12 @@ fn originals_are_durable_in_quarantine_before_their_names_mean_something_else() 
     let name = segment_name(1);
     let steps: Vec<String> = watched.taken().into_iter().map(|(operation, _)| operation).collect();
     let first = steps.iter().position(|step| step.contains(&name)).expect("it is written");
-    let of_it: Vec<&String> = steps[first..].iter().filter(|step| !step.starts_with("write")).take(8).collect();
+    let of_it: Vec<&String> = steps[first..].iter().filter(|step| !step.starts_with("write")).take(9).collect();
     let expected = [
         format!("create {name}.original"),
         format!("sync {name}.original"),
         format!("quarantine {name}.original"),
+        format!("settle {name}.original"),
         "sync directory".to_owned(),
         format!("create {name}.draft"),
         format!("sync {name}.draft"),
@@ -233,4 +153,34 @@ fn originals_are_durable_in_quarantine_before_their_names_mean_something_else() 
     assert!(of_it.into_iter().eq(expected.iter()), "{steps:?}");
     assert_eq!(disk.read_file(&format!("quarantine/{name}.original")).as_ref(), before.get(&name));
     assert!(!look(&disk).is_damaged());
+}
+
+#[test]
+fn however_often_a_repair_is_tried_one_original_of_each_file_is_kept() {
+    for (name, disk) in damaged() {
+        let before = files(&disk);
+        let whole = Steps::on(&disk.snapshot(), Happens::Failure(usize::MAX));
+        let plan = apply_on(&whole, Accept::Loss).expect("repairs");
+        let operations = whole.taken().len();
+        let left = disk.snapshot();
+        let mut failed = 0;
+        // Each try comes a bit further than the one before it, and the last to the end.
+        for number in (0..operations).chain([usize::MAX]) {
+            failed += usize::from(apply_on(&Steps::on(&left, Happens::Failure(number)), Accept::Loss).is_err());
+            let kept = left.quarantined();
+            let originals: Vec<&String> = kept.iter().filter(|kept| kept.contains(".original")).collect();
+            for original in &originals {
+                let what = format!("{name}, failed at operation {number}: {original} of {kept:?}");
+                let of = original.strip_suffix(".original").unwrap_or_else(|| panic!("{what}: kept twice"));
+                assert_eq!(left.read_file(&format!("quarantine/{original}")).as_ref(), before.get(of), "{what}");
+            }
+        }
+        assert!(failed > 10, "{name}: {failed} of {operations}");
+        let there = |step: &&esker::repair::Step| {
+            before.contains_key(&*step.file.file_name().expect("a file").to_string_lossy())
+        };
+        let written = plan.steps.iter().filter(|step| step.action == Action::Rewrite).filter(there).count();
+        assert!(left.quarantined().iter().filter(|kept| kept.contains(".original")).count() >= written, "{name}");
+        check_repaired(&left, &plan, name);
+    }
 }

@@ -17,6 +17,9 @@ pub(super) enum Call {
     OpenSegment,
     /// A sync of a range of a segment.
     Sync,
+    /// Of a whole file.
+    SyncFile,
+    SyncDirectory,
 }
 
 #[derive(Default)]
@@ -40,6 +43,8 @@ impl Watch for Hook {
             harness::Call::Open("anchor") => Call::OpenAnchor,
             harness::Call::Open(_) => Call::OpenSegment,
             harness::Call::SyncRange(_) => Call::Sync,
+            harness::Call::Sync(_) => Call::SyncFile,
+            harness::Call::SyncDirectory => Call::SyncDirectory,
             _ => return Ok(()),
         };
         let action = {

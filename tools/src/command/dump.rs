@@ -2,7 +2,7 @@
 //!
 //! Guarantees:
 //! 1. What lies before damage is printed, then the damage is reported: never is a record left out in silence. Of a gap that
-//!    a repair left it is said which offsets are lost, and what follows is printed.
+//!    a repair left it is said which offsets of the range are lost, the same in both directions, and what follows is printed.
 //! 2. Beside a writer it ends: with what was visible when it began.
 
 mod range;
@@ -72,7 +72,7 @@ fn forward(attached: &Attached, range: &Range, printer: &mut Printer<'_>) -> Res
     while reader.offset() < range.end {
         let batch = match reader.poll() {
             Err(error) if let ErrorKind::Gap { next } = error.kind() => {
-                printer.gap(reader.offset(), next)?;
+                printer.gap(reader.offset(), next.min(range.end))?;
                 reader.skip_damage()?;
                 continue;
             }
@@ -95,7 +95,7 @@ fn backward(attached: &Attached, range: &Range, printer: &mut Printer<'_>) -> Re
     while reader.offset() > start {
         let batch = match reader.poll_back() {
             Err(error) if let (ErrorKind::Gap { next }, Some(first)) = (error.kind(), error.offset()) => {
-                printer.gap(first, next)?;
+                printer.gap(first.max(start), next.min(range.end))?;
                 reader.seek(first)?;
                 continue;
             }

@@ -30,8 +30,9 @@ const JSON_HELP: &str = "Print one JSON object a step: v action segment file cau
 /// Show what a repair would do; with --apply, do it
 ///
 /// Segments are written anew, with gaps in place of what does not check; the originals go to quarantine/. Records keep their
-/// offsets, and readers meet the gaps as such. Exit code 0: nothing to repair, or repaired. 1: there is something to repair.
-/// 3: a writer holds the log. 4: refused, what was durable would be given up.
+/// offsets, and readers meet the gaps as such. Exit code 0: nothing to repair, or repaired; a bad anchor alone is nothing, the next
+/// open writes it anew. 1: there is something to repair. 2: something stands in the way, or it is no log. 3: a writer holds the
+/// log. 4: refused, what was durable would be given up.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// Directory of the log
@@ -104,7 +105,8 @@ fn show(arguments: &Arguments, plan: &Plan, done: Done, output: &mut Output) -> 
         if plan.records_lost() == 1 { "" } else { "s" },
         if state { ", state as of what is left" } else { "" },
         plan.torn_tail.map_or(String::new(), |line| format!("; a torn tail at {}: the next open cuts it", line.place)),
-    ))
+    ))?;
+    plan.anchor.as_ref().map_or(Ok(()), |note| output.line(format!("anchor: {}", readable(note.as_bytes()))))
 }
 
 fn as_row(step: &Step) -> Vec<String> {
@@ -171,5 +173,6 @@ fn summary(plan: &Plan, done: Done) -> Value {
         "torn_tail": plan.torn_tail.map(|line| json!({
             "segment": line.place.segment, "position": line.place.position, "offset": offset(line.offset),
         })),
+        "anchor": plan.anchor,
     })
 }

@@ -175,3 +175,41 @@ fn a_log_is_read_while_it_is_written() {
     assert_eq!(last["payload"], Value::from("1999"));
     assert_eq!(log.append("next").expect("appends").offset().get(), 2000);
 }
+
+/// A log of 30 records of which 10 up to 15 are lost in one gap.
+fn with_a_gap(folder: &Folder) -> String {
+    let log = folder.log_of(&lines(30, |number| format!("record-{number:02}\n")), 5);
+    damage(&log, "record-12");
+    esker(&["repair", &log, "--apply", "--accept-loss"]).expect(0);
+    log
+}
+
+#[test]
+fn of_a_gap_both_directions_say_what_lies_in_the_range() {
+    let folder = Folder::new();
+    let log = with_a_gap(&folder);
+    let gaps = |arguments: &[&str]| -> Vec<(u64, u64)> {
+        let run = esker(&[&["dump", &log, "--json"], arguments].concat()).expect(0);
+        let objects = run.objects();
+        let said = run.stderr.matches(" are lost").count();
+        let gaps = objects.iter().filter(|object| object["gap"] == true);
+        let gaps: Vec<(u64, u64)> = gaps
+            .map(|gap| (gap["offset"].as_u64().expect("an offset"), gap["next"].as_u64().expect("an offset")))
+            .collect();
+        assert_eq!(said, gaps.len(), "{}", run.stderr);
+        gaps
+    };
+    for (range, expected) in [
+        (&[][..], &[(10, 15)][..]),
+        (&["--from", "12"], &[(12, 15)]),
+        (&["--to", "13"], &[(10, 13)]),
+        (&["--from", "11", "--to", "14"], &[(11, 14)]),
+        (&["--from", "12", "--to", "20"], &[(12, 15)]),
+        (&["--from", "15"], &[]),
+        (&["--to", "10"], &[]),
+        (&["--from", "2", "--to", "11"], &[(10, 11)]),
+    ] {
+        assert_eq!(gaps(range), expected, "{range:?}");
+        assert_eq!(gaps(&[range, &["--reverse"]].concat()), expected, "{range:?}, newest first");
+    }
+}

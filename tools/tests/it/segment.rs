@@ -56,3 +56,18 @@ fn a_file_of_zeros_is_a_spare_and_any_other_file_is_no_segment() {
     fs::write(folder.path("letter"), "dear ".repeat(2000)).expect("writes");
     esker(&["segment", &folder.name("letter")]).expect(1).says("does not check");
 }
+
+#[test]
+fn a_gap_has_no_append_time() {
+    let folder = Folder::new();
+    let log = folder.log_of("first\nsecond\nthird\n", 1);
+    damage(&log, "second");
+    esker(&["repair", &log, "--apply", "--accept-loss"]).expect(0);
+    let file = segment_files(&folder.path("log")).remove(0).into_os_string().into_string().expect("text");
+    let frames = esker(&["segment", &file, "--json"]).expect(0).objects();
+    let gaps: Vec<_> = frames.iter().filter(|frame| frame["kind"] == "gap").collect();
+    assert!(gaps.len() == 1 && gaps[0]["time"].is_null(), "{gaps:?}");
+    assert!(frames.iter().all(|frame| frame["kind"] != "data" || !frame["time"].is_null()), "{frames:?}");
+    let text = esker(&["segment", &file]).expect(0).text();
+    assert!(!text.contains("1970-"), "{text}");
+}

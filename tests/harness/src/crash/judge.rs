@@ -345,7 +345,7 @@ pub(super) fn turn_off(log: Log, watched: &WatchedDisk<Watcher>) {
 #[derive(Debug, Clone, Copy)]
 enum RecoveryFault {
     Sync { after: u64, leaving: AfterFailure },
-    SyncDirectory { after: u64 },
+    SyncDirectory { after: u64, leaving: AfterFailure },
     Other(Fault),
 }
 
@@ -356,7 +356,10 @@ impl RecoveryFault {
         match dice.below(5) {
             0 => Self::Sync { after, leaving: AfterFailure::Kept },
             1 => Self::Sync { after, leaving: AfterFailure::Reverted },
-            2 => Self::SyncDirectory { after: after % 2 },
+            2 => Self::SyncDirectory {
+                after: after % 2,
+                leaving: [AfterFailure::Kept, AfterFailure::Reverted][dice.index(2)],
+            },
             3 => Self::Other(Fault { kind: FaultKind::Full, after: after % 2, times }),
             _ => Self::Other(Fault { kind: FaultKind::NoFiles, after: 2 * after, times }),
         }
@@ -365,7 +368,7 @@ impl RecoveryFault {
     fn arm(self, watched: &WatchedDisk<Watcher>) {
         match self {
             Self::Sync { after, leaving } => watched.disk.fail_sync_leaving(1 + after, leaving),
-            Self::SyncDirectory { after } => watched.disk.fail_directory_sync(1 + after),
+            Self::SyncDirectory { after, leaving } => watched.disk.fail_directory_sync_leaving(1 + after, leaving),
             Self::Other(fault) => watched.arm(fault),
         }
     }

@@ -46,13 +46,15 @@ pub(super) enum Operation {
     /// The n-th sync of a file from here fails.
     FailSync { after: u8, leaving: AfterFailure },
     /// The n-th sync of the directory fails.
-    FailDirectory { after: u8 },
+    FailDirectory { after: u8, leaving: AfterFailure },
     /// From the n-th creation on the disk is full, for so many creations.
     Full { after: u8, times: u8 },
     /// From the n-th file to be opened or created on there are too many, for so many files.
     NoFiles { after: u8, times: u8 },
     /// Closes the log and opens it again.
     Reopen,
+    /// Closes the log; on a copy so many bytes are damaged, and repaired while something else goes wrong; opens it again.
+    Repair { bytes: u8 },
     /// The process dies, and the log is opened again.
     Kill,
     /// The machine loses its power, and the log is opened again.
@@ -128,7 +130,7 @@ impl Operation {
     fn thrown(dice: &mut Dice) -> Self {
         let key = u8::try_from(dice.below(4)).expect("small");
         let small = u8::try_from(1 + dice.below(6)).expect("small");
-        match dice.below(72) {
+        match dice.below(74) {
             0..=15 => Self::Append { bytes: size(dice) },
             16..=21 => Self::Batch { records: small, bytes: size(dice) / 4 },
             22..=26 => Self::State { key, bytes: size(dice) / 2 },
@@ -140,18 +142,22 @@ impl Operation {
             44..=48 => Self::Background,
             49..=50 => Self::Advance { milliseconds: 20 * u16::from(small) },
             51..=53 => Self::WriteBack { sectors: small },
-            54 => Self::FailSync { after: small, leaving: AfterFailure::Kept },
-            55 => Self::FailSync { after: small, leaving: AfterFailure::Reverted },
-            56 => Self::FailDirectory { after: small },
+            54..=55 => Self::FailSync { after: small, leaving: left(dice) },
+            56 => Self::FailDirectory { after: small.div_ceil(2), leaving: left(dice) },
             57 => Self::Full { after: small % 3, times: [1, u8::MAX][dice.index(2)] },
             58 => Self::NoFiles { after: small, times: [1, u8::MAX][dice.index(2)] },
             59..=60 => Self::Reopen,
             61 => Self::Kill,
-            62..=63 => Self::Power,
-            64..=69 => Self::Drop { part: u8::try_from(dice.below(256)).expect("small") },
+            62..=63 => Self::Repair { bytes: [1, small, 200][dice.index(3)] },
+            64..=65 => Self::Power,
+            66..=71 => Self::Drop { part: u8::try_from(dice.below(256)).expect("small") },
             _ => Self::Contract { cursor: key % 2, kibibytes: [None, Some(0), Some(24)][dice.index(3)] },
         }
     }
+}
+
+fn left(dice: &mut Dice) -> AfterFailure {
+    if dice.one_in(2) { AfterFailure::Kept } else { AfterFailure::Reverted }
 }
 
 /// Mostly small; now and then large enough that segments roll soon.

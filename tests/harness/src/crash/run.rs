@@ -75,6 +75,12 @@ pub struct Totals {
     pub trimmed: [u64; 2],
     /// Recoveries during which a call failed.
     pub faults: u64,
+    /// Repairs of damaged logs in which the process died.
+    pub repairs_died: u64,
+    /// ... in which the power failed.
+    pub repairs_lost_power: u64,
+    /// ... in which a sync of the directory failed.
+    pub repairs_names_failed: u64,
     /// Opens or reads that were refused, on a careless disk.
     pub refused: u64,
     /// Records compared.
@@ -97,6 +103,9 @@ impl Totals {
         self.torn += other.torn;
         self.trimmed.iter_mut().zip(other.trimmed).for_each(|(own, other)| *own += other);
         self.faults += other.faults;
+        self.repairs_died += other.repairs_died;
+        self.repairs_lost_power += other.repairs_lost_power;
+        self.repairs_names_failed += other.repairs_names_failed;
         self.refused += other.refused;
         self.records += other.records;
         self.events_all += other.events_all;
@@ -109,7 +118,8 @@ impl fmt::Display for Totals {
         write!(
             f,
             "{} plans, {} images recovered ({} inside a recovery, by depth {:?}; {} right behind one; {} process deaths), \
-             {} torn tails, {} trimmed ({} with segments gone), {} recoveries with a fault, {} records compared",
+             {} torn tails, {} trimmed ({} with segments gone), {} recoveries with a fault, {} repairs that died, \
+             {} that lost power, {} with names that failed, {} records compared",
             self.plans,
             self.images,
             self.inside,
@@ -120,6 +130,9 @@ impl fmt::Display for Totals {
             self.trimmed[0],
             self.trimmed[1],
             self.faults,
+            self.repairs_died,
+            self.repairs_lost_power,
+            self.repairs_names_failed,
             self.records
         )?;
         if self.refused > 0 {

@@ -21,9 +21,11 @@ fn whatever_dies_whenever_nothing_durable_is_lost() {
     }
     println!("{totals}");
     let Totals { images, inside, process_deaths, behind, torn, faults, depths, trimmed, .. } = totals;
+    let Totals { repairs_died, repairs_lost_power, repairs_names_failed, .. } = totals;
     assert!(images > 2000 && inside > images / 10 && depths[3] > 20, "{totals}");
     assert!(process_deaths > 50 && behind > 500 && torn > 50 && faults > 20, "{totals}");
     assert!(trimmed[0] > 100 && trimmed[1] > 20, "{totals}");
+    assert!(repairs_died > 0 && repairs_lost_power > 0 && repairs_names_failed > 0, "{totals}");
 }
 
 #[test]

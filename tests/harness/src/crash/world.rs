@@ -11,6 +11,7 @@ use esker::{Commit, Contract, Ending, Error, ErrorKind, Log, Offset, Record, Tic
 use super::fate::ByDice;
 use super::judge::{look, read, turn_off};
 use super::plan::Operation;
+use super::repair::{Repair, damage_and_repair};
 use super::run::{Conduct, Run, Tempo};
 use super::watch::{Fault, FaultKind, Mode, Watcher};
 use crate::dice::Dice;
@@ -39,6 +40,16 @@ pub(super) struct World {
 pub(super) enum Attention {
     Away,
     Close,
+}
+
+/// How a close went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Closed {
+    /// The log holds so many records.
+    Cleanly {
+        records: u64,
+    },
+    Poisoned,
 }
 
 /// What one frame shall hold.
@@ -232,7 +243,7 @@ impl World {
                 }
                 disk.fail_sync_leaving(after.into(), leaving);
             }
-            Operation::FailDirectory { after } => disk.fail_directory_sync(after.into()),
+            Operation::FailDirectory { after, leaving } => disk.fail_directory_sync_leaving(after.into(), leaving),
             Operation::Full { after, times } => self.arm(FaultKind::Full, after, times),
             Operation::NoFiles { after, times } => self.arm(FaultKind::NoFiles, after, times),
             // Where pages may have gone back under a living writer, who looks may meet what is left of them.
@@ -241,7 +252,11 @@ impl World {
                 let judged = self.disk.history().judge(Death::Process, &found);
                 judged.map_err(|what| format!("who looks: {what}"))?;
             }
-            Operation::Reopen => self.reopen()?,
+            Operation::Reopen => {
+                let closed = self.close()?;
+                self.open_closed(closed)?;
+            }
+            Operation::Repair { bytes } => self.repair(bytes)?,
             Operation::Kill => self.crash(Death::Process)?,
             Operation::Power => self.crash(Death::Machine)?,
             _ => {}
@@ -379,28 +394,49 @@ impl World {
         });
     }
 
-    fn reopen(&mut self) -> Result<(), String> {
+    fn close(&mut self) -> Result<Closed, String> {
         self.disk.set_log(None);
         let log = self.log.take().ok_or("no log is open")?;
-        let before = log.stats().durable.place;
-        let closed = log.close();
-        match &closed {
+        let (before, records) = (log.stats().durable.place, log.visible().get());
+        let closed = match log.close() {
             Ok(()) => {
                 let end = self.disk.history().end();
                 self.disk.note(|history| history.durable(end));
+                Closed::Cleanly { records }
             }
-            Err(error) if error.kind() == ErrorKind::Poisoned => {}
+            Err(error) if error.kind() == ErrorKind::Poisoned => Closed::Poisoned,
             Err(error) => return Err(format!("close: {error}")),
-        }
+        };
         self.disk.event("closed");
         self.disk.note(|history| history.durable(before));
+        Ok(closed)
+    }
+
+    fn open_closed(&mut self, closed: Closed) -> Result<(), String> {
         let death = self.disk.death();
         self.on(self.disk.disk.clone(), death)?;
         let ending = self.log()?.recovery().ending;
-        if closed.is_ok() && ending != Ending::Clean {
+        if closed != Closed::Poisoned && ending != Ending::Clean {
             return Err(format!("closed, and it opens {}", self.log()?.recovery()));
         }
         Ok(())
+    }
+
+    fn repair(&mut self, bytes: u8) -> Result<(), String> {
+        let closed = self.close()?;
+        if let Closed::Cleanly { records } = closed {
+            let (history, options) = (self.disk.history(), self.run.settings.options());
+            let mut dice = self.dice.fork();
+            let told = (&*history, records);
+            let repaired = damage_and_repair(&self.disk.disk, bytes.into(), &options, told, &mut dice)?;
+            self.run.count(|totals| match repaired {
+                Repair::Needless => {}
+                Repair::Died => totals.repairs_died += 1,
+                Repair::LostPower => totals.repairs_lost_power += 1,
+                Repair::NamesFailed => totals.repairs_names_failed += 1,
+            });
+        }
+        self.open_closed(closed)
     }
 
     fn crash(&mut self, death: Death) -> Result<(), String> {

@@ -1,4 +1,8 @@
 //! Damage as a list of edits: carried out on a disk, taken back, and said in terms of the layout.
+//!
+//! Guarantees:
+//! 1. What is hit is what differs from the reference, and what a shorter file lacks: an edit that changes nothing hits nothing.
+//! 2. What only stores is taken back without a trace.
 
 use std::collections::BTreeSet;
 

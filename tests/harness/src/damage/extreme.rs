@@ -8,10 +8,13 @@ use crate::format::sums::{Seed, crc32, mend_opening};
 use std::ops::Range;
 
 use super::edit::{Damage, Edit, Nature};
-use super::layout::{CHECKPOINT_HEADER, FRAME_HEADER, FileKind, SEGMENT_HEADER, SLOT, SLOTS, Stored, Unit, usize_at};
+use super::layout::{
+    CHECKPOINT_HEADER, FRAME_HEADER, FileKind, SEGMENT_HEADER, SLOT, SLOTS, Stored, Topics, Unit, usize_at,
+};
 use super::reference::Reference;
 use super::valid;
 use crate::format::bytes::{half, short, word};
+use crate::format::fields::{self, Field, Role};
 
 /// Places and widths of the numbers in a segment header; magic, checksum and identities are not among them.
 const SEGMENT_FIELDS: [(usize, usize); 27] = [
@@ -44,28 +47,6 @@ const SEGMENT_FIELDS: [(usize, usize); 27] = [
     (208, 8),
 ];
 const FRAME_FIELDS: [(usize, usize); 9] = [(0, 4), (4, 1), (5, 1), (6, 2), (12, 4), (16, 8), (24, 4), (28, 2), (30, 2)];
-const CHECKPOINT_FIELDS: [(usize, usize); 18] = [
-    (8, 2),
-    (10, 2),
-    (16, 4),
-    (20, 4),
-    (40, 8),
-    (48, 8),
-    (56, 8),
-    (64, 8),
-    (72, 8),
-    (80, 8),
-    (88, 8),
-    (96, 8),
-    (104, 4),
-    (112, 8),
-    (120, 8),
-    (128, 8),
-    (136, 4),
-    (140, 8),
-];
-const SLOT_FIELDS: [(usize, usize); 8] = [(8, 2), (10, 2), (16, 8), (40, 8), (48, 8), (56, 8), (64, 8), (72, 8)];
-
 /// What sums a field, and where that begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Summed {
@@ -119,7 +100,7 @@ impl Extreme {
             }
             Summed::Slot { at } => {
                 mend_opening(&mut bytes[at..], SLOT);
-                (at..at + SLOT, short(&bytes, at + 8) == 0)
+                (at..at + SLOT, valid::slot(&bytes[at..at + SLOT]))
             }
         };
         let nature = if is_possible { Nature::Forgery } else { Nature::Accident };
@@ -147,23 +128,23 @@ fn sum_frame(stored: &Stored, bytes: &mut [u8], at: usize) -> usize {
 pub(super) fn extremes(reference: &Reference) -> Vec<Extreme> {
     let mut all = Vec::new();
     for (file, stored) in reference.files.iter().enumerate() {
-        let mut fields = Fields { stored, found: Vec::new() };
+        let mut walk = Fields { stored, found: Vec::new() };
         match stored.kind {
             FileKind::Segment { .. } => {
-                fields.take(0, &SEGMENT_FIELDS, Summed::Segment);
-                stored.frames().for_each(|frame| fields.frame(frame));
+                walk.take(0, &SEGMENT_FIELDS, Summed::Segment);
+                stored.frames().for_each(|frame| walk.frame(frame));
             }
             FileKind::Checkpoint => {
-                fields.take(0, &CHECKPOINT_FIELDS, Summed::Checkpoint);
-                fields.checkpoint();
+                walk.take_numbers(0, &fields::CHECKPOINT, Summed::Checkpoint);
+                walk.checkpoint();
             }
             FileKind::Anchor => {
                 for at in SLOTS {
-                    fields.take(at, &SLOT_FIELDS, Summed::Slot { at });
+                    walk.take_numbers(at, &fields::SLOT, Summed::Slot { at });
                 }
             }
         }
-        for (at, width, summed) in fields.found {
+        for (at, width, summed) in walk.found {
             let values = values(stored, at, width);
             all.extend(values.into_iter().map(|value| Extreme { file, at, width, value, summed }));
         }
@@ -200,6 +181,11 @@ impl Fields<'_> {
         self.found.extend(fields.iter().map(|(at, width)| (start + at, *width, summed)));
     }
 
+    fn take_numbers(&mut self, start: usize, fields: &[Field], summed: Summed) {
+        let numbers = fields.iter().filter(|field| field.role == Role::Number);
+        self.found.extend(numbers.map(|field| (start + field.at, field.width, summed)));
+    }
+
     fn frame(&mut self, frame: &Unit) {
         let (bytes, at) = (&self.stored.bytes, frame.range.start);
         let summed = Summed::Frame { at };
@@ -211,9 +197,9 @@ impl Fields<'_> {
             self.found.extend(words.map(|word| (word, 8, summed)));
             return;
         }
-        let mixed = half(bytes, at + 12) == u32::MAX;
+        let topics = Topics::of(bytes, at);
         for _ in 0..short(bytes, at + 28) {
-            body = self.record(body, mixed, summed);
+            body = self.record(body, topics, summed);
         }
         for _ in 0..short(bytes, at + 30) {
             body = self.entry(body, summed);
@@ -221,26 +207,25 @@ impl Fields<'_> {
         assert_eq!(body, frame.range.end, "records and entries fill the body");
     }
 
-    fn record(&mut self, at: usize, mixed: bool, summed: Summed) -> usize {
+    fn record(&mut self, at: usize, topics: Topics, summed: Summed) -> usize {
         let bytes = &self.stored.bytes;
         let (payload, flags) = (usize_at(bytes, at), bytes[at + 4]);
         self.found.extend([(at, 4, summed), (at + 4, 1, summed)]);
         let mut next = at + 5;
-        if mixed {
-            self.found.push((next, 4, summed));
-            next += 4;
-        }
-        let mut section = |width: usize, length: bool| {
+        let mut field = |width: usize| {
             let at = next;
             next += width;
             self.found.push((at, width, summed));
-            if length { usize::from(short(bytes, at)) } else { 0 }
+            at
         };
-        let key = if flags & 1 == 0 { 0 } else { section(2, true) };
-        if flags & 2 != 0 {
-            section(8, false);
+        if topics == Topics::Own {
+            field(4);
         }
-        let headers = if flags & 4 == 0 { 0 } else { section(2, true) };
+        let key = if flags & 1 == 0 { 0 } else { usize::from(short(bytes, field(2))) };
+        if flags & 2 != 0 {
+            field(8);
+        }
+        let headers = if flags & 4 == 0 { 0 } else { usize::from(short(bytes, field(2))) };
         let mut header = next + key;
         let end = header + headers;
         while header < end {

@@ -138,10 +138,16 @@ fn shapes(number: u64, tag: u8, time: Timestamp) -> Vec<Told> {
         2 => 4,
         _ => 1,
     };
-    (0..count).map(|place| shape(number.wrapping_mul(7).wrapping_add(place * 5), tag, time, number % 12 == 2)).collect()
+    let told = (0..count).map(|place| {
+        let record = number.wrapping_mul(7).wrapping_add(place * 5);
+        // Of one topic, or of several in one frame.
+        let topic = if number % 12 == 2 { record % 3 } else { 2 };
+        shape(record, tag, time, topic)
+    });
+    told.collect()
 }
 
-fn shape(number: u64, tag: u8, time: Timestamp, mixed: bool) -> Told {
+fn shape(number: u64, tag: u8, time: Timestamp, topic: u64) -> Told {
     let bytes = usize::try_from(number * 37 % 290).expect("small");
     let key = match number % 5 {
         0 => None,
@@ -158,7 +164,7 @@ fn shape(number: u64, tag: u8, time: Timestamp, mixed: bool) -> Told {
     let moment = i64::try_from(number * 1000).expect("small");
     Told {
         time,
-        topic: Topic::new(u32::try_from(if mixed { number % 3 } else { 2 }).expect("small")).expect("a topic"),
+        topic: Topic::new(u32::try_from(topic).expect("small")).expect("a topic"),
         event_time: (number % 3 == 1).then(|| Timestamp::from_nanoseconds(-moment)),
         tombstone,
         key,

@@ -5,16 +5,15 @@
 //! 2. A byte that is not judged is one that `format.md` says is not: padding, what lies between header and frames, what is
 //!    dead behind a named end, what follows the first word behind the end of the log, and what is in neither slot.
 
-use crate::format::bytes::{half, word};
 use std::ops::Range;
 
 use esker::{Line, Offset, Place};
 
 use super::proof::Proof;
 use super::reference::Files;
+use crate::format::bytes::{half, word};
+pub(super) use crate::format::sums::{FRAMES_START, SEGMENT_HEADER_BYTES as SEGMENT_HEADER};
 
-pub(super) const SEGMENT_HEADER: usize = 256;
-pub(super) const FRAMES_START: usize = 4096;
 pub(super) const FRAME_HEADER: usize = 36;
 pub(super) const CHECKPOINT_HEADER: usize = 256;
 pub(super) const SLOT: usize = 128;
@@ -81,6 +80,22 @@ impl Stored {
     /// The whole frames.
     pub(super) fn frames(&self) -> impl Iterator<Item = &Unit> {
         self.units.iter().filter(|unit| unit.what == What::Frame)
+    }
+}
+
+/// Where the topic of a frame's records stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Topics {
+    /// In the frame's header: all share it.
+    Shared,
+    /// In each record.
+    Own,
+}
+
+impl Topics {
+    /// Of the frame at `at`.
+    pub(super) fn of(bytes: &[u8], at: usize) -> Self {
+        if half(bytes, at + 12) == u32::MAX { Self::Own } else { Self::Shared }
     }
 }
 

@@ -27,11 +27,27 @@ const TAG_APART: u8 = 0x3d;
 const TAG_LATER: u8 = 0x6b;
 const TAG_TWIN: u8 = 0x3c;
 
-/// How the reference ended.
+/// How the log ended that is damaged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
+pub enum End {
+    /// It was closed.
     Closed,
+    /// Its writer died.
     Killed,
+}
+
+impl End {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Closed, Self::Killed];
+
+    /// Its name in the table.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Killed => "killed",
+        }
+    }
 }
 
 /// A log that is damaged in copies.

@@ -1,4 +1,8 @@
 //! The rows of the matrix: every kind of damage, and all its cases by number.
+//!
+//! Guarantees:
+//! 1. A row has as many cases as it counts, each by one number, which always gives the same damage.
+//! 2. The rows are all there are: [`Row::ALL`] names each once.
 
 use super::edit::{Damage, Edit, Nature};
 use super::extreme::{Extreme, Sums, extremes};
@@ -67,7 +71,7 @@ impl Row {
             Self::SectorsSwapped => "sectors swapped",
             Self::SectorDuplicated => "sector duplicated",
             Self::Extreme => "number at extreme",
-            Self::ExtremeForged => "... with right sums",
+            Self::ExtremeForged => "number forged",
             Self::Truncated => "file truncated",
             Self::FilesRemoved => "files removed",
             Self::FileZeroed => "file zeroed",
@@ -77,6 +81,12 @@ impl Row {
             Self::FileOfTwin => "file of twin",
             Self::FilesExchanged => "files exchanged",
         }
+    }
+
+    /// Its name in one word, as it is given to a program.
+    #[must_use]
+    pub fn key(self) -> String {
+        self.name().replace(' ', "-")
     }
 }
 

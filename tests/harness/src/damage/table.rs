@@ -1,10 +1,15 @@
 //! The table of the matrix.
+//!
+//! Guarantees:
+//! 1. Each case counts once: reported, silent, harmless by one class, or violated. Those that were cut are among the reported.
+//! 2. All violations are counted; of each row and log the first few are told in words.
 
 use std::fmt;
 use std::time::Duration;
 
 use super::judge::Verdict;
 use super::proof::Proof;
+use super::reference::End;
 use super::row::Row;
 
 /// The most violations of one row that are told in words.
@@ -15,8 +20,8 @@ const VIOLATIONS_MAX: u64 = 4;
 pub struct Tally {
     /// The kind of damage.
     pub row: Row,
-    /// Which log: `closed` or `killed`.
-    pub log: &'static str,
+    /// The log.
+    pub log: End,
     /// Cases that were run.
     pub cases: u64,
     /// Cases that the row has.
@@ -55,7 +60,7 @@ pub struct Table {
 }
 
 impl Tally {
-    pub(super) fn new(row: Row, log: &'static str, of: u64) -> Self {
+    pub(super) fn new(row: Row, log: End, of: u64) -> Self {
         Self {
             row,
             log,
@@ -122,7 +127,7 @@ impl fmt::Display for Table {
         write!(f, "{damage:<20} {log:<6} {cases:>8} {reported:>8} {cut:>6} {silent:>6}")?;
         writeln!(f, " {repaired:>8} {not:>6} {seconds:>7}  harmless")?;
         for tally in &self.tallies {
-            write!(f, "{:<20} {:<6} {:>8} {:>8}", tally.row.name(), tally.log, tally.cases, tally.reported)?;
+            write!(f, "{:<20} {:<6} {:>8} {:>8}", tally.row.name(), tally.log.name(), tally.cases, tally.reported)?;
             write!(f, " {:>6} {:>6}", tally.limits_cut, tally.limits_silent)?;
             write!(f, " {:>8} {:>6} {:>7.1} ", tally.repaired, tally.unrepaired, tally.took.as_secs_f64())?;
             for (proof, count) in Proof::ALL.iter().zip(tally.harmless).filter(|(_, count)| *count > 0) {
@@ -134,6 +139,6 @@ impl fmt::Display for Table {
         let longest = self.tallies.iter().map(|tally| tally.longest).max().unwrap_or_default();
         writeln!(f, "{} cases, {} violations", self.cases(), self.violated)?;
         writeln!(f, "largest piece of memory {largest} bytes, longest case {:.1} ms", longest.as_secs_f64() * 1e3)?;
-        self.violations.iter().try_for_each(|violation| writeln!(f, "violation: {violation}"))
+        self.violations.iter().try_for_each(|violation| writeln!(f, "violation: esker-crash {violation}"))
     }
 }

@@ -10,40 +10,28 @@ use esker::{Commit, ErrorKind, Log};
 
 use super::edits::{Form, carry_out};
 use super::put;
+use super::repairs::{Origin, repair_copies};
 use super::ways::{Checkpoints, Held, drain, open_all_ways, options};
 use crate::MemoryDisk;
 use crate::format::bytes::{Input, half, word};
+use crate::format::fields::{Field, SLOT};
 use crate::format::sums::{OPENING_SUM, mend_opening, opening_sum};
 
 const ANCHOR: &str = "anchor";
 const SLOTS: [usize; 2] = [0, 512];
 const SLOT_BYTES: usize = 128;
 const BYTES_MAX: usize = 2048;
-/// Places and widths of the fields of both slots.
-const FIELDS: [(usize, usize); 22] = [
-    (0, 8),
-    (8, 2),
-    (10, 2),
-    (12, 4),
-    (16, 8),
-    (24, 8),
-    (40, 8),
-    (48, 8),
-    (56, 8),
-    (64, 8),
-    (72, 8),
-    (512, 8),
-    (520, 2),
-    (522, 2),
-    (524, 4),
-    (528, 8),
-    (536, 8),
-    (552, 8),
-    (560, 8),
-    (568, 8),
-    (576, 8),
-    (584, 8),
-];
+/// Of both slots.
+const FIELDS: [Field; 2 * SLOT.len()] = {
+    let mut both = [SLOT[0]; 2 * SLOT.len()];
+    let mut number = 0;
+    while number < both.len() {
+        let field = SLOT[number % SLOT.len()];
+        both[number] = Field { at: SLOTS[number / SLOT.len()] + field.at, ..field };
+        number += 1;
+    }
+    both
+};
 const LEFT_WRONG: u8 = 1;
 const NO_CHECKPOINTS: u8 = 2;
 
@@ -133,6 +121,7 @@ pub fn open_anchor(input: &[u8]) {
     if flags & NO_CHECKPOINTS != 0 {
         disk.names().iter().filter(|name| name.contains(".ckp")).for_each(|name| disk.remove(name));
     }
+    repair_copies(&disk, Origin::Several);
     match open_all_ways(&disk, Checkpoints::True) {
         Ok(held) => assert_eq!(held, base.held, "what is kept is what is kept without it"),
         Err(error) => {

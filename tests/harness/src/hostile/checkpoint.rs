@@ -12,40 +12,16 @@ use esker::{Attached, Background, Commit, CursorInfo, Error, ErrorKind, Log, Off
 
 use super::edits::{Form, carry_out};
 use super::put;
+use super::repairs::{Origin, repair_copies};
 use crate::MemoryDisk;
 use crate::format::bytes::{store, word};
 use crate::format::contract::{Value, contract};
+use crate::format::fields::CHECKPOINT;
 use crate::format::sums::{crc32, mend_opening, opening_sum};
 
 const HEADER_BYTES: usize = 256;
 /// The longest that edits may make it.
 const BYTES_MAX: usize = 64 * 1024;
-/// Places and widths of the fields of the header.
-const FIELDS: [(usize, usize); 23] = [
-    (0, 8),
-    (8, 2),
-    (10, 2),
-    (12, 4),
-    (16, 4),
-    (20, 4),
-    (24, 8),
-    (32, 8),
-    (40, 8),
-    (48, 8),
-    (56, 8),
-    (64, 8),
-    (72, 8),
-    (80, 8),
-    (88, 8),
-    (96, 8),
-    (104, 4),
-    (108, 4),
-    (112, 8),
-    (120, 8),
-    (128, 8),
-    (136, 4),
-    (140, 8),
-];
 const SUM: usize = 12;
 const LINE: std::ops::Range<usize> = 48..80;
 /// Where the log begins: it may be dropped up to there, or refused if that is behind its end.
@@ -152,6 +128,7 @@ pub fn open_checkpoint(input: &[u8]) {
     }
     let found = found(&bytes, &base.good);
     let same_line = [LINE, START, LAST, CLEAN].into_iter().all(|part| bytes.get(part.clone()) == base.good.get(part));
+    repair_copies(&disk, Origin::Several);
     let _verdict = esker::inspect::verify_on(&disk, &mut |_| ());
     let outside = Attached::open_on(Arc::new(disk.clone()));
     let outside = outside.and_then(|attached| Ok((attached.state()?, attached.checkpoints()?)));
@@ -204,7 +181,7 @@ fn goes_on(log: &Log, disk: &MemoryDisk) {
 /// Carries out the edits, and makes right what the flags say.
 fn edited(good: &[u8], flags: u8, edits: &[u8]) -> Vec<u8> {
     let mut bytes = good.to_vec();
-    carry_out(&mut bytes, edits, &Form { fields: &FIELDS, header_bytes: HEADER_BYTES, bytes_max: BYTES_MAX });
+    carry_out(&mut bytes, edits, &Form { fields: &CHECKPOINT, header_bytes: HEADER_BYTES, bytes_max: BYTES_MAX });
     let body = bytes.len().saturating_sub(HEADER_BYTES);
     if flags & FIX_BODY_BYTES != 0 {
         store(&mut bytes, BODY_BYTES, &u64::try_from(body).expect("small").to_le_bytes());

@@ -11,6 +11,7 @@ use esker::platform::{Disk as _, Lock};
 use esker::{Attached, Commit, ErrorKind, Log};
 
 use super::put;
+use super::repairs::{Origin, repair_copies};
 use super::ways::{Checkpoints, Drained, drain, open_all_ways, options};
 use crate::MemoryDisk;
 use crate::format::bytes::{Input, store};
@@ -22,11 +23,16 @@ const FILES_MAX: usize = 40;
 /// A checksum of 32 bits notices so many wrong bits in anything as short as what it covers here.
 const FLIPS_MAX: usize = 3;
 
+/// Of each directory of the pool those whose files are no other truth beside its own: itself, what the same log was earlier, and
+/// any of another store.
+const AT_PEACE: [&[usize]; 6] =
+    [&[0, 5], &[0, 1, 5], &[0, 1, 2, 5], &[0, 1, 2, 3, 5], &[0, 1, 4, 5], &[0, 1, 2, 3, 4, 5]];
+
 /// Directories to begin with, and the logs that their files are from.
 struct Pool {
     disks: Vec<MemoryDisk>,
-    /// Each file of each of them.
-    files: Vec<(String, Vec<u8>)>,
+    /// Each file of each of them, and the number of the disk.
+    files: Vec<(usize, String, Vec<u8>)>,
     /// The payloads of each log, in their order.
     logs: Vec<Vec<Vec<u8>>>,
 }
@@ -45,11 +51,11 @@ fn pool() -> &'static Pool {
         let other = killed_after(&MemoryDisk::new(32), "other", 0..20);
         let disks = vec![young, killed, again, closed, apart, other];
         let logs = [2, 4, 5].map(|disk: usize| payloads(&drain(open(&disks[disk].snapshot()).reader())));
-        let named = |disk: &MemoryDisk| {
+        let named = |(number, disk): (usize, &MemoryDisk)| {
             let names = disk.names().into_iter();
-            names.filter_map(|name| Some((name.clone(), disk.read_file(&name)?))).collect::<Vec<_>>()
+            names.filter_map(|name| Some((number, name.clone(), disk.read_file(&name)?))).collect::<Vec<_>>()
         };
-        Pool { files: disks.iter().flat_map(named).collect(), disks, logs: logs.into() }
+        Pool { files: disks.iter().enumerate().flat_map(named).collect(), disks, logs: logs.into() }
     })
 }
 
@@ -83,9 +89,12 @@ fn payloads(drained: &Drained) -> Vec<Vec<u8>> {
 /// A directory while steps are done on it.
 struct Scene {
     disk: MemoryDisk,
+    /// Which of the pool it began with.
+    base: usize,
     flips: usize,
     forged: Checkpoints,
     held: Holding,
+    origin: Origin,
 }
 
 /// Whether somebody holds the writer's lock as the directory is opened first.
@@ -102,8 +111,10 @@ enum Holding {
 pub fn open_directory(input: &[u8]) {
     let pool = pool();
     let mut input = Input(input);
-    let base = &pool.disks[usize::from(input.byte()) % pool.disks.len()];
-    let mut scene = Scene { disk: base.snapshot(), flips: 0, forged: Checkpoints::True, held: Holding::Nobody };
+    let base = usize::from(input.byte()) % pool.disks.len();
+    let disk = pool.disks[base].snapshot();
+    let mut scene =
+        Scene { disk, base, flips: 0, forged: Checkpoints::True, held: Holding::Nobody, origin: Origin::OneLog };
     for _ in 0..STEPS_MAX {
         if input.is_empty() || scene.disk.names().len() > FILES_MAX {
             break;
@@ -114,7 +125,9 @@ pub fn open_directory(input: &[u8]) {
         scene.look_beside_a_writer();
     }
     let true_bytes = scene.forged == Checkpoints::True && scene.flips <= FLIPS_MAX;
-    let checkpoints = if true_bytes { Checkpoints::True } else { Checkpoints::Forged };
+    let (checkpoints, origin) =
+        if true_bytes { (Checkpoints::True, scene.origin) } else { (Checkpoints::Forged, Origin::Several) };
+    repair_copies(&scene.disk, origin);
     if let Ok(held) = open_all_ways(&scene.disk, checkpoints)
         && true_bytes
     {
@@ -133,7 +146,10 @@ impl Scene {
         let with = input.short();
         let at = usize::from(with);
         let mut bytes = file.as_ref().and_then(|file| self.disk.read_file(file)).unwrap_or_default();
-        let (own_name, own_bytes) = &pool.files[at % pool.files.len()];
+        let (number, own_name, own_bytes) = &pool.files[at % pool.files.len()];
+        if [1, 2].contains(&(what % 14)) && !AT_PEACE[self.base].contains(number) {
+            self.origin = Origin::Several;
+        }
         let inside = at % bytes.len().max(1);
         match (what % 14, file) {
             (0, Some(file)) => self.disk.remove(&file),

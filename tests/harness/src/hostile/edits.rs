@@ -4,12 +4,13 @@
 //! 1. Any bytes are edits, four bytes each: what, where (two), and with what. No edit makes the file longer than allowed.
 
 use crate::format::bytes::{extreme, store};
+use crate::format::fields::Field;
 
 /// What is known of the file that is edited.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Form<'a> {
-    /// Places and widths of the fields of its header; widths of at most 8.
-    pub(super) fields: &'a [(usize, usize)],
+    /// Of its header.
+    pub(super) fields: &'a [Field],
     pub(super) header_bytes: usize,
     pub(super) bytes_max: usize,
 }
@@ -31,8 +32,8 @@ pub(super) fn carry_out(bytes: &mut Vec<u8>, edits: &[u8], form: &Form<'_>) {
             3 => store(bytes, inside, &extreme(with).to_le_bytes()[..4]),
             4 => store(bytes, inside, &extreme(with).to_le_bytes()),
             5 => {
-                let (place, field_bytes) = form.fields[with % form.fields.len()];
-                store(bytes, place, &extreme(at).to_le_bytes()[..field_bytes]);
+                let field = form.fields[with % form.fields.len()];
+                store(bytes, field.at, &extreme(at).to_le_bytes()[..field.width]);
             }
             6 => bytes.truncate(inside),
             7 => bytes.resize((bytes.len() + with * 16).min(form.bytes_max), low),

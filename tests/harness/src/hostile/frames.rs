@@ -8,6 +8,7 @@
 use esker::{ErrorKind, FORMAT_VERSION};
 
 use super::reading::{Reading, read};
+use super::repairs::{Origin, repair_copies};
 use super::ways::{Checkpoints, Held, open_all_ways};
 use super::{SEGMENT, put};
 use crate::MemoryDisk;
@@ -145,6 +146,7 @@ fn judge(bytes: &[u8]) {
     let disk = MemoryDisk::new(1);
     put(&disk, SEGMENT, bytes);
     let reading = read(bytes, 1);
+    repair_copies(&disk, Origin::Several);
     match open_all_ways(&disk, Checkpoints::True) {
         Ok(held) => {
             assert!(!reading.later, "of a later program");

@@ -1,4 +1,9 @@
 //! What the engine sees of a [`MemoryDisk`]: `Disk`, `File` and the lock.
+//!
+//! Guarantees:
+//! 1. Each call that changes something is on the list of operations, with its outcome; one that failed changed nothing but,
+//!    if it was a sync, what waits for the next one.
+//! 2. A call sees the disk at one moment: names, space and faults change under one lock.
 
 use std::io;
 use std::ops::Range;
@@ -107,7 +112,8 @@ impl State {
         Ok(())
     }
 
-    fn quarantine(&mut self, name: &str) -> io::Result<()> {
+    /// Moves a file to quarantine, where it is not settled yet.
+    pub(super) fn move_out(&mut self, name: &str) -> io::Result<()> {
         let inode = self.removable(name)?;
         let mut target = format!("{QUARANTINE}/{name}");
         let mut copy = 1_u32;
@@ -115,7 +121,7 @@ impl State {
             target = format!("{QUARANTINE}/{name}.{copy}");
             copy += 1;
         }
-        self.names.move_out(name, target, &inode);
+        self.names.change(Change::Rename { from: name.to_owned(), to: target, inode });
         Ok(())
     }
 
@@ -137,11 +143,7 @@ impl MemoryDisk {
                 state.names.file_synced(inode);
             }
         } else {
-            let (after, mut word) = (state.after_failure, mix(state.syncs ^ state.random));
-            inode.fail_sync(range, after, || {
-                word = mix(word.wrapping_add(RANDOM_STEP));
-                word & 1 == 1
-            });
+            inode.fail_sync(range, state.after_failure, part(state.syncs ^ state.random));
         }
         state.note("sync", &inode.name, outcome)
     }
@@ -187,14 +189,25 @@ impl Disk for MemoryDisk {
 
     fn quarantine(&self, name: &str) -> io::Result<()> {
         let mut state = self.state();
-        let outcome = state.quarantine(name);
+        let outcome = state.move_out(name);
+        state.names.settle_quarantine();
         state.note("quarantine", name, outcome)
+    }
+
+    fn settle_quarantine(&self) -> io::Result<()> {
+        // Nothing else can have its name.
+        self.state().names.settle_quarantine();
+        Ok(())
     }
 
     fn sync_directory(&self) -> io::Result<()> {
         let mut state = self.state();
+        state.directory_syncs += 1;
         let outcome = state.directory_fault.step();
-        if outcome.is_ok() && state.honesty == Honesty::Honest {
+        if outcome.is_err() {
+            let (after, written) = (state.names_after_failure, part(state.directory_syncs ^ state.random));
+            state.names.fail_sync(after, written);
+        } else if state.honesty == Honesty::Honest {
             state.names.sync();
         }
         state.note("sync directory", "", outcome)
@@ -235,6 +248,15 @@ impl Disk for MemoryDisk {
 
     fn boot_id(&self) -> [u8; 16] {
         self.state().boot_id
+    }
+}
+
+/// Which part of what a failed sync should have written got there.
+fn part(seed: u64) -> impl FnMut() -> bool {
+    let mut word = mix(seed);
+    move || {
+        word = mix(word.wrapping_add(RANDOM_STEP));
+        word & 1 == 1
     }
 }
 

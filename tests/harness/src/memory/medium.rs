@@ -31,7 +31,7 @@ pub enum Survival {
     Damaged(u64),
 }
 
-/// What a failed sync leaves of the pages that it did not write.
+/// What a failed sync leaves of the pages, or the names, that it did not write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum AfterFailure {
     /// They stay as they are, and count as written.

@@ -2,13 +2,15 @@
 //!
 //! Guarantees:
 //! 1. A change is on the medium once the directory was synced after it. Until then power decides, change by change, or
-//!    from the oldest on, as [`NamesModel`] says.
-//! 2. A rename is one change. A move to another folder is two, of which the second alone may be lost.
+//!    from the oldest on, as [`NamesModel`] says. What a failed sync gave up is the exception: no later sync writes it, and
+//!    power takes it, unless the same name is changed again.
+//! 2. A rename is one change, into another folder too. Once that folder was synced, power can only bring the old name back.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::inode::Inode;
+use super::medium::AfterFailure;
 
 /// Which of the changes that were not synced survive a loss of power.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,12 +83,16 @@ impl Names {
         self.changes.push(change);
     }
 
-    /// The move into another folder, which is synced there at once.
-    pub(super) fn move_out(&mut self, name: &str, target: String, inode: &Arc<Inode>) {
-        let linked = Change::Link { name: target, inode: Arc::clone(inode) };
-        linked.apply(&mut self.shown);
-        linked.apply(&mut self.durable);
-        self.change(Change::Unlink { name: name.to_owned() });
+    /// A sync of the folder quarantine: what was moved there stays.
+    pub(super) fn settle_quarantine(&mut self) {
+        for change in &mut self.changes {
+            if let Change::Rename { from, to, inode } = change
+                && to.contains('/')
+            {
+                self.durable.insert(std::mem::take(to), Arc::clone(inode));
+                *change = Change::Unlink { name: std::mem::take(from) };
+            }
+        }
     }
 
     pub(super) fn sync(&mut self) {
@@ -94,6 +100,17 @@ impl Names {
             change.apply(&mut self.durable);
         }
         self.journaled = 0;
+    }
+
+    /// A sync that fails: what `written` names got there before, the rest waits for no sync any more.
+    pub(super) fn fail_sync(&mut self, after: AfterFailure, mut written: impl FnMut() -> bool) {
+        for change in self.changes.drain(..).filter(|_| written()) {
+            change.apply(&mut self.durable);
+        }
+        self.journaled = 0;
+        if after == AfterFailure::Reverted {
+            self.shown = self.durable.clone();
+        }
     }
 
     /// Takes a name away on the medium too; whether it was there.

@@ -51,12 +51,10 @@ fn clear(region: &Region) {
 
 /// Takes memory back, unless a map of it is still about.
 pub(super) fn give_back(region: &Region) {
-    let region = region.share();
-    // One share is the file's own, which is being dropped.
-    let alone = region.shares() == 2;
-    if !alone || region.length() > REGION_BYTES_MAX {
+    if region.is_shared() || region.length() > REGION_BYTES_MAX {
         return;
     }
+    let region = region.share();
     // At the end of a thread there is nobody to keep it for.
     let _let_go = KEPT.try_with(|kept| {
         let mut kept = kept.borrow_mut();

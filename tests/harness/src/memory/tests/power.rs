@@ -175,6 +175,33 @@ fn a_failed_sync_may_take_pages_back_to_what_the_medium_holds() {
 }
 
 #[test]
+fn a_failed_sync_of_the_directory_gives_names_up_until_they_are_changed_again() {
+    let disk = disk();
+    let all: Vec<String> = (0..16).map(|number| format!("{number:02}")).collect();
+    for name in &all {
+        disk.create(name, 4096).expect("creates").sync().expect("syncs");
+    }
+    let reverted = disk.snapshot();
+    disk.fail_directory_sync(1);
+    disk.sync_directory().expect_err("armed");
+    // The next sync says that all is well, and some names were never written.
+    disk.sync_directory().expect("syncs");
+    assert_eq!((disk.unsettled().changes, disk.names().len()), (0, 17));
+    let left = disk.lose_power(&mut { ALL }).names();
+    assert!((2..17).contains(&left.len()), "{left:?}");
+    let lost = all.iter().find(|name| !left.contains(name)).expect("one");
+    assert!(disk.could_lose(lost, 0).is_some_and(|why| why.contains("not synced")));
+    disk.rename(lost, "new").expect("renames");
+    disk.sync_directory().expect("syncs");
+    assert!(disk.lose_power(&mut { NOTHING }).names().contains(&"new".to_owned()));
+    // Or the system shows what the medium holds.
+    reverted.fail_directory_sync_leaving(1, AfterFailure::Reverted);
+    reverted.sync_directory().expect_err("armed");
+    assert_eq!(reverted.names(), reverted.lose_power(&mut { ALL }).names());
+    assert!((2..17).contains(&reverted.names().len()), "{:?}", reverted.names());
+}
+
+#[test]
 fn a_process_that_dies_leaves_what_power_can_still_take() {
     let disk = disk();
     store(&disk, 0, &[5; 512]);
