@@ -10,6 +10,7 @@
 
 pub(crate) mod anchor;
 pub(crate) mod checkpoint;
+pub(crate) mod contract;
 pub(crate) mod control;
 #[cfg(test)]
 mod example;
@@ -57,6 +58,8 @@ pub const COMMIT_STATES_MAX: usize = 65_535;
 pub const STATE_KEY_BYTES_MAX: usize = 65_535;
 /// The longest value of a state entry.
 pub const STATE_VALUE_BYTES_MAX: usize = 16 << 20;
+/// The most topics of one cursor's contract.
+pub const CONTRACT_TOPICS_MAX: usize = 1024;
 /// The most epochs that a checkpoint names, and a log knows of; the oldest are forgotten first.
 pub(crate) const EPOCHS_MAX: usize = 1 << 16;
 /// The largest segment, and so the largest `segment_bytes`: positions are 32 bits wide in the block index.
@@ -143,7 +146,7 @@ table! {
 table! {
     /// At the start of every state entry, behind the records of a data frame. Key and value follow.
     state_head[8]:
-    SPACE 0 1 "whose keys: 0 the caller's, 1 cursors; below 16";
+    SPACE 0 1 "whose keys: 0 the caller's, 1 cursors, 2 contracts of cursors; below 16";
     FLAGS 1 1 "1 removed: there is no value";
     KEY_LENGTH 2 2 "bytes of key";
     VALUE_LENGTH 4 4 "bytes of value";
@@ -157,6 +160,15 @@ table! {
     OFFSET 16 8 "offset of the next record";
     FLAGS 24 4 "must be known; none is defined";
     RESERVED 28 4 "zero";
+}
+
+table! {
+    /// The value of a cursor's contract, whose key is the cursor's name: what the cursor keeps retention from dropping. Without
+    /// one it is of kind 0. Behind it, for kind 1, the topics: u32, ascending, at most 1024.
+    contract_value[16]:
+    KIND 0 1 "0 hold, 1 hold topics, 2 hold up to a limit, 3 best effort";
+    RESERVED 1 7 "zero";
+    LIMIT 8 8 "for kind 2: bytes of log; else zero";
 }
 
 table! {
@@ -179,7 +191,7 @@ table! {
 }
 
 table! {
-    /// Body of a start-line frame: records below the offset are gone on purpose.
+    /// Body of a start-line frame: what lies below is gone on purpose.
     start_line_body[16]:
     OFFSET 0 8 "first offset kept";
     SEGMENT 8 8 "first segment kept";

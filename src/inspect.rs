@@ -222,8 +222,8 @@ pub enum FindingClass {
     /// An index file that is not what was written, or not of the segment beside it, or that differs from it. The log does
     /// not need it; its next writer makes another.
     BadIndex,
-    /// What was made, and is not in use: a checkpoint or an index file that was being written, one of a segment that is not
-    /// there, or files of a repair that did not end.
+    /// What is not in use: a checkpoint or an index file that was being written, one of a segment that is not there, files of a
+    /// repair that did not end, and what was dropped and not removed yet.
     Leftover,
     /// A writer is at work; what it stores meanwhile was not judged.
     LiveWriter,

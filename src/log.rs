@@ -19,6 +19,7 @@ mod catalog;
 mod checkpoint;
 mod clean;
 mod commit;
+mod contract;
 mod core;
 mod cursor;
 mod decide;
@@ -32,8 +33,10 @@ mod options;
 mod prepare;
 mod reader;
 mod report;
+mod retention;
 mod salvage;
 mod source;
+pub(crate) mod start;
 mod state;
 mod stats;
 mod survey;
@@ -47,17 +50,19 @@ use std::sync::Arc;
 pub use attach::{Attached, CheckpointInfo, SegmentInfo, SegmentState, StateView};
 pub use batch::{Batch, Iter};
 pub use commit::{COMMIT_CONDITIONS_MAX, COMMIT_RECORD_CONDITIONS_MAX, Commit};
+pub use contract::Holder;
 pub use cursor::{CURSOR_NAME_BYTES_MAX, Cursor, CursorInfo, Start};
 pub use lookup::{Found, History};
 pub use options::{Background, FileSystems, Options, Recovery, SEGMENT_BYTES_MIN, Sync};
 pub use reader::{ReadLine, ReadMode, Reader, Skipped};
 pub use report::{Cut, Ending, Evidence, RecoveryReport};
+pub use retention::{Held, HeldBy, Retention, RetentionReport};
 pub use salvage::{Salvage, Salvaged};
 pub use state::StateValue;
 pub use stats::Stats;
 pub use ticket::Ticket;
 
-pub(crate) use checkpoint::{Entries, Unusable, begins_late, ends_as_said, misfit as foreign};
+pub(crate) use checkpoint::{Entries, Unusable, begins_late, ends_as_said, misfit as foreign, stateless};
 pub(crate) use clean::draft::{Draft, PAGE_BYTES, unlike};
 #[cfg(test)]
 pub(crate) use clean::tests::{rewrite_again, rewritten};
@@ -67,7 +72,7 @@ pub(crate) use index::build::{Failed, Pace, Sealed, Sink as IndexSink, build};
 pub(crate) use index::file::{IndexFile, NoIndex, Role, read};
 pub(crate) use state::State;
 pub(crate) use survey::{
-    ANCHOR_NAME, CheckpointFile, Links, SegmentFile, Survey, holds_frames, is_no_file, open_segment, survey,
+    ANCHOR_NAME, CheckpointFile, Links, Member, SegmentFile, Survey, holds_frames, is_no_file, open_segment, survey,
 };
 pub(crate) use window::{FoundFrame, Scan, Scanned, Store, View};
 
@@ -355,7 +360,7 @@ impl Log {
     /// Offset of the first record.
     #[must_use]
     pub fn start(&self) -> Offset {
-        self.core().start
+        LogSource::start(self.core())
     }
 
     /// Offset behind the last visible record.
@@ -368,6 +373,47 @@ impl Log {
     #[must_use]
     pub fn durable(&self) -> Offset {
         self.core().end(ReadLine::Durable).offset
+    }
+
+    /// Drops all records before `offset`, as far as no cursor holds them, and returns where the log begins then. Makes them
+    /// durable first, if need be, and writes checkpoints. Files go as soon as all of their records did; the segment in use stays.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] for an offset that the log has not reached; [`ErrorKind::Poisoned`] if a sync failed, and the
+    /// outcome is unknown; [`ErrorKind::OutOfSpace`] if there is no room to note it; [`ErrorKind::Conflict`] if cursors went
+    /// back again and again meanwhile; as for [`Log::state`].
+    ///
+    /// # Durability
+    /// The new start is durable when this returns.
+    pub fn drop_before(&self, offset: Offset) -> Result<Offset> {
+        self.core().drop_before(offset)
+    }
+
+    /// Lets go now what the [`Retention`] of the options does not keep, as far as no cursor holds it.
+    ///
+    /// # Errors
+    /// As for [`Log::drop_before`].
+    ///
+    /// # Durability
+    /// As for [`Log::drop_before`].
+    pub fn retain(&self) -> Result<RetentionReport> {
+        self.core().retain()
+    }
+
+    /// What [`Log::retain`] would do now, and what holds the rest. Changes nothing.
+    ///
+    /// # Errors
+    /// As for [`Log::state`].
+    pub fn retention_plan(&self) -> Result<RetentionReport> {
+        self.core().retention_plan()
+    }
+
+    /// The cursors that keep retention from dropping something; the one that holds most comes first.
+    ///
+    /// # Errors
+    /// As for [`Log::state`].
+    pub fn who_holds(&self) -> Result<Vec<Holder>> {
+        self.core().who_holds()
     }
 
     /// What the open found, kept and cut.

@@ -44,6 +44,10 @@ pub(crate) fn check(disk: &dyn Disk, chain: &Chain, rest: Rest, gaps: &[Place]) 
             None => Ok((header, state)),
         });
         match found {
+            Ok((header, _)) if chain.is_below(header.line.place) => {
+                let cause = "goes up to what was dropped since, not in use";
+                checked.findings.push(finding(disk, FindingClass::Leftover, &file.name, cause));
+            }
             Ok(found) => {
                 checked.good = checked.good.saturating_add(1);
                 // Two are compared, however many there are.
@@ -126,6 +130,9 @@ fn misfit(
         return None;
     }
     let place = header.line.place;
+    if chain.is_below(place) {
+        return None;
+    }
     let piece = chain.pieces.iter().find(|piece| piece.number() == place.segment);
     match piece {
         None => Some(format!("goes up to {place}, which is not part of the log")),

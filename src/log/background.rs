@@ -1,9 +1,9 @@
 //! The three threads of a log, each a loop over steps that tests call one by one.
 //!
 //! Guarantees:
-//! 1. None waits for another: the preparer for no sync of data, the syncer for no file to be created, neither for a checkpoint;
-//!    save for one sync of the directory, which preparer and checkpointer ask for one after the other. The third makes index
-//!    files too, and looks after checkpoints between two pieces of one.
+//! 1. None waits for another: the preparer for no sync of data, the syncer for no file to be created, neither for a checkpoint,
+//!    nor for retention, which follows checkpoints; save for one sync of the directory, which preparer and checkpointer ask for
+//!    one after the other. The third makes index files too, and looks after checkpoints between two pieces of one.
 //! 2. All sleep without a deadline while nothing is appended or synced; an append or sync that matters wakes them. While
 //!    there are appends, the syncer looks every 50 ms, or as often as the sync interval asks.
 //! 3. All end when the log is closed or dropped; one that is awake, also when it is poisoned.
@@ -87,6 +87,7 @@ pub(crate) fn start(core: &Arc<Core>) -> Result<()> {
     let checkpointer = spawn("esker-checkpoint", move || {
         while let Some(core) = running(&weak) {
             core.checkpoint_step();
+            core.retention_step();
             if core.index_step() == Step::Done {
                 continue;
             }
@@ -121,7 +122,7 @@ impl Core {
     fn syncer_round(&self, rhythm: &mut Rhythm) -> Option<Duration> {
         loop {
             // Also while appends fill segments faster than the disk takes them.
-            if self.checkpoint_due() || self.index_due() {
+            if self.checkpoint_due() || self.retention_due() || self.index_due() {
                 self.checkpointer.wake();
             }
             if !self.sync_sealed_step() {
@@ -198,6 +199,7 @@ impl Core {
         }
         self.idle_mark_step();
         self.checkpoint_step();
+        self.retention_step();
         while self.index_step() == Step::Done {}
     }
 }

@@ -21,12 +21,14 @@ use super::index::Index;
 use super::index::file::Role;
 use super::options::{Background, Options, Sync};
 use super::report::RecoveryReport;
+use super::retention::Pace;
 use super::state::{Limits, State};
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::control::StartLine;
 use crate::platform::{Disk, ForkGuard, LockGuard};
 use crate::sync::thread::JoinHandle;
 use crate::sync::{AtomicBool, Condvar, Mutex, RwLock, Wake};
-use crate::types::{Epoch, Offset, StoreId, length};
+use crate::types::{Epoch, StoreId, length};
 use crossbeam::utils::CachePadded;
 
 pub(crate) struct Core {
@@ -35,7 +37,9 @@ pub(crate) struct Core {
     pub(crate) store_id: StoreId,
     pub(crate) epoch: Epoch,
     pub(crate) epochs: Epochs,
-    pub(crate) start: Offset,
+    /// Where the log begins. A leaf; it moves under the lock of checkpointing, and with the append lock held.
+    pub(crate) start: Mutex<StartLine>,
+    pub(crate) retention: Mutex<Pace>,
     pub(crate) report: RecoveryReport,
     pub(crate) frame_bytes_max: u64,
     /// Segments that are prepared have higher numbers than any file that an open found.
@@ -106,7 +110,8 @@ impl Core {
             store_id: opened.store_id,
             epoch: opened.report.epoch,
             epochs: opened.epochs,
-            start: opened.report.start,
+            start: Mutex::new(opened.start),
+            retention: Mutex::new(Pace::new(&*disk)),
             report: opened.report,
             fork,
             poisoned: AtomicBool::new(false),

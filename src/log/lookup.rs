@@ -119,9 +119,9 @@ impl From<Error> for Failure {
 impl Question<'_> {
     fn latest(&self, line: ReadLine) -> std::result::Result<Option<Found>, Failure> {
         let (start, end) = (self.source.start(), self.source.end(line));
-        let mut next = self.source.entry(&|catalog| {
-            catalog.get(end.place.segment).or_else(|| catalog.below(end.offset)).cloned()
-        })?;
+        let mut next = self
+            .source
+            .entry(&|catalog| catalog.get(end.place.segment).or_else(|| catalog.below(end.offset)).cloned())?;
         while let Some(entry) = next {
             let limit = limit_of(&entry, end);
             match self.newest_in(&entry, limit) {
@@ -140,6 +140,8 @@ impl Question<'_> {
 
     fn moved(&self, entry: &Entry) -> Moved {
         let number = entry.number();
+        // If that fails, what went wrong in the segment says more.
+        let _as_known = self.source.look_again();
         let now = self.source.entry(&|catalog| catalog.get(number).cloned());
         let same = now.is_ok_and(|now| now.is_some_and(|now| now.header == entry.header));
         if same { Moved::No } else { Moved::Yes }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Log;
+use super::retention::Retention;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::SEGMENT_BYTES_MAX;
 use crate::platform::{Disk, SystemDisk};
@@ -86,6 +87,7 @@ pub struct Options {
     pub(crate) state_keys_max: u64,
     pub(crate) checkpoint_bytes: u64,
     pub(crate) index_memory: u64,
+    pub(crate) retention: Retention,
     pub(crate) file_systems: FileSystems,
     pub(crate) background: Background,
 }
@@ -102,6 +104,7 @@ impl Default for Options {
             state_keys_max: 1 << 20,
             checkpoint_bytes: 64 << 20,
             index_memory: 64 << 20,
+            retention: Retention::new(),
             file_systems: FileSystems::Known,
             background: Background::Threads,
         }
@@ -175,6 +178,14 @@ impl Options {
     /// a segment, the segment is read several times.
     pub fn index_memory(mut self, bytes: u64) -> Self {
         self.index_memory = bytes;
+        self
+    }
+
+    /// Behaviour: what of the log is kept; default everything. What exceeds it goes in the background, oldest first and in whole
+    /// segments, as far as no cursor holds it: see [`Contract`](crate::Contract). Costs a checkpoint now and then, of the
+    /// size of the state.
+    pub fn retention(mut self, retention: Retention) -> Self {
+        self.retention = retention;
         self
     }
 

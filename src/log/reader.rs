@@ -6,7 +6,9 @@
 //! 2. After an error the reader stands where it stood; [`Reader::skip_damage`] steps over, and says what it left out.
 //! 3. A reader leaves a segment only at its end as the log knows it: behind the seal, or where the successor says. It goes on
 //!    by its offset: a file that is rewritten under it is read on, or left for the one that took its place.
-//! 4. Reading takes no lock except to go to another segment and to wait.
+//! 4. A reader below the start of the log reads on inside the segment that it stands in; where it would leave or open one, it is
+//!    told (`Trimmed`), and stands until it is sought.
+//! 5. Reading takes no lock except to go to another segment and to wait.
 
 mod back;
 mod errors;
@@ -263,10 +265,8 @@ impl Reader {
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] with the place of the damage; [`ErrorKind::Gap`] where a repair left a gap in place of records:
-    /// [`Reader::skip_damage`] steps over both. What the system says. The reader stands where it stood.
-    ///
-    /// [`ErrorKind::Corrupt`]: crate::ErrorKind::Corrupt
-    /// [`ErrorKind::Gap`]: crate::ErrorKind::Gap
+    /// [`Reader::skip_damage`] steps over both. [`ErrorKind::Trimmed`] where retention dropped what comes next. What the system
+    /// says. The reader stands where it stood.
     pub fn poll(&mut self) -> Result<Option<Batch>> {
         loop {
             let Some((view, limit)) = self.segment()? else { return Ok(None) };
@@ -295,6 +295,7 @@ impl Reader {
     /// Goes from the end of a segment to the one that holds the next offset.
     fn leave(&mut self, view: &View) -> Result<Left> {
         let next = view.frames.offset_at(self.place.position, self.next);
+        self.check_trimmed(next)?;
         let Some(entry) = self.source.entry(&|catalog| catalog.beyond(&view.header, next).cloned())? else {
             return Ok(Left::Nowhere);
         };

@@ -33,13 +33,20 @@ impl Core {
     }
 }
 
+/// Up to where a file is read on that is not part of the log any more: where all of it is at hand, and durable.
+fn left_over(place: Place, view: &View) -> Option<Limit> {
+    let Store::Mapped(segment) = &view.store else { return None };
+    let position = segment.published();
+    (place.position < position).then_some(Limit { position, sure: true, over: false })
+}
+
 impl LogSource for Core {
     fn disk(&self) -> &dyn Disk {
         &*self.disk
     }
 
     fn start(&self) -> Offset {
-        self.start
+        self.start.lock().offset
     }
 
     fn epochs(&self) -> Epochs {
@@ -91,7 +98,7 @@ impl LogSource for Core {
         }
         let (published, end) = {
             let catalog = self.catalog.read();
-            let entry = catalog.of(&view.header)?;
+            let Some(entry) = catalog.of(&view.header) else { return left_over(place, view) };
             let published = match (&view.store, &entry.handle) {
                 (Store::Mapped(segment), _) | (Store::File(_), Handle::Open { segment, .. }) => segment.published(),
                 (Store::File(_), Handle::Cold(_)) => 0,

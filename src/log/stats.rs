@@ -48,6 +48,10 @@ pub struct Stats {
     pub lookup_segments: u64,
     /// Bytes that they went over because no index file knew them.
     pub lookup_scanned_bytes: u64,
+    /// Segments that retention dropped.
+    pub segments_dropped: u64,
+    /// Times that retention could not drop, or remove, what it was to.
+    pub retention_failures: u64,
     /// Keys of state, cursors included.
     pub state_keys: u64,
     /// Bytes of state, as its limit counts them.
@@ -111,6 +115,10 @@ impl Core {
             (checkpoints.written, checkpoints.failures)
         };
         let index = self.index.counts();
+        let (segments_dropped, retention_failures) = {
+            let retention = self.retention.lock();
+            (retention.segments, retention.failures)
+        };
         let state = self.state.read().size();
         let appender = self.appender.lock();
         let durability = self.durability.lock();
@@ -134,6 +142,8 @@ impl Core {
             lookups: index.lookups,
             lookup_segments: index.segments,
             lookup_scanned_bytes: index.scanned_bytes,
+            segments_dropped,
+            retention_failures,
             state_keys: state.keys,
             state_bytes: state.bytes,
             visible: appender.tail(),

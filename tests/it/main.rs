@@ -20,6 +20,7 @@ mod property;
 mod real_disk;
 mod recovery;
 mod repair;
+mod retention;
 mod state;
 mod support;
 mod threads;

@@ -8,5 +8,6 @@ pub(crate) mod import;
 pub(crate) mod info;
 pub(crate) mod ls;
 pub(crate) mod repair;
+pub(crate) mod retain;
 pub(crate) mod segment;
 pub(crate) mod verify;

@@ -20,7 +20,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use command::{bench, cursors, dump, get, import, info, ls, repair, segment, verify};
+use command::{bench, cursors, dump, get, import, info, ls, repair, retain, segment, verify};
 use failure::Failure;
 use output::{ColorChoice, Output};
 
@@ -49,6 +49,7 @@ enum Command {
     Ls(ls::Arguments),
     Verify(verify::Arguments),
     Repair(repair::Arguments),
+    Retain(retain::Arguments),
     Segment(segment::Arguments),
     Bench(bench::Arguments),
 }
@@ -64,6 +65,7 @@ impl Command {
             Self::Ls(arguments) => ls::run(arguments, output),
             Self::Verify(arguments) => verify::run(arguments, output),
             Self::Repair(arguments) => repair::run(arguments, output),
+            Self::Retain(arguments) => retain::run(arguments, output),
             Self::Segment(arguments) => segment::run(arguments, output),
             Self::Bench(arguments) => bench::run(arguments, output),
         }

@@ -3,6 +3,7 @@
 use super::{Limit, Reader};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Fault, segment_name};
+use crate::log::start::trimmed;
 use crate::log::survey::{corrupt, io_error};
 use crate::platform::Disk;
 use crate::types::{Offset, Place};
@@ -26,6 +27,12 @@ pub(crate) fn gap(disk: &dyn Disk, place: Place, offset: Offset, next: Offset) -
 }
 
 impl Reader {
+    /// Refuses an offset below the start of the log.
+    pub(super) fn check_trimmed(&self, offset: Offset) -> Result<()> {
+        let start = self.source.start();
+        if offset < start { Err(trimmed(offset, start)) } else { Ok(()) }
+    }
+
     pub(super) fn damage(&self, place: Place, offset: Offset, fault: Fault) -> Error {
         damage(self.source.disk(), place, offset, fault)
     }

@@ -8,6 +8,7 @@ mod import;
 mod info;
 mod manners;
 mod repair;
+mod retain;
 mod run;
 mod segment;
 mod verify;
