@@ -73,6 +73,11 @@ impl Pieces {
         self.0.update(bytes);
     }
 
+    /// Goes on with what was summed apart.
+    pub(crate) fn append(&mut self, behind: &Self) {
+        self.0.combine(&behind.0);
+    }
+
     pub(crate) fn finish(self) -> u32 {
         self.0.finalize()
     }

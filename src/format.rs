@@ -10,6 +10,7 @@
 
 pub(crate) mod anchor;
 pub(crate) mod checkpoint;
+pub(crate) mod contract;
 pub(crate) mod control;
 #[cfg(test)]
 mod example;
@@ -17,6 +18,7 @@ pub(crate) mod fault;
 pub(crate) mod field;
 pub(crate) mod frame;
 pub(crate) mod header;
+pub(crate) mod index;
 mod opening;
 pub(crate) mod record;
 pub(crate) mod state;
@@ -56,6 +58,8 @@ pub const COMMIT_STATES_MAX: usize = 65_535;
 pub const STATE_KEY_BYTES_MAX: usize = 65_535;
 /// The longest value of a state entry.
 pub const STATE_VALUE_BYTES_MAX: usize = 16 << 20;
+/// The most topics of one cursor's contract.
+pub const CONTRACT_TOPICS_MAX: usize = 1024;
 /// The most epochs that a checkpoint names, and a log knows of; the oldest are forgotten first.
 pub(crate) const EPOCHS_MAX: usize = 1 << 16;
 /// The largest segment, and so the largest `segment_bytes`: positions are 32 bits wide in the block index.
@@ -64,6 +68,7 @@ pub const SEGMENT_BYTES_MAX: u64 = 1 << 31;
 pub(crate) const SEGMENT_MAGIC: [u8; 8] = *b"eskerseg";
 pub(crate) const ANCHOR_MAGIC: [u8; 8] = *b"eskeranc";
 pub(crate) const CHECKPOINT_MAGIC: [u8; 8] = *b"eskerckp";
+pub(crate) const INDEX_MAGIC: [u8; 8] = *b"eskeridx";
 
 table! {
     /// At byte 0 of a segment file; the rest of the first 4096 bytes is zero.
@@ -142,7 +147,7 @@ table! {
 table! {
     /// At the start of every state entry, behind the records of a data frame. Key and value follow.
     state_head[8]:
-    SPACE 0 1 "whose keys: 0 the caller's, 1 cursors; below 16";
+    SPACE 0 1 "whose keys: 0 the caller's, 1 cursors, 2 contracts of cursors; below 16";
     FLAGS 1 1 "1 removed: there is no value";
     KEY_LENGTH 2 2 "bytes of key";
     VALUE_LENGTH 4 4 "bytes of value";
@@ -156,6 +161,15 @@ table! {
     OFFSET 16 8 "offset of the next record";
     FLAGS 24 4 "must be known; none is defined";
     RESERVED 28 4 "zero";
+}
+
+table! {
+    /// The value of a cursor's contract, whose key is the cursor's name: what the cursor keeps retention from dropping. Without
+    /// one it is of kind 0. Behind it, for kind 1, the topics: u32, ascending, at most 1024.
+    contract_value[16]:
+    KIND 0 1 "0 hold, 1 hold topics, 2 hold up to a limit, 3 best effort";
+    RESERVED 1 7 "zero";
+    LIMIT 8 8 "for kind 2: bytes of log; else zero";
 }
 
 table! {
@@ -178,7 +192,7 @@ table! {
 }
 
 table! {
-    /// Body of a start-line frame: records below the offset are gone on purpose.
+    /// Body of a start-line frame: what lies below is gone on purpose.
     start_line_body[16]:
     OFFSET 0 8 "first offset kept";
     SEGMENT 8 8 "first segment kept";
@@ -250,12 +264,64 @@ table! {
     POSITION 8 8 "... position";
 }
 
+table! {
+    /// At byte 0 of an index file.
+    index_header[256]:
+    MAGIC 0 8 "the text eskeridx";
+    VERSION 8 2 "format version";
+    TOPICS_LISTED 10 2 "1: all topics are listed; 0: there are too many, and none is";
+    CHECKSUM 12 4 "CRC-32 of this header with this field as zero";
+    FEATURES_REQUIRED 16 4 "features that a reader must know; none is defined";
+    FEATURES_OPTIONAL 20 4 "features that a reader may ignore; none is defined";
+    STORE_ID 24 16 "the same in all files of a store";
+    NUMBER 40 8 "number of the segment, also in the file's name";
+    INCARNATION 48 8 "its incarnation";
+    END 56 8 "where its frames end";
+    GENERATION 64 4 "its generation";
+    BODY_CHECKSUM 68 4 "CRC-32 of the body";
+    BODY_BYTES 72 8 "bytes of body, which is all that follows the header";
+    LAST_GAP 80 8 "position of the last gap that lost records; 0: there is none";
+    BLOCKS 88 4 "rows of the block table";
+    TOPICS 92 4 "rows of the topic table";
+    TOPIC_BLOCKS 96 4 "block numbers behind the topic table";
+    ENTRIES 100 4 "key entries";
+    BUCKET_BITS 104 4 "upper bits of a hash that choose its bucket";
+    FILTER_BLOCKS 108 4 "blocks of the filter";
+    RESERVED 112 144 "zero";
+}
+
+table! {
+    /// What an index file says of 64 KiB of its segment.
+    index_block[16]:
+    POSITION 0 4 "where the first frame begins that begins in this block; 0: none does";
+    OFFSET_DELTA 4 4 "its offset_delta";
+    TIME_MAX 8 8 "latest append time up to and with it";
+}
+
+table! {
+    /// A topic that has records in the segment.
+    index_topic[16]:
+    RECORDS 0 8 "records of this topic";
+    TOPIC 8 4 "its number";
+    FIRST 12 4 "where in the list of block numbers its own begin; they end where those of the next row begin";
+}
+
+table! {
+    /// A record with a key.
+    index_entry[12]:
+    HASH 0 4 "upper 32 bits of the hash of topic and key";
+    POSITION 4 4 "where its frame begins, divided by 8";
+    RECORD 8 2 "which of the frame's records it is, from 0";
+    RESERVED 10 2 "zero";
+}
+
 /// Where the slots of the anchor begin. They lie in sectors of their own.
 pub(crate) const ANCHOR_SLOTS: [u64; 2] = [0, 512];
 /// Length of the file `anchor`.
 pub(crate) const ANCHOR_BYTES: usize = 1024;
 
 const CHECKPOINT_SUFFIX: &str = ".ckp";
+const INDEX_SUFFIX: &str = ".idx";
 /// Behind the name of a file that is not complete yet.
 pub(crate) const DRAFT_SUFFIX: &str = ".draft";
 /// Behind the name of a copy of what a repair replaces, until it is in quarantine.
@@ -335,6 +401,27 @@ pub(crate) fn segment_draft_name(number: u64) -> String {
     segment_name(number) + DRAFT_SUFFIX
 }
 
+/// The name of a segment's index file.
+pub(crate) fn index_name(number: u64) -> String {
+    format!("{number:010}{INDEX_SUFFIX}")
+}
+
+/// The name of an index file while it is written.
+pub(crate) fn index_draft_name(number: u64) -> String {
+    index_name(number) + DRAFT_SUFFIX
+}
+
+/// The number of the segment whose index file has this name; `None` if it is not exactly such a name.
+pub(crate) fn index_number(name: &str) -> Option<u64> {
+    let number = name.strip_suffix(INDEX_SUFFIX)?.parse().ok()?;
+    (number > 0 && index_name(number) == name).then_some(number)
+}
+
+/// Whether this is the name of an index file that was being written.
+pub(crate) fn is_index_draft(name: &str) -> bool {
+    name.strip_suffix(DRAFT_SUFFIX).is_some_and(|name| index_number(name).is_some())
+}
+
 /// The name of a checkpoint's file.
 pub(crate) fn checkpoint_name(sequence: u64) -> String {
     format!("{sequence:010}{CHECKPOINT_SUFFIX}")
@@ -393,6 +480,13 @@ mod tests {
         assert_eq!(checkpoint_sequence("0000000000.ckp"), None);
         assert!(is_checkpoint_draft("0000000007.ckp.draft"));
         assert!(!is_checkpoint_draft("0000000007.ckp") && !is_checkpoint_draft("7.ckp.draft"));
+        assert_eq!(
+            (index_number(&index_name(7)), index_number("7.idx"), index_number("0000000000.idx")),
+            (Some(7), None, None)
+        );
+        assert!(
+            is_index_draft(&index_draft_name(7)) && !is_index_draft("7.idx.draft") && !is_index_draft("0000000007.idx")
+        );
         for name in ["0000000007.seg.draft", "0000000007.seg.original", "anchor.draft", "anchor.original"] {
             assert!(is_repair_leftover(name), "{name}");
         }

@@ -3,11 +3,11 @@
 //! Guarantees:
 //! 1. Nothing is changed, and no lock is kept: both work beside a writer and on a log that no open would take.
 //! 2. [`verify`] checks every byte that counts: every segment header, every link, every frame of the chain in full up to
-//!    its segment's end, the checkpoints and the anchor. It goes on behind damage, so that one finding does not hide the next.
+//!    its segment's end, the checkpoints, the index files and the anchor. It goes on behind damage, so that one finding does not hide the next.
 //! 3. What is called damage was durable, or is refused by an open. What a crash leaves, and what a running writer is about
 //!    to store, is never called damage; bytes at or past a settled end are never judged.
 //! 4. Hostile bytes are findings: no panic, no endless loop, and memory is bounded by the longest frame that checks, the
-//!    count of files, and [`FINDINGS_MAX`].
+//!    count of files, and [`FINDINGS_MAX`]; an index file is checked in 32 MiB.
 //!
 //! Left to others: how it is shown (`tools/`), and what to do about it.
 
@@ -15,6 +15,7 @@ pub(crate) mod chain;
 pub(crate) mod checkpoints;
 mod dissect;
 mod evidence;
+mod indexes;
 mod origin;
 mod progress;
 pub(crate) mod unreadable;
@@ -218,7 +219,11 @@ pub enum FindingClass {
     BadState,
     /// A gap that a repair left in place of damage. What was lost there was said then; it is no damage any more.
     Gap,
-    /// What was made, and is not in use: a checkpoint that was being written, or files of a repair that did not end.
+    /// An index file that is not what was written, or not of the segment beside it, or that differs from it. The log does
+    /// not need it; its next writer makes another.
+    BadIndex,
+    /// What is not in use: a checkpoint or an index file that was being written, one of a segment that is not there, files of a
+    /// repair that did not end, and what was dropped and not removed yet.
     Leftover,
     /// A writer is at work; what it stores meanwhile was not judged.
     LiveWriter,
@@ -245,6 +250,7 @@ impl FindingClass {
             Self::WrongCheckpoint => "wrong-checkpoint",
             Self::BadState => "bad-state",
             Self::Gap => "gap",
+            Self::BadIndex => "bad-index",
             Self::Leftover => "leftover",
             Self::LiveWriter => "live-writer",
         }
@@ -258,6 +264,7 @@ impl FindingClass {
             | Self::SpareSegment
             | Self::OffChain
             | Self::BadAnchor
+            | Self::BadIndex
             | Self::Leftover
             | Self::Gap
             | Self::LiveWriter => false,

@@ -53,13 +53,16 @@ mod types;
 
 pub use error::{Conflict, Error, ErrorKind, Result};
 pub use format::{
-    BATCH_RECORDS_MAX, COMMIT_STATES_MAX, HEADER_NAME_BYTES_MAX, HEADERS_BYTES_MAX, KEY_BYTES_MAX, SEGMENT_BYTES_MAX,
-    STATE_KEY_BYTES_MAX, STATE_VALUE_BYTES_MAX, VERSION as FORMAT_VERSION,
+    BATCH_RECORDS_MAX, COMMIT_STATES_MAX, CONTRACT_TOPICS_MAX, HEADER_NAME_BYTES_MAX, HEADERS_BYTES_MAX, KEY_BYTES_MAX,
+    SEGMENT_BYTES_MAX, STATE_KEY_BYTES_MAX, STATE_VALUE_BYTES_MAX, VERSION as FORMAT_VERSION,
 };
 pub use log::{
     Attached, Background, Batch, COMMIT_CONDITIONS_MAX, COMMIT_RECORD_CONDITIONS_MAX, CURSOR_NAME_BYTES_MAX,
-    CheckpointInfo, Commit, Cursor, CursorInfo, Cut, Ending, Evidence, FileSystems, Iter, Log, Options, ReadLine,
-    ReadMode, Reader, Recovery, RecoveryReport, SEGMENT_BYTES_MIN, Salvage, Salvaged, SegmentInfo, SegmentState,
-    Skipped, Start, StateValue, StateView, Stats, Sync, Ticket,
+    CheckpointInfo, Commit, Cursor, CursorInfo, Cut, Ending, Evidence, FileSystems, Found, Held, HeldBy, History,
+    Holder, Iter, Log, Options, ReadLine, ReadMode, Reader, Recovery, RecoveryReport, Retention, RetentionReport,
+    SEGMENT_BYTES_MIN, Salvage, Salvaged, SegmentInfo, SegmentState, Skipped, Start, StateValue, StateView, Stats,
+    Sync, Ticket,
 };
-pub use types::{Epoch, Header, Headers, Line, Offset, Place, Record, RecordRef, StoreId, Timestamp, Topic, Version};
+pub use types::{
+    Contract, Epoch, Header, Headers, Line, Offset, Place, Record, RecordRef, StoreId, Timestamp, Topic, Version,
+};

@@ -19,6 +19,7 @@ mod catalog;
 mod checkpoint;
 mod clean;
 mod commit;
+mod contract;
 mod core;
 mod cursor;
 mod decide;
@@ -26,12 +27,16 @@ mod directory;
 mod durability;
 mod epochs;
 mod fold;
+mod index;
+mod lookup;
 mod options;
 mod prepare;
 mod reader;
 mod report;
+mod retention;
 mod salvage;
 mod source;
+pub(crate) mod start;
 mod state;
 mod stats;
 mod survey;
@@ -45,26 +50,31 @@ use std::sync::Arc;
 pub use attach::{Attached, CheckpointInfo, SegmentInfo, SegmentState, StateView};
 pub use batch::{Batch, Iter};
 pub use commit::{COMMIT_CONDITIONS_MAX, COMMIT_RECORD_CONDITIONS_MAX, Commit};
+pub use contract::Holder;
 pub use cursor::{CURSOR_NAME_BYTES_MAX, Cursor, CursorInfo, Start};
+pub use lookup::{Found, History};
 pub use options::{Background, FileSystems, Options, Recovery, SEGMENT_BYTES_MIN, Sync};
 pub use reader::{ReadLine, ReadMode, Reader, Skipped};
 pub use report::{Cut, Ending, Evidence, RecoveryReport};
+pub use retention::{Held, HeldBy, Retention, RetentionReport};
 pub use salvage::{Salvage, Salvaged};
 pub use state::StateValue;
 pub use stats::Stats;
 pub use ticket::Ticket;
 
-pub(crate) use checkpoint::{Entries, Unusable, begins_late, ends_as_said, misfit as foreign};
+pub(crate) use checkpoint::{Entries, Unusable, begins_late, ends_as_said, misfit as foreign, stateless};
 pub(crate) use clean::draft::{Draft, PAGE_BYTES, unlike};
 #[cfg(test)]
 pub(crate) use clean::tests::{rewrite_again, rewritten};
 pub(crate) use decide::decide;
 pub(crate) use fold::{Piece as FoldPiece, fold};
+pub(crate) use index::build::{Failed, Pace, Sealed, Sink as IndexSink, build};
+pub(crate) use index::file::{IndexFile, NoIndex, Role, read};
 pub(crate) use state::State;
 pub(crate) use survey::{
-    ANCHOR_NAME, CheckpointFile, Links, SegmentFile, Survey, holds_frames, is_no_file, open_segment, survey,
+    ANCHOR_NAME, CheckpointFile, Links, Member, SegmentFile, Survey, holds_frames, is_no_file, open_segment, survey,
 };
-pub(crate) use window::{FoundFrame, Scan, Scanned, Store};
+pub(crate) use window::{FoundFrame, Scan, Scanned, Store, View};
 
 use self::core::{Core, frame_bytes};
 use self::reader::LogSource;
@@ -73,7 +83,7 @@ use crate::format::record;
 use crate::format::state::Space;
 use crate::platform::{Disk, Lock};
 use crate::segment::Body;
-use crate::types::{Epoch, Offset, Place, Record, StoreId};
+use crate::types::{Epoch, Offset, Place, Record, StoreId, Topic};
 
 /// An open log. Cheap to clone; all clones are the same log, from any number of threads.
 ///
@@ -277,6 +287,46 @@ impl Log {
         Ok(cursor::find(&self.core().state.read(), name, end))
     }
 
+    /// The latest record of this key in this topic; `None` if there never was one, or the latest is a tombstone.
+    ///
+    /// ```
+    /// # let folder = tempfile::tempdir()?;
+    /// use esker::{Record, Topic};
+    ///
+    /// let log = esker::Log::open(folder.path())?;
+    /// let _ = log.append(Record::new(b"parked").key(b"N12345"))?;
+    /// let _ = log.append(Record::new(b"in the air").key(b"N12345"))?;
+    /// let found = log.latest(Topic::default(), b"N12345")?.expect("two records");
+    /// assert_eq!(found.record().payload(), b"in the air");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] or [`ErrorKind::Gap`] if damage, or a gap that a repair left, lies where a later record may have
+    /// been: never an older value instead. As for [`Log::state`], and what the system says.
+    pub fn latest<K: AsRef<[u8]> + ?Sized>(&self, topic: Topic, key: &K) -> Result<Option<Found>> {
+        self.latest_up_to(ReadLine::Visible, topic, key)
+    }
+
+    /// As [`Log::latest`], of what lies before this line.
+    ///
+    /// # Errors
+    /// As for [`Log::latest`].
+    pub fn latest_up_to<K: AsRef<[u8]> + ?Sized>(
+        &self,
+        line: ReadLine,
+        topic: Topic,
+        key: &K,
+    ) -> Result<Option<Found>> {
+        lookup::latest(self.core(), topic, key.as_ref(), line)
+    }
+
+    /// All records of this key in this topic, oldest first, tombstones too; up to what is visible when the first is asked for.
+    pub fn history<K: AsRef<[u8]> + ?Sized>(&self, topic: Topic, key: &K) -> History {
+        let core: Arc<Core> = Arc::clone(&self.handle.core);
+        History::new(core, topic, key.as_ref())
+    }
+
     /// Blocks until everything that is visible now is durable.
     ///
     /// # Errors
@@ -310,7 +360,7 @@ impl Log {
     /// Offset of the first record.
     #[must_use]
     pub fn start(&self) -> Offset {
-        self.core().start
+        LogSource::start(self.core())
     }
 
     /// Offset behind the last visible record.
@@ -323,6 +373,47 @@ impl Log {
     #[must_use]
     pub fn durable(&self) -> Offset {
         self.core().end(ReadLine::Durable).offset
+    }
+
+    /// Drops all records before `offset`, as far as no cursor holds them, and returns where the log begins then. Makes them
+    /// durable first, if need be, and writes checkpoints. Files go as soon as all of their records did; the segment in use stays.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] for an offset that the log has not reached; [`ErrorKind::Poisoned`] if a sync failed, and the
+    /// outcome is unknown; [`ErrorKind::OutOfSpace`] if there is no room to note it; [`ErrorKind::Conflict`] if cursors went
+    /// back again and again meanwhile; as for [`Log::state`].
+    ///
+    /// # Durability
+    /// The new start is durable when this returns.
+    pub fn drop_before(&self, offset: Offset) -> Result<Offset> {
+        self.core().drop_before(offset)
+    }
+
+    /// Lets go now what the [`Retention`] of the options does not keep, as far as no cursor holds it.
+    ///
+    /// # Errors
+    /// As for [`Log::drop_before`].
+    ///
+    /// # Durability
+    /// As for [`Log::drop_before`].
+    pub fn retain(&self) -> Result<RetentionReport> {
+        self.core().retain()
+    }
+
+    /// What [`Log::retain`] would do now, and what holds the rest. Changes nothing.
+    ///
+    /// # Errors
+    /// As for [`Log::state`].
+    pub fn retention_plan(&self) -> Result<RetentionReport> {
+        self.core().retention_plan()
+    }
+
+    /// The cursors that keep retention from dropping something; the one that holds most comes first.
+    ///
+    /// # Errors
+    /// As for [`Log::state`].
+    pub fn who_holds(&self) -> Result<Vec<Holder>> {
+        self.core().who_holds()
     }
 
     /// What the open found, kept and cut.

@@ -4,11 +4,13 @@
 //! 1. An index, an offset and a position are different types or differently named.
 //! 2. The conversions between integer widths here are the only ones; none truncates.
 
+mod contract;
 mod record;
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
+pub use contract::Contract;
 pub use record::{Header, Headers, Record, RecordRef};
 pub(crate) use record::{Payload, Tombstone};
 

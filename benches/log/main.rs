@@ -1,4 +1,4 @@
-//! The hot calls of the engine, one by one: append, commit, read, open. `cargo bench --bench log`; `-- --test` runs each
+//! The hot calls of the engine, one by one: append, commit, read, lookup, open. `cargo bench --bench log`; `-- --test` runs each
 //! once. For rates beside the machine's own limit see `esker bench`.
 //!
 //! How it counts:
@@ -13,10 +13,11 @@
 mod append;
 mod bed;
 mod commit;
+mod lookup;
 mod open;
 mod read;
 
 use criterion::{criterion_group, criterion_main};
 
-criterion_group!(benches, append::benches, commit::benches, read::benches, open::benches);
+criterion_group!(benches, append::benches, commit::benches, read::benches, lookup::benches, open::benches);
 criterion_main!(benches);

@@ -11,6 +11,7 @@ use crate::types::{Line, Offset, Place, Timestamp};
 pub(crate) const LINE_BYTES: usize = line_body::BYTES;
 pub(crate) const GAP_BYTES: usize = gap_body::BYTES;
 pub(crate) const SESSION_BYTES: usize = session_body::BYTES;
+pub(crate) const START_LINE_BYTES: usize = start_line_body::BYTES;
 
 /// Body of a mark, seal or close frame: how far the log was durable before it, and the latest append time up to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +36,33 @@ pub(crate) struct SessionBody {
     pub(crate) device: u64,
     pub(crate) inode: u64,
     pub(crate) pid: u32,
+}
+
+/// Body of a start-line frame: where the log begins. A later one is the higher one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(crate) struct StartLine {
+    /// First offset kept; it may lie inside the segment.
+    pub(crate) offset: Offset,
+    /// First segment kept.
+    pub(crate) segment: u64,
+}
+
+impl StartLine {
+    pub(crate) fn encode(&self) -> [u8; START_LINE_BYTES] {
+        let mut bytes = [0; START_LINE_BYTES];
+        start_line_body::OFFSET.put(&mut bytes, self.offset.get().to_le_bytes());
+        start_line_body::SEGMENT.put(&mut bytes, self.segment.to_le_bytes());
+        bytes
+    }
+
+    /// Of the frame with this kind and body, if it is one that has it.
+    pub(crate) fn of(kind: Kind, body: &[u8]) -> Option<Self> {
+        if kind != Kind::StartLine || body.len() != START_LINE_BYTES {
+            return None;
+        }
+        let offset = Offset::new(start_line_body::OFFSET.u64(body));
+        Some(Self { offset, segment: start_line_body::SEGMENT.u64(body) })
+    }
 }
 
 impl LineBody {
@@ -104,7 +132,7 @@ pub(crate) fn body_bytes(kind: Kind) -> Option<usize> {
     match kind {
         Kind::Mark | Kind::Seal | Kind::Close => Some(LINE_BYTES),
         Kind::Session => Some(SESSION_BYTES),
-        Kind::StartLine => Some(start_line_body::BYTES),
+        Kind::StartLine => Some(START_LINE_BYTES),
         Kind::Gap => Some(GAP_BYTES),
         Kind::Pad | Kind::Data => None,
     }
@@ -125,6 +153,10 @@ mod tests {
         assert_eq!(SessionBody::decode(&session.encode()), Ok(session));
         let gap = GapBody { next_offset: Offset::new(7), bytes: 4096 };
         assert_eq!(GapBody::decode(&gap.encode()), Ok(gap));
+        let start = StartLine { offset: Offset::new(17), segment: 3 };
+        assert_eq!(StartLine::of(Kind::StartLine, &start.encode()), Some(start));
+        assert_eq!(StartLine::of(Kind::StartLine, &start.encode()[1..]), None);
+        assert_eq!(StartLine::of(Kind::Pad, &start.encode()), None);
         assert!(GapBody::decode(&[0; GAP_BYTES + 1]).is_err());
         assert!(LineBody::decode(&[0; LINE_BYTES - 1]).is_err());
         assert!(SessionBody::decode(&[0; SESSION_BYTES + 1]).is_err());

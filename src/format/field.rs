@@ -5,7 +5,8 @@ use std::fmt;
 #[cfg(test)]
 use super::{
     anchor_slot, checkpoint_epoch, checkpoint_header, checkpoint_version, cursor_value, frame_header, gap_body,
-    line_body, record_head, record_header, segment_header, session_body, sparse_body, start_line_body, state_head,
+    index_block, index_entry, index_header, index_topic, line_body, record_head, record_header, segment_header,
+    session_body, sparse_body, start_line_body, state_head,
 };
 
 /// One field of a table.
@@ -19,7 +20,7 @@ pub(crate) struct Field {
 
 /// Every table: name, bytes, fields; for the test that holds the prose to them.
 #[cfg(test)]
-pub(crate) const TABLES: [(&str, usize, &[Field]); 15] = [
+pub(crate) const TABLES: [(&str, usize, &[Field]); 19] = [
     ("segment_header", segment_header::BYTES, segment_header::FIELDS),
     ("frame_header", frame_header::BYTES, frame_header::FIELDS),
     ("sparse_body", sparse_body::BYTES, sparse_body::FIELDS),
@@ -35,6 +36,10 @@ pub(crate) const TABLES: [(&str, usize, &[Field]); 15] = [
     ("checkpoint_header", checkpoint_header::BYTES, checkpoint_header::FIELDS),
     ("checkpoint_epoch", checkpoint_epoch::BYTES, checkpoint_epoch::FIELDS),
     ("checkpoint_version", checkpoint_version::BYTES, checkpoint_version::FIELDS),
+    ("index_header", index_header::BYTES, index_header::FIELDS),
+    ("index_block", index_block::BYTES, index_block::FIELDS),
+    ("index_topic", index_topic::BYTES, index_topic::FIELDS),
+    ("index_entry", index_entry::BYTES, index_entry::FIELDS),
 ];
 
 /// Defines a table as a module of `Field` constants, and proves that they tile its bytes.

@@ -7,6 +7,7 @@
 //! 3. A header is mended only if turning one bit of it makes all of it check.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::arithmetic_side_effects))]
 
+use super::index::Subject;
 use super::opening::Opening;
 use super::segment_header as table;
 use super::{FRAME_ALIGNMENT, FRAMES_START, Fault, SEGMENT_BYTES_MAX, SEGMENT_MAGIC};
@@ -102,6 +103,12 @@ impl SegmentHeader {
     /// Whether it is the segment that others mean by a number and an incarnation.
     pub(crate) fn is_called(&self, number: u64, incarnation: u64) -> bool {
         number == self.last_number() && incarnation == self.known_incarnation()
+    }
+
+    /// What an index file of it is bound to; `end` is where its frames end.
+    pub(crate) fn subject(&self, end: u64) -> Subject {
+        let Self { store_id, number, generation, incarnation, .. } = *self;
+        Subject { store_id, number, generation, incarnation, end }
     }
 
     /// The link of a successor; `end` is where its frames end, if it was not rewritten.

@@ -2,8 +2,8 @@
 //!
 //! Guarantees:
 //! 1. [`measure`] refuses what does not fit its fields, before anything is stored.
-//! 2. [`split`] accepts only a whole entry of a known space with known flags, and in the space of cursors only a cursor;
-//!    [`States`] over what it accepted yields all.
+//! 2. [`split`] accepts only a whole entry of a known space with known flags, and in the spaces of cursors
+//!    and contracts only one of them; [`States`] over what it accepted yields all.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::arithmetic_side_effects))]
 
 use super::record::over;
@@ -28,6 +28,8 @@ impl Space {
     pub(crate) const CALLER: Self = Self(0);
     /// Cursors, by name.
     pub(crate) const CURSORS: Self = Self(1);
+    /// What cursors keep retention from dropping, by the name of the cursor.
+    pub(crate) const CONTRACTS: Self = Self(2);
 
     pub(crate) fn index(self) -> usize {
         usize::from(self.0)
@@ -102,8 +104,10 @@ pub(crate) fn split(body: &[u8]) -> std::result::Result<(StateEntry<'_>, &[u8]),
     if value.len() > STATE_VALUE_BYTES_MAX {
         return Err(Fault::State { what: "a state entry with a value longer than there can be" });
     }
-    if usize::from(space) == Space::CURSORS.index() && !removed {
-        CursorValue::decode(value)?;
+    match Space(space) {
+        Space::CURSORS if !removed => drop(CursorValue::decode(value)?),
+        Space::CONTRACTS if !removed => drop(super::contract::decode(value)?),
+        _ => {}
     }
     Ok((StateEntry { space: Space(space), key, value: (!removed).then_some(value) }, rest))
 }
@@ -181,7 +185,7 @@ mod tests {
         #[test]
         fn entries_come_back_as_they_were_stored(
             entries in proptest::collection::vec(
-                (2..4_u8, proptest::collection::vec(any::<u8>(), 0..40), proptest::option::of(".{0,40}")), 0..8,
+                (3..5_u8, proptest::collection::vec(any::<u8>(), 0..40), proptest::option::of(".{0,40}")), 0..8,
             ),
         ) {
             let entries: Vec<StateEntry<'_>> = entries

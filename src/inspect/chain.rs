@@ -5,15 +5,17 @@
 //! 2. A segment whose header is lost, but whose incarnation and end its successor names, is still a piece; what is not
 //!    known of it is put together from its neighbours.
 //! 3. What does not fit is looked at again before it is believed: a writer may be at work.
-//! 4. Only a header that a later program may have written is an error; and, where files are to be mended, two stores that as
+//! 4. What lies below the start line is no piece, and nothing there is missing.
+//! 5. Only a header that a later program may have written is an error; and, where files are to be mended, two stores that as
 //!    much speaks for, and two files under each other's names.
 
 use super::{Finding, FindingClass};
 use crate::checksum;
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::control::StartLine;
 use crate::format::header::{self, Link, SegmentHeader};
 use crate::format::{FRAMES_START, Fault, SEGMENT_BYTES_MAX, VERSION, segment_header, segment_name, segment_number};
-use crate::log::{ANCHOR_NAME, Links, SegmentFile, Survey, holds_frames, open_segment};
+use crate::log::{ANCHOR_NAME, Links, Member, SegmentFile, Survey, decide, holds_frames, open_segment, start};
 use crate::platform::Disk;
 use crate::types::{Line, Place, StoreId};
 
@@ -56,6 +58,8 @@ pub(crate) struct Gap {
 pub(crate) struct Chain {
     /// Oldest first; their numbers rise.
     pub(crate) pieces: Vec<Piece>,
+    /// Where the log begins, as far as something says.
+    pub(crate) start: StartLine,
     pub(crate) survey: Survey,
     /// What was set aside because it is not of this log.
     pub(crate) foreign: Vec<Finding>,
@@ -133,7 +137,58 @@ impl Chain {
             foreign.extend(set_foreign_aside(disk, &mut survey));
             pieces = self::pieces(&survey);
         }
-        Ok(Self { pieces, survey, foreign, mended })
+        let mut chain = Self { pieces, start: survey.start(), survey, foreign, mended };
+        chain.begin(disk)?;
+        Ok(chain)
+    }
+
+    /// Takes off what the start line let go: also the link to what is gone.
+    fn begin(&mut self, disk: &dyn Disk) -> Result<()> {
+        self.start = self.start.max(self.start_in_frames(disk)?);
+        let kept = self.start.segment;
+        if self.pieces.iter().all(|piece| piece.number() < kept) {
+            return Ok(());
+        }
+        self.pieces.retain(|piece| piece.number() >= kept);
+        if let Some(first) = self.pieces.first_mut()
+            && first.number() == kept
+            && first.source == Source::Stored
+        {
+            first.gap = None;
+        }
+        Ok(())
+    }
+
+    /// What start-line frames say: of a log that opens all that it keeps, else those that say why a segment is gone.
+    fn start_in_frames(&self, disk: &dyn Disk) -> Result<StartLine> {
+        let known = self.survey.checkpointed();
+        if let Ok(Some(decision)) = decide(disk, &self.survey) {
+            let highest = start::highest(disk, &decision.chain, known, Some(decision.end))?;
+            return Ok(highest.max(decision.start));
+        }
+        for piece in self.pieces.iter().rev().filter(|piece| piece.gap.is_some()) {
+            if let Some(found) = start::first_that_keeps(disk, &self.members(piece.number()), known, piece.number())? {
+                return Ok(found.start);
+            }
+        }
+        Ok(StartLine::default())
+    }
+
+    /// The segments from a number on whose frames may be asked for start lines.
+    fn members(&self, number: u64) -> Vec<Member> {
+        let stored = self.pieces.iter().filter(|piece| piece.source == Source::Stored && piece.number() >= number);
+        let member = |piece: &Piece| Member {
+            name: piece.name.clone(),
+            header: piece.header,
+            length: piece.length,
+            end: piece.end,
+        };
+        stored.map(member).collect()
+    }
+
+    /// Whether the start line let go what stood there.
+    pub(crate) fn is_below(&self, place: Place) -> bool {
+        self.pieces.first().is_some_and(|first| place.segment < first.number().min(self.start.segment))
     }
 
     /// The number of the newest segment; 0 if there is none.
@@ -184,6 +239,12 @@ impl Chain {
         let mut findings = Vec::new();
         let mut seen = newest;
         for file in self.leftovers() {
+            if file.number < self.start.segment && newest > 0 {
+                let cause = "below the start line: dropped, and not removed yet".to_owned();
+                let place = Some(Place::new(file.number, 0));
+                findings.push(Finding::new(disk, FindingClass::Leftover, place, None, cause));
+                continue;
+            }
             let above = file.number > newest;
             let in_use = above && file.number <= known;
             seen = seen.max(file.number);

@@ -12,7 +12,7 @@ use super::{Finding, FindingClass};
 use crate::checksum::Seed;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::checkpoint::CheckpointHeader;
-use crate::format::{checkpoint_name, is_checkpoint_draft};
+use crate::format::{checkpoint_name, is_checkpoint_draft, is_index_draft};
 use crate::log::{
     CheckpointFile, Entries, FoldPiece, State, Store, Unusable, begins_late, ends_as_said, fold, foreign, open_segment,
 };
@@ -44,6 +44,10 @@ pub(crate) fn check(disk: &dyn Disk, chain: &Chain, rest: Rest, gaps: &[Place]) 
             None => Ok((header, state)),
         });
         match found {
+            Ok((header, _)) if chain.is_below(header.line.place) => {
+                let cause = "goes up to what was dropped since, not in use";
+                checked.findings.push(finding(disk, FindingClass::Leftover, &file.name, cause));
+            }
             Ok(found) => {
                 checked.good = checked.good.saturating_add(1);
                 // Two are compared, however many there are.
@@ -61,7 +65,7 @@ pub(crate) fn check(disk: &dyn Disk, chain: &Chain, rest: Rest, gaps: &[Place]) 
         }
     }
     for name in &chain.survey.drafts {
-        let cause = if is_checkpoint_draft(name) {
+        let cause = if is_checkpoint_draft(name) || is_index_draft(name) {
             "was being written, not in use"
         } else {
             "left by a repair that did not end, not in use"
@@ -126,6 +130,9 @@ fn misfit(
         return None;
     }
     let place = header.line.place;
+    if chain.is_below(place) {
+        return None;
+    }
     let piece = chain.pieces.iter().find(|piece| piece.number() == place.segment);
     match piece {
         None => Some(format!("goes up to {place}, which is not part of the log")),

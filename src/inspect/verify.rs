@@ -51,7 +51,7 @@ pub fn verify_on(disk: &dyn Disk, progress: &mut dyn FnMut(Progress)) -> Result<
     let headers = chain.survey.valid().map(|(_, header)| *header);
     let rebuilt = chain.pieces.iter().filter(|piece| piece.source == Source::Rebuilt).map(|piece| piece.header);
     let origins = Origins::new(headers.chain(rebuilt).map(|h| (h.number, h.incarnation, h.capacity)));
-    let start = chain.pieces.first().map_or(Offset::ZERO, |piece| piece.header.first_offset);
+    let first = chain.pieces.first().map_or(Offset::ZERO, |piece| piece.header.first_offset);
     let total = chain.pieces.iter().fold(0_u64, |sum, piece| sum.saturating_add(piece.limit()));
     let mut check = Check {
         disk,
@@ -59,7 +59,7 @@ pub fn verify_on(disk: &dyn Disk, progress: &mut dyn FnMut(Progress)) -> Result<
         chain: &chain,
         origins,
         durable,
-        end: Line { place: Place::default(), offset: start },
+        end: Line { place: Place::default(), offset: first },
         gaps: Vec::new(),
         lines: Arc::clone(&lines),
         session: None,
@@ -73,8 +73,8 @@ pub fn verify_on(disk: &dyn Disk, progress: &mut dyn FnMut(Progress)) -> Result<
             records: 0,
             bytes: 0,
             checkpoints: 0,
-            start,
-            end: start,
+            start: first.max(chain.start.offset),
+            end: first,
             durable: durable.offset,
             lines,
             writer,
@@ -206,7 +206,8 @@ impl Check<'_, '_> {
                 format!("segments before {} are gone, and no checkpoint holds the state of then", first.number());
             self.report(FindingClass::MissingSegment, Some(Place::new(first.number(), 0)), None, cause);
         }
-        for finding in notes.findings {
+        let indexes = super::indexes::check(self.disk, chain, rest)?;
+        for finding in notes.findings.into_iter().chain(indexes) {
             self.found.report(finding);
         }
         self.told.end();

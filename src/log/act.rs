@@ -6,7 +6,7 @@
 //! 2. The new segment's length and name, and the names of all it goes on from, are durable before its header is stored; its
 //!    header is durable before anything in it is visible. That is the act: a crash before it leaves the log as it was
 //!    found, a crash after it finds the new segment.
-//! 3. Files off the chain go last. One that cannot be removed or set aside stays, and is reported: the log has been settled
+//! 3. Files off the chain, and below the start line, go last. One that cannot be removed or set aside stays, and is reported: the log has been settled
 //!    by then, and its numbers are not used again.
 //! 4. After a clean end the segment is continued, and the close frame is made void by a durable session frame first.
 
@@ -23,9 +23,9 @@ use super::report::{Ending, RecoveryReport};
 use super::state::State;
 use super::survey::{SegmentFile, Survey, corrupt, holds_bytes, io_error, open_segment};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::control::SessionBody;
+use crate::format::control::{SessionBody, StartLine};
 use crate::format::header::{FIRST_OFFSET_MAX, Link, SegmentHeader};
-use crate::format::{Kind, segment_name};
+use crate::format::{Kind, index_name, segment_name};
 use crate::platform::{Access, Disk, File, Identity};
 use crate::segment::{Blank, Body, SegmentWriter};
 use crate::types::{Epoch, Line, Offset, Place, StoreId, Timestamp, index};
@@ -48,6 +48,7 @@ pub(crate) struct Opened {
     /// Where state entries lie that no checkpoint holds.
     pub(crate) state_span: Option<StateSpan>,
     pub(crate) epochs: Epochs,
+    pub(crate) start: StartLine,
     pub(crate) checkpoints: Checkpoints,
     pub(crate) report: RecoveryReport,
 }
@@ -88,10 +89,19 @@ pub(crate) fn act(
     decision: Option<(Decision, Loaded)>,
 ) -> Result<Opened> {
     let (begun, mut loaded) = match decision {
-        Some((decision, loaded)) => (settle(disk, options, survey, &decision)?, loaded),
+        Some((mut decision, loaded)) => {
+            let last = decision.chain.last().map_or(0, |last| last.header.number);
+            decision.chain.retain(|member| member.header.number >= loaded.first_kept().min(last));
+            decision.start = loaded.start;
+            (settle(disk, options, survey, &decision)?, loaded)
+        }
         None => (create(disk, options, survey)?, Loaded::default()),
     };
     let Begun { writer, entries, mut report } = begun;
+    let first =
+        entries.first().map(|first| StartLine { offset: first.header.first_offset, segment: first.header.number });
+    loaded.start = loaded.start.max(first.unwrap_or_default());
+    report.start = loaded.start.offset;
     report.checkpoint = loaded.checkpoints.kept.first().map(|newest| newest.line);
     report.replayed_bytes = loaded.replayed_bytes;
     report.checkpoint_faults = loaded.faults;
@@ -107,6 +117,7 @@ pub(crate) fn act(
         state: loaded.state,
         state_span: loaded.state_span,
         epochs: loaded.epochs,
+        start: loaded.start,
         checkpoints: loaded.checkpoints,
         report,
     })
@@ -134,7 +145,7 @@ fn create(disk: &dyn Disk, options: &Options, survey: &Survey) -> Result<Begun> 
     let (upper, lower) = (random()?.to_le_bytes(), random()?.to_le_bytes());
     let mut store_id = StoreId::default();
     store_id.0.iter_mut().zip(upper.into_iter().chain(lower)).for_each(|(to, from)| *to = from);
-    let cleared = clear(disk, survey, &[])?;
+    let cleared = clear(disk, survey, &[], StartLine::default())?;
     let plan = Successor {
         number: 1,
         store_id,
@@ -163,7 +174,7 @@ fn go_on(disk: &dyn Disk, survey: &Survey, decision: &Decision) -> Result<Begun>
     append_session(disk, &mut writer, identity(disk, &last.name, &*file)?)?;
     let synced = end.place.position..writer.tail();
     file.sync_range(writer.segment().region(), synced).map_err(failed("sync the segment"))?;
-    let cleared = clear(disk, survey, &decision.chain)?;
+    let cleared = clear(disk, survey, &decision.chain, decision.start)?;
     let mut entries: Vec<Entry> = decision.chain.iter().map(Entry::of_member).collect();
     if let Some(entry) = entries.last_mut() {
         entry.handle = Handle::Open { segment: Arc::clone(writer.segment()), file };
@@ -198,7 +209,7 @@ fn succeed(disk: &dyn Disk, options: &Options, survey: &Survey, decision: &Decis
         capacity: next_capacity(options, live.saturating_add(decision.end.place.position), 0),
     };
     let (writer, entry) = begin_segment(disk, &plan)?;
-    let cleared = clear(disk, survey, &decision.chain)?;
+    let cleared = clear(disk, survey, &decision.chain, decision.start)?;
     if decision.cut.is_none() {
         give_back_tail(disk, &last.name, decision.end.place.position, last.header.capacity);
     }
@@ -316,15 +327,16 @@ fn append_session(disk: &dyn Disk, writer: &mut SegmentWriter, identity: Identit
     writer.append(&body, disk.now()).map(|_| ()).ok_or_else(|| corrupt("a segment without room for its first frame"))
 }
 
-/// Removes what is off the chain: files that hold nothing are unlinked, others set aside.
-fn clear(disk: &dyn Disk, survey: &Survey, chain: &[super::survey::Member]) -> Result<Cleared> {
+/// Removes what is off the chain: files that hold nothing, or lie below the start line, are unlinked, others set aside.
+fn clear(disk: &dyn Disk, survey: &Survey, chain: &[super::survey::Member], start: StartLine) -> Result<Cleared> {
     let mut cleared = Cleared::default();
     for file in &survey.files {
         if chain.iter().any(|member| member.name == file.name) {
             continue;
         }
+        let below = file.number < start.segment;
         let empty = matches!(file.header, Ok(None)) && is_zero(disk, file);
-        let (done, to) = if empty {
+        let (done, to) = if below || empty {
             (disk.unlink(&file.name), &mut cleared.removed)
         } else {
             (disk.quarantine(&file.name), &mut cleared.quarantined)
@@ -334,9 +346,13 @@ fn clear(disk: &dyn Disk, survey: &Survey, chain: &[super::survey::Member]) -> R
             Err(error) => cleared.left.push(format!("{}: {error}", file.name)),
         }
     }
-    for name in &survey.drafts {
-        match disk.unlink(name) {
-            Ok(()) => cleared.removed.push(name.clone()),
+    // An index file speaks of a segment whose end is settled.
+    let settled = |number| chain.iter().any(|member| member.header.number == number && member.end.is_some());
+    let is_orphan = |number: &&u64| !settled(**number);
+    let orphans = survey.indexes.iter().filter(is_orphan).map(|number| index_name(*number));
+    for name in orphans.chain(survey.drafts.iter().cloned()) {
+        match disk.unlink(&name) {
+            Ok(()) => cleared.removed.push(name),
             Err(error) => cleared.left.push(format!("{name}: {error}")),
         }
     }
@@ -379,7 +395,6 @@ fn report(ending: Ending, epoch: Epoch, cleared: Cleared) -> RecoveryReport {
 /// ... and what the decision found, of one that was there.
 fn report_of(decision: &Decision, report: RecoveryReport) -> RecoveryReport {
     RecoveryReport {
-        start: decision.chain.first().map_or(Offset::ZERO, |member| member.header.first_offset),
         end: decision.end,
         durable: decision.durable,
         segments: decision.chain.len(),

@@ -20,7 +20,7 @@ use super::prepare::Spare;
 use super::stats::AppendStats;
 use super::ticket::Ticket;
 use crate::error::{Error, Result};
-use crate::format::control::{LINE_BYTES, LineBody, SESSION_BYTES};
+use crate::format::control::{LINE_BYTES, LineBody, SESSION_BYTES, START_LINE_BYTES, StartLine};
 use crate::format::frame::HEADER_BYTES;
 use crate::format::header::{Link, SegmentHeader};
 use crate::format::{FRAMES_START, Kind};
@@ -34,10 +34,13 @@ const CONTROL_RESERVE_BYTES: u64 = 4096;
 const CONTROL_ONLY_BYTES: u64 = CONTROL_ROOM_MIN + 1536;
 /// What only the seal may use.
 const SEAL_RESERVE_BYTES: u64 = 128;
+/// What marks leave to start lines besides: a full disk must stay one that can be trimmed.
+const START_RESERVE_BYTES: u64 = 512;
 /// What a segment holds beyond data: header, session frame, reserves.
 pub(crate) const OVERHEAD_BYTES: u64 = FRAMES_START + 128 + CONTROL_RESERVE_BYTES + SEAL_RESERVE_BYTES;
 const _: () =
     assert!(SEAL_RESERVE_BYTES >= 72 && HEADER_BYTES + LINE_BYTES <= 72 && HEADER_BYTES + SESSION_BYTES <= 128);
+const _: () = assert!(HEADER_BYTES + START_LINE_BYTES <= 56 && START_RESERVE_BYTES >= SEAL_RESERVE_BYTES + 4 * 56);
 
 /// What is behind the append lock.
 #[derive(Debug)]
@@ -282,16 +285,33 @@ impl Appender {
     pub(crate) fn append_line(&mut self, kind: Kind, durable: Line, now: Timestamp) -> Option<Appended> {
         let bytes = LineBody { durable, time_max: self.writer.time_max() }.encode();
         let body = Body::Control { kind, bytes: &bytes };
-        let seal_room = if kind == Kind::Seal { 0 } else { SEAL_RESERVE_BYTES };
-        let limit = self.capacity().saturating_sub(seal_room);
-        if self.is_broken() || self.is_closed() || self.writer.tail().saturating_add(body.stride()) > limit {
-            return None;
-        }
-        let appended = self.store_control(&body, now);
+        let left = match kind {
+            Kind::Seal => 0,
+            Kind::Close => SEAL_RESERVE_BYTES,
+            _ => SEAL_RESERVE_BYTES.saturating_add(START_RESERVE_BYTES),
+        };
+        let appended = self.append_control(&body, left, now);
         if kind == Kind::Close && appended.is_some() {
             self.closed = Closed::Yes;
         }
         appended
+    }
+
+    /// Appends a start line, if there is room for it besides close frame and seal. Returns where it ends.
+    pub(crate) fn append_start(&mut self, start: StartLine, now: Timestamp) -> Option<Place> {
+        let bytes = start.encode();
+        let body = Body::Control { kind: Kind::StartLine, bytes: &bytes };
+        let appended = self.append_control(&body, SEAL_RESERVE_BYTES.saturating_mul(2), now)?;
+        Some(Place::new(self.data_end.segment, appended.end))
+    }
+
+    /// Appends a control frame, if it leaves so much of the segment, and the log is not closed.
+    fn append_control(&mut self, body: &Body<'_>, left: u64, now: Timestamp) -> Option<Appended> {
+        let limit = self.capacity().saturating_sub(left);
+        if self.is_broken() || self.is_closed() || self.writer.tail().saturating_add(body.stride()) > limit {
+            return None;
+        }
+        self.store_control(body, now)
     }
 
     /// Refuses appends from now on, with this as the reason; the first reason stays.

@@ -7,7 +7,11 @@
 //!    damage, and then the same error.
 //! 4. Beside a writer, what does not check is damage only below a durable line or an end that a successor names; at the
 //!    tail it is not there yet.
+//! 5. A file that vanished is no damage if the log begins behind it now: the directory is listed again, and who reads there is
+//!    told (`Trimmed`).
 
+mod follow;
+mod holds;
 mod state;
 
 use std::path::Path;
@@ -18,18 +22,23 @@ use std::time::Duration;
 use super::catalog::{Catalog, Entry, Handle, copy_for_reading};
 use super::decide::{Decision, decide};
 use super::epochs::Epochs;
+use super::index::file::{Role, peek, subject};
+use super::index::{Index, ONLOOKER_BYTES};
+use super::lookup::{self, Found, History};
 use super::options::open_error;
 use super::reader::{Limit, LogSource, ReadLine, ReadMode, Reader};
-use super::survey::{Survey, io_error, survey};
+use super::start;
+use super::survey::{Member, Survey, io_error, survey};
 use super::window::{Scan, Scanned, View};
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::control::StartLine;
 use crate::format::header::SegmentHeader;
-use crate::format::{FRAMES_START, VERSION, segment_name, segment_number};
+use crate::format::{FRAMES_START, VERSION, segment_name};
 use crate::platform::{Disk, Holder, SystemDisk};
 use crate::sync::Mutex;
 pub use state::{CheckpointInfo, StateView};
 
-use crate::types::{Epoch, Line, Offset, Place, StoreId, Timestamp};
+use crate::types::{Epoch, Line, Offset, Place, StoreId, Timestamp, Topic};
 
 /// Another process cannot wake a reader here: it looks again after this long.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
@@ -56,6 +65,7 @@ struct Shared {
     disk: Arc<dyn Disk>,
     writer: Option<Holder>,
     state: Mutex<State>,
+    index: Index,
 }
 
 #[derive(Debug)]
@@ -65,6 +75,8 @@ struct State {
     /// How far the tail was followed.
     seen: Line,
     time_max: Timestamp,
+    /// Where the log begins, as far as it was seen.
+    start: StartLine,
     clean: bool,
     /// What an open would say.
     refusal: Option<Error>,
@@ -98,6 +110,8 @@ pub struct SegmentInfo {
     pub first_time: Option<Timestamp>,
     /// Latest append time up to its end.
     pub last_time: Option<Timestamp>,
+    /// Bytes of its index file, if it has one; whether that is whole is for `esker verify` to say.
+    pub index_bytes: Option<u64>,
 }
 
 impl Attached {
@@ -119,12 +133,12 @@ impl Attached {
     pub fn open_on(disk: Arc<dyn Disk>) -> Result<Self> {
         let failed = |error| io_error(&*disk, "ask for the writer's lock", "", error);
         let writer = disk.lock_holder().map_err(failed)?;
-        let survey = survey(&*disk)?;
         let state = match &writer {
-            Some(_) => State::beside_writer(&*disk, &survey)?,
-            None => State::as_left(&*disk, &survey)?,
+            Some(_) => State::beside_writer(&*disk, Line::default())?,
+            None => State::as_left(&*disk)?,
         };
-        Ok(Self { shared: Arc::new(Shared { disk, writer, state: Mutex::new(state) }) })
+        let index = Index::new(Role::Onlooker, ONLOOKER_BYTES);
+        Ok(Self { shared: Arc::new(Shared { disk, writer, state: Mutex::new(state), index }) })
     }
 
     /// A reader at the first record.
@@ -132,6 +146,20 @@ impl Attached {
     pub fn reader(&self) -> Reader {
         let shared: Arc<Shared> = Arc::clone(&self.shared);
         Reader::new(shared)
+    }
+
+    /// As [`Log::latest`](crate::Log::latest), of what can be read now.
+    ///
+    /// # Errors
+    /// As for [`Log::latest`](crate::Log::latest); and what an open would say, if it would refuse.
+    pub fn latest<K: AsRef<[u8]> + ?Sized>(&self, topic: Topic, key: &K) -> Result<Option<Found>> {
+        lookup::latest(&*self.shared, topic, key.as_ref(), ReadLine::Visible)
+    }
+
+    /// As [`Log::history`](crate::Log::history), of what can be read now.
+    pub fn history<K: AsRef<[u8]> + ?Sized>(&self, topic: Topic, key: &K) -> History {
+        let shared: Arc<Shared> = Arc::clone(&self.shared);
+        History::new(shared, topic, key.as_ref())
     }
 
     /// The identity of the store.
@@ -155,7 +183,7 @@ impl Attached {
     /// Offset of the first record.
     #[must_use]
     pub fn start(&self) -> Offset {
-        self.first(|entry| entry.header.first_offset)
+        self.shared.start()
     }
 
     /// Offset behind the last record that can be read now.
@@ -216,6 +244,7 @@ impl Attached {
                 state: if next.is_some() { SegmentState::Sealed } else { SegmentState::Active },
                 first_time: if records == 0 { None } else { self.shared.first_time(entry)? },
                 last_time: (records > 0).then_some(last),
+                index_bytes: subject(entry).and_then(|subject| peek(&*self.shared.disk, &subject).ok()),
             });
         }
         Ok(segments)
@@ -236,46 +265,32 @@ impl Attached {
 
 impl State {
     /// Nobody writes.
-    fn as_left(disk: &dyn Disk, survey: &Survey) -> Result<Self> {
-        match decide(disk, survey) {
-            Ok(Some(decision)) => Ok(Self::as_decided(&decision)),
+    fn as_left(disk: &dyn Disk) -> Result<Self> {
+        let survey = survey(disk)?;
+        match decide(disk, &survey) {
+            Ok(Some(decision)) => Self::as_decided(disk, &survey, &decision),
             Ok(None) => Err(Error::new(ErrorKind::Invalid, "not a log: no segment is there")
                 .at_path(disk.directory())
                 .next_step("check the path")),
-            Err(error) if error.kind() == ErrorKind::Corrupt => Ok(Self::up_to_damage(survey, error)),
+            Err(error) if error.kind() == ErrorKind::Corrupt => Ok(Self::up_to_damage(&survey, error)),
             Err(error) => Err(error),
         }
     }
 
-    fn as_decided(decision: &Decision) -> Self {
-        let mut entries: Vec<Entry> = decision.chain.iter().map(Entry::of_member).collect();
+    fn as_decided(disk: &dyn Disk, survey: &Survey, decision: &Decision) -> Result<Self> {
+        let found = start::highest(disk, &decision.chain, survey.checkpointed(), Some(decision.end))?;
+        let start = begin(&decision.chain, decision.start.max(found));
+        let mut entries = entries(&decision.chain, start);
         if let Some(last) = entries.last_mut() {
             last.end = Some(decision.end.place.position);
         }
-        Self {
+        Ok(Self {
             catalog: Catalog::new(entries),
             durable: decision.durable.min(decision.end),
             seen: decision.end,
             time_max: decision.time_max,
+            start,
             clean: decision.clean,
-            refusal: None,
-        }
-    }
-
-    fn beside_writer(disk: &dyn Disk, survey: &Survey) -> Result<Self> {
-        let chain = survey.chain(disk)?.members;
-        let Some(last) = chain.last() else {
-            return Err(Error::new(ErrorKind::Invalid, "not a log yet: its writer has not begun")
-                .at_path(disk.directory())
-                .next_step("try again"));
-        };
-        let place = Place::new(last.header.number, FRAMES_START);
-        Ok(Self {
-            seen: Line { place, offset: last.header.first_offset },
-            time_max: last.header.time_max,
-            catalog: Catalog::new(chain.iter().map(Entry::of_member).collect()),
-            durable: survey.durable(),
-            clean: false,
             refusal: None,
         })
     }
@@ -283,6 +298,7 @@ impl State {
     /// What can be reached from the first segment on, by links that hold; of two that follow one segment the newer.
     fn up_to_damage(survey: &Survey, refusal: Error) -> Self {
         let mut entries: Vec<Entry> = Vec::new();
+        let begin = survey.start();
         // By whom they follow; of the first it is nobody, number 0.
         let before = |header: &SegmentHeader| header.predecessor.map_or(0, |link| link.number);
         let mut headers: Vec<SegmentHeader> = survey.valid().map(|(_, header)| *header).collect();
@@ -297,6 +313,8 @@ impl State {
             };
             let next = headers.get(start..).unwrap_or_default().iter().take_while(|header| before(header) == number);
             let next = next.copied().filter(follows);
+            let first = headers.iter().find(|header| entries.is_empty() && header.number == begin.segment);
+            let next = next.chain(first.copied());
             let Some(header) = next.max_by_key(|header| (header.epoch.counter, header.number)) else { break };
             if let (Some(last), Some(link)) = (entries.last_mut(), header.predecessor) {
                 last.end = last.header.end(Some(&link));
@@ -312,10 +330,25 @@ impl State {
             durable: survey.durable(),
             seen,
             time_max,
+            start: begin,
             clean: false,
             refusal: Some(refusal),
         }
     }
+}
+
+/// Where a log of these segments begins, by a start line that may be older than they are.
+fn begin(members: &[Member], start: StartLine) -> StartLine {
+    let first =
+        members.first().map(|first| StartLine { offset: first.header.first_offset, segment: first.header.number });
+    start.max(first.unwrap_or_default())
+}
+
+/// The segments that the start line keeps; always the last.
+fn entries(members: &[Member], start: StartLine) -> Vec<Entry> {
+    let last = members.last().map_or(0, |last| last.header.number);
+    let kept = members.iter().filter(|member| member.header.number >= start.segment.min(last));
+    kept.map(Entry::of_member).collect()
 }
 
 impl Shared {
@@ -332,81 +365,6 @@ impl Shared {
         Ok(None)
     }
 
-    /// Follows the tail of the last segment, as far as it is whole.
-    fn follow_tail(&self) -> Result<()> {
-        let (entry, seen) = {
-            let state = self.state.lock();
-            (state.catalog.entries().last().cloned(), state.seen)
-        };
-        let Some(entry) = entry.filter(|entry| entry.end.is_none()) else { return Ok(()) };
-        let view = copy_for_reading(&*self.disk, &entry)?;
-        let limit = entry.header.capacity;
-        let mut scan = Scan::new(view.store, view.frames, seen.place.position, seen.offset, limit);
-        let (mut durable, mut time_max) = (Line::default(), Timestamp::from_nanoseconds(i64::MIN));
-        let failed = |error| io_error(&*self.disk, "read the segment", &segment_name(entry.number()), error);
-        while let Scanned::Frame(found) = scan.next().map_err(failed)? {
-            time_max = time_max.max(found.time_of_records());
-            if let Some(line) = scan.frame(&found).line() {
-                durable = durable.max(line.durable);
-            }
-        }
-        let mut state = self.state.lock();
-        state.durable = state.durable.max(durable);
-        state.time_max = state.time_max.max(time_max);
-        if state.seen.place.segment == entry.number() {
-            let place = Place::new(entry.number(), scan.position);
-            state.seen = state.seen.max(Line { place, offset: scan.offset });
-        }
-        Ok(())
-    }
-
-    /// Looks whether the log went on in another segment, and takes it into the catalog. `true`: it did.
-    fn look_for_successor(&self) -> Result<bool> {
-        let last = self.state.lock().catalog.entries().last().map_or(0, Entry::number);
-        let names = self.disk.list().map_err(|error| io_error(&*self.disk, "list the directory", "", error))?;
-        if !names.iter().filter_map(|name| segment_number(name)).any(|number| number > last) {
-            return Ok(false);
-        }
-        let survey = survey(&*self.disk)?;
-        let chain = survey.chain(&*self.disk)?.members;
-        let Some(newest) = chain.last().filter(|newest| newest.header.number > last) else { return Ok(false) };
-        let mut state = self.state.lock();
-        if state.catalog.entries().last().is_some_and(|now| now.number() >= newest.header.number) {
-            // Another thread looked later, and was faster.
-            return Ok(true);
-        }
-        let place = Place::new(newest.header.number, FRAMES_START);
-        state.seen = Line { place, offset: newest.header.first_offset };
-        state.time_max = state.time_max.max(newest.header.time_max);
-        state.durable = state.durable.max(survey.durable());
-        state.catalog = Catalog::new(chain.iter().map(Entry::of_member).collect());
-        Ok(true)
-    }
-
-    /// Takes the segments as they are now: some of those that were known are not there any more, or are others.
-    fn list_again(&self) -> Result<()> {
-        let failed = |error| io_error(&*self.disk, "ask for the writer's lock", "", error);
-        // A writer may have begun since.
-        let is_written = self.is_live() || self.disk.lock_holder().map_err(failed)?.is_some();
-        let survey = survey(&*self.disk)?;
-        let mut found = if is_written {
-            State::beside_writer(&*self.disk, &survey)?
-        } else {
-            State::as_left(&*self.disk, &survey)?
-        };
-        let mut state = self.state.lock();
-        let newest = |state: &State| state.catalog.entries().last().map_or(0, Entry::number);
-        if newest(&found) < newest(&state) {
-            // Another thread looked later, and was faster.
-            return Ok(());
-        }
-        found.durable = found.durable.max(state.durable);
-        found.seen = found.seen.max(state.seen);
-        found.time_max = found.time_max.max(state.time_max);
-        *state = found;
-        Ok(())
-    }
-
     fn is_live(&self) -> bool {
         self.writer.is_some()
     }
@@ -418,7 +376,9 @@ impl LogSource for Shared {
     }
 
     fn start(&self) -> Offset {
-        self.state.lock().catalog.entries().first().map(|entry| entry.header.first_offset).unwrap_or_default()
+        let state = self.state.lock();
+        let first = state.catalog.entries().first().map(|entry| entry.header.first_offset);
+        first.unwrap_or_default().max(state.start.offset)
     }
 
     fn epochs(&self) -> Epochs {
@@ -449,6 +409,15 @@ impl LogSource for Shared {
         copy_for_reading(&*self.disk, entry)
     }
 
+    fn index(&self) -> &Index {
+        &self.index
+    }
+
+    fn check_lookups(&self) -> Result<()> {
+        // What is newer than the damage may be what is asked for.
+        self.state.lock().refusal.clone().map_or(Ok(()), Err)
+    }
+
     fn limit(&self, place: Place, view: &View, line: ReadLine) -> Option<Limit> {
         let state = self.state.lock();
         let end = state.catalog.of(&view.header)?.end;
@@ -465,7 +434,7 @@ impl LogSource for Shared {
     }
 
     fn look_again(&self) -> Result<()> {
-        self.list_again()
+        Self::look_again(self)
     }
 
     fn refresh(&self, line: ReadLine) -> Result<bool> {

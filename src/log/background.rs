@@ -1,8 +1,9 @@
 //! The three threads of a log, each a loop over steps that tests call one by one.
 //!
 //! Guarantees:
-//! 1. None waits for another: the preparer for no sync of data, the syncer for no file to be created, neither for a checkpoint;
-//!    save for one sync of the directory, which preparer and checkpointer ask for one after the other.
+//! 1. None waits for another: the preparer for no sync of data, the syncer for no file to be created, neither for a checkpoint,
+//!    nor for retention, which follows checkpoints; save for one sync of the directory, which preparer and checkpointer ask for
+//!    one after the other. The third makes index files too, and looks after checkpoints between two pieces of one.
 //! 2. All sleep without a deadline while nothing is appended or synced; an append or sync that matters wakes them. While
 //!    there are appends, the syncer looks every 50 ms, or as often as the sync interval asks.
 //! 3. All end when the log is closed or dropped; one that is awake, also when it is poisoned.
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use super::appender::Waiting;
 use super::core::Core;
+use super::index::Step;
 use super::options::Sync;
 use super::prepare::Pace;
 use crate::error::{Error, Result};
@@ -20,6 +22,9 @@ use crate::sync::{Condvar, Mutex};
 
 /// How often the syncer looks while there are appends. A look that finds none since the last one writes the last mark.
 pub(crate) const IDLE: Duration = Duration::from_millis(50);
+
+/// About as long as it takes to index a piece of a segment.
+const REST: Duration = Duration::from_millis(1);
 
 /// Wakes one thread. A wake before the sleep counts.
 #[derive(Debug, Default)]
@@ -35,6 +40,11 @@ impl Signal {
     pub(crate) fn wake(&self) {
         *self.woken.lock() = Some(Woken);
         self.changed.notify_one();
+    }
+
+    /// Rests a moment, in the midst of work. A wake that comes meanwhile still counts for the sleep behind it.
+    pub(crate) fn rest(&self) {
+        self.changed.wait_while_for(&mut self.woken.lock(), |_kept| true, REST);
     }
 
     fn sleep(&self, at_most: Option<Duration>) {
@@ -77,6 +87,10 @@ pub(crate) fn start(core: &Arc<Core>) -> Result<()> {
     let checkpointer = spawn("esker-checkpoint", move || {
         while let Some(core) = running(&weak) {
             core.checkpoint_step();
+            core.retention_step();
+            if core.index_step() == Step::Done {
+                continue;
+            }
             let signal = Arc::clone(&core.checkpointer);
             drop(core);
             signal.sleep(None);
@@ -108,7 +122,7 @@ impl Core {
     fn syncer_round(&self, rhythm: &mut Rhythm) -> Option<Duration> {
         loop {
             // Also while appends fill segments faster than the disk takes them.
-            if self.checkpoint_due() {
+            if self.checkpoint_due() || self.retention_due() || self.index_due() {
                 self.checkpointer.wake();
             }
             if !self.sync_sealed_step() {
@@ -185,5 +199,7 @@ impl Core {
         }
         self.idle_mark_step();
         self.checkpoint_step();
+        self.retention_step();
+        while self.index_step() == Step::Done {}
     }
 }

@@ -71,6 +71,12 @@ impl Catalog {
         self.entries.push(next);
     }
 
+    /// Takes the segments below this one off, but for the last.
+    pub(crate) fn drop_below(&mut self, number: u64) -> Vec<Entry> {
+        let below = self.entries.partition_point(|entry| entry.number() < number);
+        self.entries.drain(..below.min(self.entries.len().saturating_sub(1))).collect()
+    }
+
     pub(crate) fn get(&self, number: u64) -> Option<&Entry> {
         self.entries.binary_search_by_key(&number, Entry::number).ok().map(|at| &self.entries[at])
     }

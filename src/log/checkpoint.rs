@@ -7,6 +7,7 @@
 //!    ones, whole. Only then all but the two newest are removed.
 //! 3. One that cannot be written is discarded and counted; nothing else is lost than time at the next open.
 //! 4. No lock of the log is held while reading or writing; memory is bounded by what changed in between.
+//! 5. It carries every start line whose frame lies before its line, for the start does not move while one is written.
 
 mod file;
 mod load;
@@ -26,7 +27,7 @@ use crate::format::state::{Space, StateEntry};
 use crate::types::{Line, Offset, Version, length};
 use file::{Draft, draft_name, stored_bytes};
 pub(crate) use file::{Entries, Unusable, read_header};
-pub(crate) use load::{Loaded, Segments, ends_as_said, load, misfit};
+pub(crate) use load::{Loaded, Segments, ends_as_said, load, misfit, stateless};
 
 /// How many checkpoints are kept.
 pub(crate) const CHECKPOINTS_KEPT: usize = 2;
@@ -59,7 +60,13 @@ impl Checkpoints {
         self.kept.first().map(|kept| kept.line).unwrap_or_default()
     }
 
-    fn body_bytes(&self) -> u64 {
+    /// The first segment that has to stay: no line that a kept checkpoint goes up to may lie in one that is gone, and both
+    /// have to be there, for one may rot.
+    pub(crate) fn lets_go(&self) -> u64 {
+        self.kept.get(CHECKPOINTS_KEPT - 1).map_or(0, |older| older.line.place.segment)
+    }
+
+    pub(crate) fn body_bytes(&self) -> u64 {
         self.kept.first().map_or(0, |kept| kept.body_bytes)
     }
 }
@@ -191,6 +198,31 @@ impl Core {
         }
     }
 
+    /// Forgets checkpoints that are not what was written: before something goes that only they could replace. Their bodies
+    /// are not read.
+    pub(crate) fn look_at_checkpoints(&self) {
+        let _checkpointing = self.checkpointing.lock();
+        let kept = self.checkpoints.lock().kept.clone();
+        let is_there = |header: &CheckpointHeader| {
+            let found = read_header(&*self.disk, &checkpoint_name(header.sequence));
+            match found {
+                Ok(found) => found == *header,
+                Err(Unusable::Closed(_)) => true,
+                Err(_) => false,
+            }
+        };
+        let (good, gone): (Vec<_>, Vec<_>) = kept.into_iter().partition(is_there);
+        if gone.is_empty() {
+            return;
+        }
+        let mut checkpoints = self.checkpoints.lock();
+        checkpoints.stale.extend(gone.iter().map(|header| checkpoint_name(header.sequence)));
+        checkpoints.kept = good;
+        let before = checkpoints.line();
+        drop(checkpoints);
+        self.appender.lock().recall_state(before);
+    }
+
     fn write_checkpoint(
         &self,
         before: Option<CheckpointHeader>,
@@ -219,7 +251,7 @@ impl Core {
             Some(span) if span.first.place < line.place => self.changes_between(span.first, line)?,
             _ => (Changes::new(), 0),
         };
-        let epochs = self.epochs.starts();
+        let (epochs, start) = (self.epochs.starts(), *self.start.lock());
         let table = length(epochs.len()).saturating_mul(length(EPOCH_BYTES));
         let held = before.map_or(0, |kept| kept.body_bytes);
         // One of this name can only be left of an attempt that failed.
@@ -238,8 +270,8 @@ impl Core {
             sequence,
             line,
             incarnation: segment.incarnation,
-            start: first.first_offset,
-            start_segment: first.number,
+            start: start.offset,
+            start_segment: start.segment,
             time_max,
             epochs: 0,
             entries: 0,

@@ -15,10 +15,10 @@ use super::reader::{LogSource, ReadLine};
 use super::state::Change;
 use super::ticket::Ticket;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::record;
 use crate::format::state::{CURSOR_BYTES, CursorValue, Space, StateEntry};
+use crate::format::{CONTRACT_TOPICS_MAX, contract, record};
 use crate::segment::Body;
-use crate::types::{Offset, Record, Topic, Version};
+use crate::types::{Contract, Offset, Record, Topic, Version};
 use decide::{Decider, Stop};
 
 /// The most conditions of one commit; each cursor move is one.
@@ -60,6 +60,14 @@ enum Move<'a> {
     Remove { key: &'a [u8] },
     Cursor { name: &'a str, offset: Offset },
     RemoveCursor { name: &'a str },
+    Contract { name: &'a str, contract: &'a Contract },
+}
+
+/// What a change stores that is encoded for it.
+enum Encoded {
+    Nothing,
+    Cursor([u8; CURSOR_BYTES]),
+    Contract(Vec<u8>),
 }
 
 /// What must hold when the commit is decided.
@@ -129,9 +137,15 @@ impl<'a> Commit<'a> {
         self
     }
 
-    /// Removes a cursor; nothing happens if it does not exist.
+    /// Removes a cursor, and its contract; nothing happens if it does not exist.
     pub fn remove_cursor(mut self, name: &'a str) -> Self {
         self.moves.push(Move::RemoveCursor { name });
+        self.contract(name, &Contract::Hold)
+    }
+
+    /// Sets what a cursor keeps retention from dropping. Without that it is [`Contract::Hold`].
+    pub fn contract(mut self, name: &'a str, contract: &'a Contract) -> Self {
+        self.moves.push(Move::Contract { name, contract });
         self
     }
 
@@ -198,7 +212,8 @@ impl Core {
         if frame_bytes(shape.body_length) > self.frame_bytes_max {
             return Err(self.too_large(frame_bytes(shape.body_length)));
         }
-        let mut decider = Decider::new(self, &commit.conditions, entries.iter().map(Change::of).collect());
+        let lowest = commit.moves.iter().filter_map(Move::offset).min_by_key(|(_, offset)| *offset);
+        let mut decider = Decider::new(self, &commit.conditions, lowest, entries.iter().map(Change::of).collect());
         decider.catch_up()?;
         let ticket = if commit.is_empty() {
             self.decide_only(&mut decider)?
@@ -237,7 +252,7 @@ impl Core {
     }
 
     /// Checks names and offsets, and encodes cursors.
-    fn check_moves(&self, moves: &[Move<'_>]) -> Result<Vec<[u8; CURSOR_BYTES]>> {
+    fn check_moves(&self, moves: &[Move<'_>]) -> Result<Vec<Encoded>> {
         let end = self.end(ReadLine::Visible).offset;
         let mut values = Vec::with_capacity(moves.len());
         for change in moves {
@@ -249,16 +264,40 @@ impl Core {
                         let ended = Core::ended(self);
                         return Err(ended.unwrap_or_else(|| outside(name, offset, self.start(), end)));
                     }
-                    CursorValue { epoch: self.epoch, offset }.encode()
+                    Encoded::Cursor(CursorValue { epoch: self.epoch, offset }.encode())
                 }
                 Move::RemoveCursor { name } => {
                     check_name(name)?;
-                    [0; CURSOR_BYTES]
+                    Encoded::Nothing
                 }
-                Move::Set { .. } | Move::Remove { .. } => [0; CURSOR_BYTES],
+                Move::Contract { name, contract } => {
+                    check_name(name)?;
+                    check_contract(name, contract)?;
+                    // That of a cursor without one.
+                    if *contract == Contract::Hold {
+                        Encoded::Nothing
+                    } else {
+                        Encoded::Contract(contract::encode(contract))
+                    }
+                }
+                Move::Set { .. } | Move::Remove { .. } => Encoded::Nothing,
             });
         }
         Ok(values)
+    }
+}
+
+fn check_contract(name: &str, contract: &Contract) -> Result<()> {
+    match contract {
+        Contract::HoldTopics(topics) if topics.len() > CONTRACT_TOPICS_MAX => {
+            let text = format!(
+                "commit refused: the contract of cursor {name} names {} topics, at most {CONTRACT_TOPICS_MAX}",
+                topics.len()
+            );
+            Err(Error::new(ErrorKind::Limit, text)
+                .next_step("nothing was stored; hold all topics, or use more cursors"))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -272,12 +311,27 @@ fn outside(name: &str, offset: Offset, start: Offset, end: Offset) -> Error {
 }
 
 impl<'a> Move<'a> {
-    /// As it is stored; `value` is the encoded cursor, if it is one.
-    fn entry(&self, value: &'a [u8; CURSOR_BYTES]) -> StateEntry<'a> {
+    /// Where it moves which cursor.
+    fn offset(&self) -> Option<(&'a str, Offset)> {
+        if let Self::Cursor { name, offset } = *self { Some((name, offset)) } else { None }
+    }
+
+    /// As it is stored; `value` is what was encoded for it.
+    fn entry(&self, value: &'a Encoded) -> StateEntry<'a> {
+        let value = match value {
+            Encoded::Nothing => None,
+            Encoded::Cursor(value) => Some(&value[..]),
+            Encoded::Contract(value) => Some(&value[..]),
+        };
+        self.entry_of(value)
+    }
+
+    fn entry_of(&self, encoded: Option<&'a [u8]>) -> StateEntry<'a> {
         match *self {
             Self::Set { key, value } => StateEntry { space: Space::CALLER, key, value: Some(value) },
             Self::Remove { key } => StateEntry { space: Space::CALLER, key, value: None },
-            Self::Cursor { name, .. } => StateEntry { space: Space::CURSORS, key: name.as_bytes(), value: Some(value) },
+            Self::Cursor { name, .. } => StateEntry { space: Space::CURSORS, key: name.as_bytes(), value: encoded },
+            Self::Contract { name, .. } => StateEntry { space: Space::CONTRACTS, key: name.as_bytes(), value: encoded },
             Self::RemoveCursor { name } => StateEntry { space: Space::CURSORS, key: name.as_bytes(), value: None },
         }
     }

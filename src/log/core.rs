@@ -2,7 +2,8 @@
 //!
 //! Guarantees:
 //! 1. Locks are taken in this order and never the other way: preparing or checkpointing, state, append lock, durability,
-//!    catalog. The locks inside a `Wake`, of the checkpoints, of the anchor and of the syncs of the directory are leaves.
+//!    catalog. The locks inside a `Wake`, of the checkpoints, of the anchor, of the syncs of the directory and of the index are
+//!    leaves, save that views of the index come before the catalog.
 //! 2. Nobody waits for the disk while holding the append lock.
 
 use std::sync::Arc;
@@ -16,14 +17,18 @@ use super::checkpoint::Checkpoints;
 use super::directory::DirectorySyncs;
 use super::durability::Durability;
 use super::epochs::Epochs;
+use super::index::Index;
+use super::index::file::Role;
 use super::options::{Background, Options, Sync};
 use super::report::RecoveryReport;
+use super::retention::Pace;
 use super::state::{Limits, State};
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::control::StartLine;
 use crate::platform::{Disk, ForkGuard, LockGuard};
 use crate::sync::thread::JoinHandle;
 use crate::sync::{AtomicBool, Condvar, Mutex, RwLock, Wake};
-use crate::types::{Epoch, Offset, StoreId, length};
+use crate::types::{Epoch, StoreId, length};
 use crossbeam::utils::CachePadded;
 
 pub(crate) struct Core {
@@ -32,7 +37,9 @@ pub(crate) struct Core {
     pub(crate) store_id: StoreId,
     pub(crate) epoch: Epoch,
     pub(crate) epochs: Epochs,
-    pub(crate) start: Offset,
+    /// Where the log begins. A leaf; it moves under the lock of checkpointing, and with the append lock held.
+    pub(crate) start: Mutex<StartLine>,
+    pub(crate) retention: Mutex<Pace>,
     pub(crate) report: RecoveryReport,
     pub(crate) frame_bytes_max: u64,
     /// Segments that are prepared have higher numbers than any file that an open found.
@@ -61,6 +68,7 @@ pub(crate) struct Core {
     pub(crate) checkpointing: Mutex<()>,
     pub(crate) checkpoints: Mutex<Checkpoints>,
     pub(crate) anchor: Mutex<AnchorFile>,
+    pub(crate) index: Index,
     pub(crate) threads: Mutex<Vec<JoinHandle<()>>>,
     /// The writer's lock on the directory; `None` once the log is closed.
     pub(crate) lock: Mutex<Option<Box<dyn LockGuard>>>,
@@ -102,7 +110,8 @@ impl Core {
             store_id: opened.store_id,
             epoch: opened.report.epoch,
             epochs: opened.epochs,
-            start: opened.report.start,
+            start: Mutex::new(opened.start),
+            retention: Mutex::new(Pace::new(&*disk)),
             report: opened.report,
             fork,
             poisoned: AtomicBool::new(false),
@@ -122,6 +131,7 @@ impl Core {
             checkpointing: Mutex::new(()),
             checkpoints: Mutex::new(opened.checkpoints),
             anchor: Mutex::new(opened.anchor),
+            index: Index::new(Role::Writer, options.index_memory),
             threads: Mutex::new(Vec::new()),
             lock: Mutex::new(Some(lock)),
             options: options.clone(),

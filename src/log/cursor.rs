@@ -15,12 +15,14 @@ use super::batch::Batch;
 use super::commit::Commit;
 use super::core::Core;
 use super::reader::{LogSource, ReadLine, ReadMode, Reader};
+use super::start::is_trimmed;
 use super::state::{State, StateValue};
 use super::survey::corrupt;
 use super::ticket::Ticket;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::state::{CursorValue, Space};
-use crate::types::{Epoch, Offset, Timestamp, Version};
+use crate::log::contract::contract_of;
+use crate::types::{Contract, Epoch, Offset, Timestamp, Version};
 
 /// The longest name of a cursor.
 pub const CURSOR_NAME_BYTES_MAX: usize = 255;
@@ -52,6 +54,8 @@ pub struct CursorInfo {
     pub epoch: Epoch,
     /// Records from there to the end of the log.
     pub lag: u64,
+    /// What it keeps retention from dropping.
+    pub contract: Contract,
 }
 
 /// A reader whose offset has a name and is kept in the log. It does not keep the log open: dropping the last
@@ -96,11 +100,22 @@ impl Cursor {
         check_name(name)?;
         core.check_state()?;
         loop {
-            let held = core.state.read().get(Space::CURSORS, name.as_bytes()).cloned();
+            let (held, contract) = {
+                let state = core.state.read();
+                (state.get(Space::CURSORS, name.as_bytes()).cloned(), contract_of(&state, name.as_bytes()).0)
+            };
             let mut reader = Reader::new(Arc::<Core>::clone(core));
             if let Some(held) = held {
                 let value = decode(name, held.value())?;
-                reader.seek_in(value.epoch, value.offset).map_err(|error| of_cursor(error, name))?;
+                core.epochs().check(value.epoch, value.offset).map_err(|error| of_cursor(error, name))?;
+                // By its contract nothing below the start is of its topics.
+                let holds_topics = matches!(contract, Contract::HoldTopics(_));
+                let offset = if holds_topics { value.offset.max(core.start()) } else { value.offset };
+                match reader.seek(offset) {
+                    // The start moved meanwhile.
+                    Err(error) if holds_topics && is_trimmed(&error) => continue,
+                    sought => sought.map_err(|error| of_cursor(error, name))?,
+                }
                 let entry = (held.version(), value.offset);
                 return Ok(Self { core: Arc::clone(core), name: name.into(), reader, entry });
             }
@@ -119,6 +134,8 @@ impl Cursor {
                 }
                 // Another thread made it first.
                 Err(error) if error.kind() == ErrorKind::Conflict => {}
+                // The start moved behind where it would have begun.
+                Err(error) if is_trimmed(&error) && !matches!(start, Start::Offset(_)) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -210,6 +227,17 @@ impl Cursor {
         Ok(ticket.of(&self.core))
     }
 
+    /// Sets what the cursor keeps retention from dropping; without that it is [`Contract::Hold`]. Moves nothing.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Limit`] for too many topics; as for [`Log::commit`](crate::Log::commit).
+    ///
+    /// # Durability
+    /// As for [`Cursor::commit`].
+    pub fn set_contract(&self, contract: &Contract) -> Result<Ticket<'_>> {
+        self.core.commit(&Commit::new().contract(&self.name, contract))
+    }
+
     /// Goes to an offset, forward or back, and commits it.
     ///
     /// # Errors
@@ -238,18 +266,18 @@ impl Cursor {
 /// Cursors of a state, by name, for a log that ends at `end`.
 pub(crate) fn list(state: &State, end: Offset) -> Vec<CursorInfo> {
     let entries = state.with_prefix(Space::CURSORS, b"");
-    entries.iter().filter_map(|(key, held)| info(key, held, end)).collect()
+    entries.iter().filter_map(|(key, held)| info(state, key, held, end)).collect()
 }
 
 /// The cursor of this name.
 pub(crate) fn find(state: &State, name: &str, end: Offset) -> Option<CursorInfo> {
-    info(name.as_bytes(), state.get(Space::CURSORS, name.as_bytes())?, end)
+    info(state, name.as_bytes(), state.get(Space::CURSORS, name.as_bytes())?, end)
 }
 
-fn info(key: &[u8], held: &StateValue, end: Offset) -> Option<CursorInfo> {
+fn info(state: &State, key: &[u8], held: &StateValue, end: Offset) -> Option<CursorInfo> {
     let CursorValue { epoch, offset } = CursorValue::decode(held.value()).ok()?;
     let name = String::from_utf8_lossy(key).into_owned();
-    Some(CursorInfo { name, offset, epoch, lag: end.since(offset) })
+    Some(CursorInfo { name, offset, epoch, lag: end.since(offset), contract: contract_of(state, key).0 })
 }
 
 /// Refuses a name that is empty, too long, or has anything but ASCII letters, digits, and `. _ - / :`.
@@ -288,7 +316,7 @@ mod tests {
     #[test]
     fn a_cursor_before_the_start_of_the_log_is_trimmed_until_it_is_sought() {
         let folder = tempfile::tempdir().expect("temporary folder");
-        let mut log = Options::new().background(Background::Manual).open(folder.path()).expect("opens");
+        let log = Options::new().background(Background::Manual).open(folder.path()).expect("opens");
         for payload in ["a", "b", "c", "d"] {
             let _ = log.append(payload).expect("appends");
         }
@@ -296,10 +324,8 @@ mod tests {
         let _ = behind.commit(Offset::new(1)).expect("commits");
         let _ = log.cursor_from("within", Start::Offset(Offset::new(3))).expect("is made");
         drop(behind);
-        // Nothing trims yet; what follows knows the start of the log by this alone.
-        let handle = Arc::get_mut(&mut log.handle).expect("the only handle");
-        Arc::get_mut(&mut handle.core).expect("no thread has it").start = Offset::new(2);
         let next = Offset::new(2);
+        log.core().start.lock().offset = next;
         let error = log.cursor("behind").expect_err("its next record is gone");
         assert_eq!(error.kind(), ErrorKind::Trimmed { next }, "{error}");
         assert!(error.to_string().contains("cursor behind cannot resume"), "{error}");

@@ -18,7 +18,7 @@ use super::report::{Cut, Evidence};
 use super::survey::{Chain, Dropped, Member, Survey, corrupt, holds_frames, io_error, open_segment};
 use super::window::{FoundFrame, Scan, Scanned, Store};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::control::{LINE_BYTES, SessionBody};
+use crate::format::control::{LINE_BYTES, SessionBody, StartLine};
 use crate::format::frame::HEADER_BYTES;
 use crate::format::{FRAMES_START, Fault, Kind, align};
 use crate::platform::{Disk, Identity};
@@ -34,6 +34,8 @@ pub(crate) struct Decision {
     pub(crate) end: Line,
     /// The durable line as written down.
     pub(crate) durable: Line,
+    /// The start line as far as it is known without the frames behind the checkpoints.
+    pub(crate) start: StartLine,
     /// Whether a close frame stands at the very end.
     pub(crate) clean: bool,
     pub(crate) cut: Option<Cut>,
@@ -44,7 +46,7 @@ pub(crate) struct Decision {
 impl Decision {
     /// The log that it keeps.
     pub(crate) fn segments(&self) -> Segments<'_> {
-        Segments { members: &self.chain, end: Some(self.end), durable: self.durable }
+        Segments { members: &self.chain, end: Some(self.end), durable: self.durable, start: self.start }
     }
 }
 
@@ -59,8 +61,17 @@ pub(crate) fn decide(disk: &dyn Disk, survey: &Survey) -> Result<Option<Decision
     if chain.dropped.is_none()
         && let Some((end, time_max)) = closed_at(disk, survey, newest, chain.durable)?
     {
-        let chain = chain.members;
-        return Ok(Some(Decision { end, durable: end, clean: true, cut: None, time_max, scanned_bytes: 0, chain }));
+        let (chain, start) = (chain.members, chain.start);
+        return Ok(Some(Decision {
+            end,
+            durable: end,
+            start,
+            clean: true,
+            cut: None,
+            time_max,
+            scanned_bytes: 0,
+            chain,
+        }));
     }
     Judge::new(disk, survey, chain).decide().map(Some)
 }
@@ -81,7 +92,7 @@ fn refuse_lost_log(disk: &dyn Disk, survey: &Survey) -> Result<()> {
 /// Files are never shortened, and their length is durable before they are used: one that ends before its frames may have
 /// lost some, and it is known without reading.
 fn check_lengths(disk: &dyn Disk, chain: &Chain) -> Result<()> {
-    for member in &chain.members {
+    for member in chain.members.iter().filter(|member| member.header.number >= chain.start.segment) {
         let whole = member.end.unwrap_or(member.header.capacity);
         let place = Place::new(member.header.number, member.length);
         if member.length < whole && (member.end.is_none() || place < chain.durable.place) {
@@ -135,6 +146,7 @@ struct Judge<'a> {
     disk: &'a dyn Disk,
     chain: Vec<Member>,
     durable: Line,
+    start: StartLine,
     dropped: Option<Dropped>,
     time_max: Timestamp,
     scanned_bytes: u64,
@@ -161,6 +173,7 @@ impl<'a> Judge<'a> {
             disk,
             chain: chain.members,
             durable: chain.durable,
+            start: chain.start,
             dropped: chain.dropped,
             time_max,
             scanned_bytes: 0,
@@ -200,6 +213,7 @@ impl<'a> Judge<'a> {
         Ok(Decision {
             end: stop.line,
             durable: self.durable,
+            start: self.start,
             clean,
             cut,
             time_max: self.time_max,

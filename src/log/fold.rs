@@ -2,15 +2,18 @@
 //!
 //! Guarantees:
 //! 1. State entries come in the order of the log, each once, and only from frames that were checked in full.
-//! 2. Of all other frames only the headers are checked: their bodies are left to readers and to `esker verify`.
+//! 2. So do start lines. Of all other frames only the headers are checked: their bodies are left to readers and to `esker verify`.
 //! 3. Damage in what is known to be whole is an error; elsewhere it ends the fold.
 
-use super::survey::{corrupt, io_error};
+use super::reader::damage;
+use super::start::of_frame;
+use super::survey::io_error;
 use super::window::{Scan, Scanned, Store};
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::control::StartLine;
 use crate::format::header::SegmentHeader;
 use crate::format::state::StateEntry;
-use crate::format::{FRAMES_START, Fault, segment_name};
+use crate::format::{FRAMES_START, Fault, Kind, segment_name};
 use crate::platform::Disk;
 use crate::segment::walk::Frames;
 use crate::types::{Line, Offset, Place};
@@ -32,6 +35,8 @@ pub(crate) struct Folded {
     pub(crate) end: Line,
     /// Bytes gone over.
     pub(crate) bytes: u64,
+    /// The highest start line in a frame that was gone over.
+    pub(crate) start: StartLine,
 }
 
 /// Gives `take` each state entry behind `from`, with the place behind its frame. The first piece is the segment of `from`;
@@ -42,7 +47,7 @@ pub(crate) fn fold(
     pieces: impl Iterator<Item = Result<Piece>>,
     take: &mut dyn FnMut(&StateEntry<'_>, Place) -> Result<()>,
 ) -> Result<Folded> {
-    let mut folded = Folded { end: from, bytes: 0 };
+    let mut folded = Folded { end: from, bytes: 0, start: StartLine::default() };
     let mut first = from.place.segment > 0;
     for piece in pieces {
         let piece = piece?;
@@ -60,7 +65,7 @@ pub(crate) fn fold(
                 Scanned::End => break None,
                 stopped => break Some(scan.blame(&stopped).map_err(|error| read_error(disk, number, error))?),
             };
-            if found.header.state_count == 0 {
+            if found.header.state_count == 0 && found.header.kind != Kind::StartLine {
                 continue;
             }
             if let Err(fault) = scan.check(&found) {
@@ -68,6 +73,8 @@ pub(crate) fn fold(
                 break Some(fault);
             }
             let end = Place::new(number, scan.position);
+            let start = of_frame(&scan.frame(&found), number);
+            folded.start = folded.start.max(start.unwrap_or_default());
             for entry in scan.frame(&found).states() {
                 take(&entry, end)?;
             }
@@ -82,7 +89,7 @@ pub(crate) fn fold(
                 .next_step("open it with the version of esker that wrote it, or a newer one"));
         }
         if scan.position < piece.whole {
-            return Err(damage(disk, folded.end, fault));
+            return Err(damage(disk, folded.end.place, folded.end.offset, fault));
         }
         break;
     }
@@ -95,15 +102,8 @@ fn follows(disk: &dyn Disk, piece: &Piece, end: Line) -> Result<Offset> {
     if end.place.segment == 0 || found == expected {
         return Ok(found);
     }
-    let place = Line { place: Place::new(piece.header.number, FRAMES_START), offset: expected };
-    Err(damage(disk, place, Fault::Offset { found: found.get(), expected: expected.get() }))
-}
-
-fn damage(disk: &dyn Disk, at: Line, fault: Fault) -> Error {
-    corrupt(fault.to_string())
-        .at_path(disk.directory().join(segment_name(at.place.segment)))
-        .at_place(at.place)
-        .at_offset(at.offset)
+    let place = Place::new(piece.header.number, FRAMES_START);
+    Err(damage(disk, place, expected, Fault::Offset { found: found.get(), expected: expected.get() }))
 }
 
 fn read_error(disk: &dyn Disk, number: u64, error: std::io::Error) -> Error {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Log;
+use super::retention::Retention;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::SEGMENT_BYTES_MAX;
 use crate::platform::{Disk, SystemDisk};
@@ -17,6 +18,8 @@ use crate::segment::SUM_BEFORE_LOCK_BYTES;
 pub const SEGMENT_BYTES_MIN: u64 = 16 * 1024;
 /// A new log begins with a segment of this size, or of `segment_bytes` if that is less.
 pub(crate) const FIRST_SEGMENT_BYTES: u64 = 1024 * 1024;
+/// The smallest `index_memory`.
+const INDEX_MEMORY_MIN: u64 = 64 << 10;
 /// The longest sync interval.
 const SYNC_INTERVAL_MAX: Duration = Duration::from_secs(3600);
 
@@ -52,7 +55,7 @@ pub enum FileSystems {
 /// How many background threads serve the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Background {
-    /// Three: one prepares segments, one syncs, one writes checkpoints.
+    /// Three: one prepares segments, one syncs, one writes checkpoints and index files.
     Threads,
     /// None: appends prepare segments themselves, and nothing happens between calls. For tests that need every step in
     /// their own hands; intervals and idle marks then only happen in [`Log::background_step`].
@@ -83,6 +86,8 @@ pub struct Options {
     pub(crate) state_bytes_max: u64,
     pub(crate) state_keys_max: u64,
     pub(crate) checkpoint_bytes: u64,
+    pub(crate) index_memory: u64,
+    pub(crate) retention: Retention,
     pub(crate) file_systems: FileSystems,
     pub(crate) background: Background,
 }
@@ -98,6 +103,8 @@ impl Default for Options {
             state_bytes_max: 256 << 20,
             state_keys_max: 1 << 20,
             checkpoint_bytes: 64 << 20,
+            index_memory: 64 << 20,
+            retention: Retention::new(),
             file_systems: FileSystems::Known,
             background: Background::Threads,
         }
@@ -165,6 +172,23 @@ impl Options {
         self
     }
 
+    /// Speed: how many bytes of memory to use for finding keys, at least 64 KiB; default 64 MiB. Half of it is for the keys of
+    /// segments that have no index file yet: 12 bytes a record with a key, and 10 to 20 for each key. What does not fit is
+    /// read by each lookup. The other half is for making index files; with less than 32 bytes for each record with a key in
+    /// a segment, the segment is read several times.
+    pub fn index_memory(mut self, bytes: u64) -> Self {
+        self.index_memory = bytes;
+        self
+    }
+
+    /// Behaviour: what of the log is kept; default everything. What exceeds it goes in the background, oldest first and in whole
+    /// segments, as far as no cursor holds it: see [`Contract`](crate::Contract). Costs a checkpoint now and then, of the
+    /// size of the state.
+    pub fn retention(mut self, retention: Retention) -> Self {
+        self.retention = retention;
+        self
+    }
+
     /// Behaviour: on which file systems to write; default [`FileSystems::Known`].
     pub fn file_systems(mut self, file_systems: FileSystems) -> Self {
         self.file_systems = file_systems;
@@ -210,6 +234,7 @@ impl Options {
         }
         in_range("frame_bytes_max", self.frame_bytes_max, crate::types::length(SUM_BEFORE_LOCK_BYTES), 1 << 30)?;
         in_range("checkpoint_bytes", self.checkpoint_bytes, 4096, u64::MAX)?;
+        in_range("index_memory", self.index_memory, INDEX_MEMORY_MIN, u64::MAX)?;
         in_range("unproven_segments_max", crate::types::length(self.unproven_segments_max), 1, 1000)?;
         if let Sync::Interval(interval) = self.sync
             && !(Duration::from_millis(1)..=SYNC_INTERVAL_MAX).contains(&interval)
@@ -251,6 +276,7 @@ mod tests {
             Options::new().frame_bytes_max(1 << 30),
             Options::new().unproven_segments_max(1),
             Options::new().checkpoint_bytes(4096),
+            Options::new().index_memory(64 << 10),
             Options::new().sync(Sync::Interval(Duration::from_millis(1))),
         ];
         assert!(good.iter().all(|options| options.check().is_ok()));
@@ -262,6 +288,7 @@ mod tests {
             Options::new().frame_bytes_max((1 << 30) + 1),
             Options::new().unproven_segments_max(0),
             Options::new().checkpoint_bytes(4095),
+            Options::new().index_memory((64 << 10) - 1),
             Options::new().unproven_segments_max(1001),
             Options::new().sync(Sync::Interval(Duration::ZERO)),
             Options::new().sync(Sync::Interval(SYNC_INTERVAL_MAX + Duration::from_nanos(1))),

@@ -6,7 +6,9 @@
 //! 2. After an error the reader stands where it stood; [`Reader::skip_damage`] steps over, and says what it left out.
 //! 3. A reader leaves a segment only at its end as the log knows it: behind the seal, or where the successor says. It goes on
 //!    by its offset: a file that is rewritten under it is read on, or left for the one that took its place.
-//! 4. Reading takes no lock except to go to another segment and to wait.
+//! 4. A reader below the start of the log reads on inside the segment that it stands in; where it would leave or open one, it is
+//!    told (`Trimmed`), and stands until it is sought.
+//! 5. Reading takes no lock except to go to another segment and to wait.
 
 mod back;
 mod errors;
@@ -20,12 +22,14 @@ use std::time::{Duration, Instant};
 use super::batch::Batch;
 use super::catalog::{Catalog, Entry};
 use super::epochs::Epochs;
+use super::index::Index;
 use super::window::{Chunk, Scan, Scanned, View};
 use crate::error::{Error, Result};
 use crate::format::{FRAMES_START, Fault, Kind};
 use crate::platform::Disk;
 use crate::segment::walk::{Frame, Step};
 use crate::types::{Line, Offset, Place, length};
+pub(crate) use errors::{damage, gap};
 
 /// A batch is made of frames that begin within this many bytes.
 const BATCH_BYTES: u64 = 128 * 1024;
@@ -75,6 +79,10 @@ pub(crate) trait LogSource: Send + Sync {
     fn end(&self, line: ReadLine) -> Line;
     fn entry(&self, find: &dyn Fn(&Catalog) -> Option<Entry>) -> Result<Option<Entry>>;
     fn view(&self, entry: &Entry, mode: ReadMode) -> Result<View>;
+    /// What is known of where keys are.
+    fn index(&self) -> &Index;
+    /// Why lookups cannot be answered, if so.
+    fn check_lookups(&self) -> Result<()>;
     /// For a reader at `place`: up to where its segment may be read. `None`: the file of the view is not part of the log any
     /// more.
     fn limit(&self, place: Place, view: &View, line: ReadLine) -> Option<Limit>;
@@ -257,10 +265,8 @@ impl Reader {
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] with the place of the damage; [`ErrorKind::Gap`] where a repair left a gap in place of records:
-    /// [`Reader::skip_damage`] steps over both. What the system says. The reader stands where it stood.
-    ///
-    /// [`ErrorKind::Corrupt`]: crate::ErrorKind::Corrupt
-    /// [`ErrorKind::Gap`]: crate::ErrorKind::Gap
+    /// [`Reader::skip_damage`] steps over both. [`ErrorKind::Trimmed`] where retention dropped what comes next. What the system
+    /// says. The reader stands where it stood.
     pub fn poll(&mut self) -> Result<Option<Batch>> {
         loop {
             let Some((view, limit)) = self.segment()? else { return Ok(None) };
@@ -289,6 +295,7 @@ impl Reader {
     /// Goes from the end of a segment to the one that holds the next offset.
     fn leave(&mut self, view: &View) -> Result<Left> {
         let next = view.frames.offset_at(self.place.position, self.next);
+        self.check_trimmed(next)?;
         let Some(entry) = self.source.entry(&|catalog| catalog.beyond(&view.header, next).cloned())? else {
             return Ok(Left::Nowhere);
         };

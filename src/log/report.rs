@@ -40,7 +40,7 @@ pub struct RecoveryReport {
     pub scanned_bytes: u64,
     /// What was cut, if anything.
     pub cut: Option<Cut>,
-    /// Files off the chain that held nothing, removed.
+    /// Files off the chain that held nothing, or that were dropped, removed.
     pub removed: Vec<String>,
     /// Files off the chain that held something, moved to `quarantine/`.
     pub quarantined: Vec<String>,

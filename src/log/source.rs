@@ -7,6 +7,7 @@ use super::appender::Waiting;
 use super::catalog::{Catalog, Entry, Handle, copy_for_reading, map_for_reading};
 use super::core::Core;
 use super::epochs::Epochs;
+use super::index::Index;
 use super::reader::{Limit, LogSource, ReadLine, ReadMode};
 use super::window::{Store, View};
 use crate::error::{Error, Result};
@@ -25,11 +26,18 @@ impl Core {
         self.poisoned.load(Ordering::Relaxed)
     }
 
-    /// Whether the state may be shown.
+    /// Whether the state may be shown, and what is the latest.
     pub(crate) fn check_state(&self) -> Result<()> {
         self.check_fork()?;
         Core::ended(self).map_or(Ok(()), Err)
     }
+}
+
+/// Up to where a file is read on that is not part of the log any more: where all of it is at hand, and durable.
+fn left_over(place: Place, view: &View) -> Option<Limit> {
+    let Store::Mapped(segment) = &view.store else { return None };
+    let position = segment.published();
+    (place.position < position).then_some(Limit { position, sure: true, over: false })
 }
 
 impl LogSource for Core {
@@ -38,7 +46,7 @@ impl LogSource for Core {
     }
 
     fn start(&self) -> Offset {
-        self.start
+        self.start.lock().offset
     }
 
     fn epochs(&self) -> Epochs {
@@ -72,6 +80,14 @@ impl LogSource for Core {
         Ok(View::mapped(segment))
     }
 
+    fn index(&self) -> &Index {
+        &self.index
+    }
+
+    fn check_lookups(&self) -> Result<()> {
+        self.check_state()
+    }
+
     fn limit(&self, place: Place, view: &View, line: ReadLine) -> Option<Limit> {
         let line = self.line_shown(line);
         if let (Store::Mapped(segment), ReadLine::Visible) = (&view.store, line) {
@@ -82,7 +98,7 @@ impl LogSource for Core {
         }
         let (published, end) = {
             let catalog = self.catalog.read();
-            let entry = catalog.of(&view.header)?;
+            let Some(entry) = catalog.of(&view.header) else { return left_over(place, view) };
             let published = match (&view.store, &entry.handle) {
                 (Store::Mapped(segment), _) | (Store::File(_), Handle::Open { segment, .. }) => segment.published(),
                 (Store::File(_), Handle::Cold(_)) => 0,

@@ -38,6 +38,20 @@ pub struct Stats {
     pub checkpoints: u64,
     /// Checkpoints that could not be written.
     pub checkpoint_failures: u64,
+    /// Index files made.
+    pub indexes: u64,
+    /// Index files that could not be made.
+    pub index_failures: u64,
+    /// Lookups by key, of [`Log::latest`](crate::Log::latest) and [`Log::history`](crate::Log::history).
+    pub lookups: u64,
+    /// Segments in which they read records.
+    pub lookup_segments: u64,
+    /// Bytes that they went over because no index file knew them.
+    pub lookup_scanned_bytes: u64,
+    /// Segments that retention dropped.
+    pub segments_dropped: u64,
+    /// Times that retention could not drop, or remove, what it was to.
+    pub retention_failures: u64,
     /// Keys of state, cursors included.
     pub state_keys: u64,
     /// Bytes of state, as its limit counts them.
@@ -100,6 +114,11 @@ impl Core {
             let checkpoints = self.checkpoints.lock();
             (checkpoints.written, checkpoints.failures)
         };
+        let index = self.index.counts();
+        let (segments_dropped, retention_failures) = {
+            let retention = self.retention.lock();
+            (retention.segments, retention.failures)
+        };
         let state = self.state.read().size();
         let appender = self.appender.lock();
         let durability = self.durability.lock();
@@ -118,6 +137,13 @@ impl Core {
             anchor_failures,
             checkpoints,
             checkpoint_failures,
+            indexes: index.built,
+            index_failures: index.failures,
+            lookups: index.lookups,
+            lookup_segments: index.segments,
+            lookup_scanned_bytes: index.scanned_bytes,
+            segments_dropped,
+            retention_failures,
             state_keys: state.keys,
             state_bytes: state.bytes,
             visible: appender.tail(),

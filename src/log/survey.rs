@@ -3,15 +3,18 @@
 //! Guarantees:
 //! 1. Nothing is changed: files are opened for reading, only their headers are read, and frames above a broken link.
 //! 2. The chain is the newest valid header and all its predecessors, each matched by number and incarnation.
-//! 3. A broken link at or above the durable line drops the newer part; one below it is corruption.
+//! 3. A broken link at or above the durable line drops the newer part; one below it is corruption. A link to what the start
+//!    line let go is the begin of the log.
 
 use std::sync::Arc;
 
 use super::checkpoint::{Unusable, read_header};
+use super::start;
 use super::window::{Scan, Store};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::anchor::Anchor;
 use crate::format::checkpoint::CheckpointHeader;
+use crate::format::control::StartLine;
 use crate::format::header::{self, Link, SegmentHeader};
 use crate::format::{self, ANCHOR_BYTES, FRAMES_START, Fault};
 use crate::platform::{Access, Disk, File, QUARANTINE};
@@ -50,7 +53,9 @@ pub(crate) struct Survey {
     pub(crate) files: Vec<SegmentFile>,
     /// In the order of their sequence.
     pub(crate) checkpoints: Vec<CheckpointFile>,
-    /// Names of what was being written: checkpoints, and what a repair makes.
+    /// Numbers of the segments that have an index file, whatever it holds.
+    pub(crate) indexes: Vec<u64>,
+    /// Names of what was being written: checkpoints, index files, and what a repair makes.
     pub(crate) drafts: Vec<String>,
     /// Slots of the anchor that are valid, of whatever store.
     pub(crate) anchors: Vec<Anchor>,
@@ -75,6 +80,9 @@ pub(crate) struct Chain {
     /// The highest durable line that a header, the anchor, or a mark above a broken link carries.
     pub(crate) durable: Line,
     pub(crate) dropped: Option<Dropped>,
+    /// The highest start line that the checkpoints carry, or frames that were asked why a segment is gone. Members below it
+    /// are what its unlinks left.
+    pub(crate) start: StartLine,
 }
 
 /// Segments that were begun and do not count, as a link to them is broken or their header is.
@@ -93,12 +101,18 @@ impl Member {
     }
 }
 
+/// Whether this is the name of what is written in the background, and was not finished.
+fn is_draft(name: &str) -> bool {
+    format::is_checkpoint_draft(name) || format::is_index_draft(name)
+}
+
 /// Refuses a directory that holds something else and no log, before anything is put there.
 pub(crate) fn refuse_other_use(disk: &dyn Disk) -> Result<()> {
     let names = disk.list().map_err(|error| io_error(disk, "list the directory", "", error))?;
     let is_own = |name: &String| {
         let of_log = format::segment_number(name).is_some() || format::checkpoint_sequence(name).is_some();
-        let leftover = format::is_checkpoint_draft(name) || format::is_repair_leftover(name);
+        let of_log = of_log || format::index_number(name).is_some();
+        let leftover = is_draft(name) || format::is_repair_leftover(name);
         of_log || leftover || OWN_NAMES.contains(&name.as_str())
     };
     match names.iter().find(|name| !is_own(name)) {
@@ -122,6 +136,7 @@ fn look(disk: &dyn Disk) -> Result<Survey> {
     let mut survey = Survey {
         files: Vec::new(),
         checkpoints: Vec::new(),
+        indexes: Vec::new(),
         drafts: Vec::new(),
         anchors: Vec::new(),
         anchor_faults: Vec::new(),
@@ -140,7 +155,9 @@ fn look(disk: &dyn Disk) -> Result<Survey> {
             && let Some(file) = checkpoint_file(disk, &name, sequence)?
         {
             survey.checkpoints.push(file);
-        } else if format::is_checkpoint_draft(&name) || format::is_repair_leftover(&name) {
+        } else if let Some(number) = format::index_number(&name) {
+            survey.indexes.push(number);
+        } else if is_draft(&name) || format::is_repair_leftover(&name) {
             survey.drafts.push(name);
         }
     }
@@ -302,15 +319,19 @@ impl Survey {
 
     /// The segments that form the log, and what a broken link dropped.
     pub(crate) fn chain(&self, disk: &dyn Disk) -> Result<Chain> {
-        let mut durable = self.durable();
+        let (mut durable, mut start) = (self.durable(), self.start());
         let mut dropped: Option<Dropped> = None;
         let links = Links::of(self);
         let mut newest = self.newest_up_to(u64::MAX);
         while let Some((file, header)) = newest {
-            match links.follow(file, header) {
+            let followed = match links.follow(file, header) {
+                Err(broken) if self.is_begin(disk, &broken, &mut start, &mut durable)? => Ok(broken.followed),
+                followed => followed,
+            };
+            match followed {
                 Ok(members) => {
                     self.check_newest(disk, header.number)?;
-                    return Ok(Chain { members, durable, dropped });
+                    return Ok(Chain { members, durable, dropped, start });
                 }
                 Err(broken) => {
                     let counted = count_all(disk, &broken.followed, &mut durable)?;
@@ -333,6 +354,23 @@ impl Survey {
             return Err(corrupt(text).at_path(disk.directory()));
         }
         Ok(Chain::default())
+    }
+
+    /// Whether the log begins above a link that leads nowhere, as the start line says. Frames are asked if no checkpoint does.
+    fn is_begin(
+        &self,
+        disk: &dyn Disk,
+        broken: &BrokenLink,
+        start: &mut StartLine,
+        durable: &mut Line,
+    ) -> Result<bool> {
+        if start.segment < broken.above
+            && let Some(found) = start::first_that_keeps(disk, &broken.followed, self.checkpointed(), broken.above)?
+        {
+            // A segment that is gone proves that the frame that lets it go was durable.
+            (*start, *durable) = (found.start.max(*start), found.end.max(*durable));
+        }
+        Ok(start.segment >= broken.above)
     }
 
     /// The newest valid header among the files numbered up to `number`.
@@ -399,6 +437,7 @@ impl<'a> Links<'a> {
                 Err(cause) => {
                     let named_by = format::segment_name(current.number);
                     let (number, above) = (link.number, current.number);
+                    chain.reverse();
                     return Err(BrokenLink { number, above, named_by, cause, followed: chain });
                 }
             };
@@ -467,13 +506,19 @@ struct BrokenLink {
     above: u64,
     named_by: String,
     cause: String,
-    /// The segments above it.
+    /// The segments from there on, oldest first.
     followed: Vec<Member>,
 }
 
 /// Opens a segment for looking. Files are opened one at a time, as there may be more segments than descriptors.
 pub(crate) fn open_segment(disk: &dyn Disk, name: &str) -> Result<Arc<dyn File>> {
     disk.open(name, Access::Read).map_err(|error| io_error(disk, "open the segment", name, error))
+}
+
+/// Whether it is an error of a file that is not there.
+pub(crate) fn is_missing(error: &Error) -> bool {
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
+    source.is_some_and(|source| source.kind() == std::io::ErrorKind::NotFound)
 }
 
 pub(crate) fn corrupt(text: impl Into<String>) -> Error {
@@ -518,58 +563,4 @@ pub(crate) fn holds_bytes(file: &dyn File, start: u64, length: u64) -> std::io::
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::format::header::{Rewritten, sample};
-
-    /// A chain of segments with numbers from 1 on, whose incarnations are their numbers.
-    fn chain(segments: u64) -> Survey {
-        let file = |number: u64| {
-            let link = Link { number: number - 1, incarnation: number - 1, end: 8192 };
-            let predecessor = (number > 1).then_some(link);
-            let header = SegmentHeader { number, incarnation: number, predecessor, ..sample() };
-            SegmentFile { name: format::segment_name(number), number, length: 1 << 20, header: Ok(Some(header)) }
-        };
-        let files = (1..=segments).map(file).collect();
-        Survey { files, checkpoints: Vec::new(), drafts: Vec::new(), anchors: Vec::new(), anchor_faults: Vec::new() }
-    }
-
-    #[test]
-    fn a_chain_of_very_many_segments_is_followed_to_its_begin() {
-        // To look at all files for each of them would take minutes.
-        let survey = chain(100_000);
-        let (file, header) = survey.newest_up_to(u64::MAX).expect("a header");
-        let members = Links::of(&survey).follow(file, header).unwrap_or_else(|broken| panic!("{}", broken.cause));
-        assert_eq!(members.len(), 100_000);
-        assert!(members.iter().zip(1..).all(|(member, number)| member.header.number == number));
-        assert!(members.iter().rev().skip(1).all(|member| member.end == Some(8192)));
-    }
-
-    #[test]
-    fn a_link_leads_to_the_highest_generation_that_stands_for_its_segment() {
-        let mut survey = chain(6);
-        for (number, generation) in [(2, 1), (3, 2)] {
-            let rewritten = Rewritten {
-                end: 4096 + 48,
-                last_number: 4,
-                end_offset: Offset::new(1000),
-                records: 0,
-                incarnation: 4,
-                original_end: 8192,
-                places: crate::format::header::Places::Kept,
-            };
-            let file = survey.files.iter_mut().find(|file| file.number == number).expect("a file");
-            let header = SegmentHeader { number, generation, rewritten: Some(rewritten), ..sample() };
-            file.header = Ok(Some(header));
-        }
-        let links = Links::of(&survey);
-        let lead = |number, incarnation, end| {
-            let link = Link { number, incarnation, end };
-            links.linked(link, Offset::new(1000)).map(|(file, _)| file.number).ok()
-        };
-        assert_eq!(lead(4, 4, 8192), Some(3), "two stand for it besides its own file");
-        assert_eq!(lead(5, 5, 8192), Some(5));
-        assert_eq!(lead(4, 4, 4096), Some(4), "they stand for one that ends elsewhere");
-        assert_eq!((lead(5, 4, 8192), lead(9, 9, 8192)), (None, None));
-    }
-}
+mod tests;

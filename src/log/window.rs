@@ -112,6 +112,13 @@ impl View {
         Self { header, frames: Frames::new(&header, header.capacity), store: Store::File(file), index }
     }
 
+    /// Takes in what is known of a block from elsewhere. `false`: it was known before.
+    pub(crate) fn note(&self, entry: Entry) -> bool {
+        let known = self.index.knows(entry.position);
+        self.index.note(entry);
+        !known
+    }
+
     /// The last indexed frame of which `before` is true, among all frames up to `limit`; the index is completed on the way.
     /// `before` must be true of a first part of the frames. `None`: it is true of none.
     pub(crate) fn locate(&self, limit: u64, before: impl Fn(&Entry) -> bool) -> io::Result<Option<Entry>> {

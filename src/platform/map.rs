@@ -76,9 +76,14 @@ impl Region {
     /// Copies bytes out of anonymous memory, for a simulated disk's `read_at`; a store at the same time may be seen in part.
     /// Bytes past the end are left as they are, and so are all for a map of a file.
     pub fn copy_out(&self, position: u64, buffer: &mut [u8]) {
-        if self.of_file {
-            return;
+        if !self.of_file {
+            self.read(position, buffer);
         }
+    }
+
+    /// Copies bytes out, whatever they are of; a store at the same time may be seen in part. Bytes past the end are left as
+    /// they are.
+    pub(crate) fn read(&self, position: u64, buffer: &mut [u8]) {
         let within = self.within(position, buffer.len());
         let Some(buffer) = buffer.get_mut(..within.len()) else { return };
         let (head, words) = buffer.split_at_mut(unaligned(within.start, within.len()));

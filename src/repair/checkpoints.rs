@@ -49,6 +49,10 @@ pub(super) fn judge(known: &Known<'_>, segments: &[Becomes<'_>], gaps: &[Place])
     }
     for file in &known.chain.survey.checkpoints {
         let Ok(header) = &file.header else { continue };
+        if known.chain.is_below(header.line.place) {
+            // The next checkpoint that is written removes it.
+            continue;
+        }
         let is_bad = judged.bad.iter().any(|(name, _)| *name == file.name);
         if !is_bad && let Some(cause) = misfit(known, segments, header)? {
             judged.bad.push((file.name.clone(), cause));

@@ -27,7 +27,7 @@ use crate::format::{ANCHOR_NAME, FRAMES_START, Fault, segment_name};
 use crate::inspect::chain::{Chain, Manner, Mended};
 use crate::inspect::unreadable::Readable;
 use crate::inspect::{FindingClass, durable_line};
-use crate::log::{PAGE_BYTES, Scan, SegmentFile, Store, open_segment};
+use crate::log::{PAGE_BYTES, Scan, SegmentFile, Store, begins_late, open_segment, stateless};
 use crate::platform::Disk;
 use crate::segment::walk::Frames;
 use crate::types::{Epoch, Line, Offset, Place, StoreId, Timestamp};
@@ -140,12 +140,7 @@ impl Planner<'_> {
     /// Sifts the slots up to the end of the log, which may lie before the last of them. Some: why that is not possible.
     fn sift(&mut self) -> Result<Option<String>> {
         let durable = self.known.durable;
-        let mut expected = Offset::ZERO;
-        if let Some(first) = self.slots.first().and_then(|slot| slot.header)
-            && first.predecessor.is_none()
-        {
-            expected = first.first_offset;
-        }
+        let mut expected = self.begin();
         for index in 0..self.slots.len() {
             let next = self.slots.get(index.saturating_add(1));
             let position = if next.is_some() { Position::Inside } else { Position::Last };
@@ -215,6 +210,12 @@ impl Planner<'_> {
         let becomes = self.becomes(&works);
         let gaps: Vec<Place> = self.sifted.iter().flat_map(|sifted| sifted.stateless.iter().copied()).collect();
         let judged = judge(&self.known, &becomes, &gaps)?;
+        if judged.newest == Line::default()
+            && self.known.chain.start.segment > 1
+            && becomes.first().is_some_and(|first| begins_late(&first.header))
+        {
+            return Err(stateless(self.known.disk, self.known.chain.start.segment));
+        }
         drop(becomes);
         let end = self.sifted.last().map(|sifted| sifted.end).unwrap_or_default();
         let last_written = works.last().is_some_and(Option::is_some);
@@ -350,10 +351,21 @@ impl Planner<'_> {
         self.slots.iter().position(|other| other.number == slot.number).unwrap_or_default()
     }
 
+    /// The offset with which the first slot begins: where the log does, if nothing else says so.
+    fn begin(&self) -> Offset {
+        let start = self.known.chain.start;
+        let own = self.slots.first().and_then(|slot| slot.header);
+        if let Some(first) = own.filter(|first| first.predecessor.is_none() || first.number == start.segment) {
+            return first.first_offset;
+        }
+        let known = self.slots.iter().find_map(|slot| slot.first_offset);
+        known.map_or(start.offset, |known| known.min(start.offset))
+    }
+
     /// The offset behind the slot before.
     fn first_expected(&self, slot: &Slot) -> Offset {
         let before = self.index_of(slot).checked_sub(1).and_then(|index| self.sifted.get(index));
-        before.map_or(Offset::ZERO, |before| before.end.offset)
+        before.map_or_else(|| self.begin(), |before| before.end.offset)
     }
 
     /// The latest append time of all before.

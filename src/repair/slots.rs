@@ -120,7 +120,7 @@ pub(super) fn slots(known: &Known<'_>) -> Result<Vec<Slot>> {
     }
     if let Some(first) = slots.first_mut()
         && first.rebuilt == Rebuilt::Yes
-        && first.number > 1
+        && first.number > known.chain.start.segment.max(1)
         && first.first_offset.is_some_and(|offset| offset > Offset::ZERO)
     {
         let before = first.number.saturating_sub(1);

@@ -49,6 +49,11 @@ impl BlockIndex {
         }
     }
 
+    /// Whether the first frame of the block at this position is known.
+    pub(crate) fn knows(&self, position: u64) -> bool {
+        self.blocks.get(index(position / BLOCK_BYTES)).is_some_and(|block| block.load().is_some())
+    }
+
     /// The last known frame of which `before` is true; entries are asked in the order of the frames, and `before` must be
     /// true of a first part of them.
     pub(crate) fn last_where(&self, before: impl Fn(&Entry) -> bool) -> Option<Entry> {

@@ -2,6 +2,7 @@
 
 mod checkpoint;
 mod corpus;
+mod start;
 
 use proptest::prelude::*;
 

@@ -13,12 +13,14 @@ mod fork;
 mod hostile;
 mod inspect;
 mod limits;
+mod lookup;
 mod power;
 mod property;
 #[cfg(target_os = "linux")]
 mod real_disk;
 mod recovery;
 mod repair;
+mod retention;
 mod state;
 mod support;
 mod threads;

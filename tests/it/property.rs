@@ -1,21 +1,24 @@
 //! Random operations on a log and on a plain list must agree, whatever the order: the model is a vector of records, and a
 //! map of state and cursors.
 
+mod retention;
 mod state;
 
 use std::sync::Arc;
 
-use esker::{Attached, Header, Log, Offset, Options, ReadLine, ReadMode, Reader, Record, Timestamp, Topic};
+use esker::{Attached, Header, Log, Offset, Options, ReadLine, ReadMode, Reader, Record, Retention, Timestamp, Topic};
 use harness::MemoryDisk;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
 use crate::support;
+use retention::Polled;
 use state::{Handle, Model, StateStep, state_step};
 
-/// Checkpoints come often.
-fn options() -> Options {
-    support::options().checkpoint_bytes(4096)
+/// Checkpoints come often; one log in three has a limit.
+fn options(seed: u64) -> Options {
+    let options = support::options().checkpoint_bytes(4096);
+    if seed.is_multiple_of(3) { options.retention(Retention::new().bytes(50_000)) } else { options }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +48,7 @@ enum Step {
     Crash,
     Attach,
     State(StateStep),
+    Drop { part: u8 },
 }
 
 fn stored() -> impl Strategy<Value = Stored> {
@@ -78,6 +82,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Crash),
         1 => Just(Step::Attach),
         16 => state_step().prop_map(Step::State),
+        2 => any::<u8>().prop_map(|part| Step::Drop { part }),
     ]
 }
 
@@ -88,6 +93,7 @@ impl Stored {
 }
 
 struct World {
+    seed: u64,
     disk: MemoryDisk,
     log: Log,
     readers: Vec<Reader>,
@@ -101,9 +107,9 @@ struct World {
 impl World {
     fn new(seed: u64) -> Self {
         let disk = MemoryDisk::new(seed);
-        let log = options().open_on(Arc::new(disk.clone())).expect("opens");
+        let log = options(seed).open_on(Arc::new(disk.clone())).expect("opens");
         let (readers, model, handles) = (Vec::new(), Vec::new(), Vec::new());
-        let mut world = Self { disk, log, readers, model, durable: 0, state: Model::default(), handles };
+        let mut world = Self { seed, disk, log, readers, model, durable: 0, state: Model::default(), handles };
         world.take_readers();
         world
     }
@@ -131,7 +137,7 @@ impl World {
                 self.durable = self.model.len();
             }
             Step::Background => {
-                self.log.background_step();
+                self.step_background();
                 self.durable = number(self.log.durable());
             }
             Step::Advance { milliseconds } => self.disk.advance(std::time::Duration::from_millis(milliseconds.into())),
@@ -149,6 +155,7 @@ impl World {
                 self.compare_outside(&attached);
             }
             Step::State(step) => self.run_state(step),
+            Step::Drop { part } => self.drop_before(part),
         }
         self.compare_state();
         assert_eq!(number(self.log.visible()), self.model.len());
@@ -169,7 +176,9 @@ impl World {
         // Who looks before it is opened sees what the open will find.
         let attached = Attached::open_on(Arc::new(disk.clone())).expect("attaches");
         self.compare_outside(&attached);
-        self.log = options().open_on(Arc::new(disk.clone())).expect("opens");
+        let start = self.log.start();
+        self.log = options(self.seed).open_on(Arc::new(disk.clone())).expect("opens");
+        assert_eq!((self.log.start(), attached.start()), (start, start), "a start that was acknowledged stays");
         self.disk = disk;
         self.durable = self.model.len();
         assert_eq!(number(self.log.durable()), self.durable, "an open makes durable what it keeps");
@@ -219,31 +228,35 @@ impl World {
 
     fn poll(&mut self, reader: usize) {
         let (from, limit) = (number(self.readers[reader].offset()), self.limit(reader));
-        match self.readers[reader].poll().expect("reads") {
-            Some(batch) => {
+        let polled = self.readers[reader].poll();
+        match self.unless_trimmed(polled, reader, from) {
+            Polled::Trimmed => {}
+            Polled::Batch(batch) => {
                 assert_eq!(number(batch.first()), from);
                 assert!(number(batch.next()) <= limit);
                 self.compare(&batch);
             }
-            None => assert_eq!(from, limit, "a reader stops only at the end"),
+            Polled::End => assert_eq!(from, limit, "a reader stops only at the end"),
         }
     }
 
     fn poll_back(&mut self, reader: usize) {
         let from = number(self.readers[reader].offset());
-        match self.readers[reader].poll_back().expect("reads") {
-            Some(batch) => {
+        let polled = self.readers[reader].poll_back();
+        match self.unless_trimmed(polled, reader, from) {
+            Polled::Trimmed => {}
+            Polled::Batch(batch) => {
                 assert_eq!(number(batch.next()), from);
                 assert_eq!(self.readers[reader].offset(), batch.first());
                 self.compare(&batch);
             }
-            None => assert_eq!(from, 0, "a reader going back stops only at the start"),
+            Polled::End => assert_eq!(from, self.start(), "a reader going back stops only at the start"),
         }
     }
 
     fn seek(&mut self, reader: usize, part: u8) {
         let limit = self.limit(reader);
-        let target = limit * usize::from(part) / 255;
+        let target = self.start() + (limit - self.start()) * usize::from(part) / 255;
         self.readers[reader].seek(offset(target)).expect("inside the log");
         assert_eq!(number(self.readers[reader].offset()), target);
         assert!(self.readers[reader].seek(offset(limit + 1)).is_err());
@@ -254,7 +267,8 @@ impl World {
         let Some(near) = self.model.get(limit * usize::from(part) / 256) else { return };
         let time = near.time;
         self.readers[reader].seek_time(time).expect("seeks");
-        let expected = self.model[..limit].iter().position(|stored| stored.time >= time).unwrap_or(limit);
+        let mut kept = self.model[..limit].iter().enumerate().skip(self.start());
+        let expected = kept.find(|(_, stored)| stored.time >= time).map_or(limit, |(at, _)| at);
         assert_eq!(number(self.readers[reader].offset()), expected);
     }
 
@@ -272,7 +286,7 @@ impl World {
     }
 
     fn all(&self, reader: &mut Reader) -> usize {
-        let mut seen = 0;
+        let mut seen = number(reader.offset());
         while let Some(batch) = reader.poll().expect("reads") {
             self.compare(&batch);
             seen = number(batch.next());

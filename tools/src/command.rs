@@ -3,9 +3,11 @@
 pub(crate) mod bench;
 pub(crate) mod cursors;
 pub(crate) mod dump;
+pub(crate) mod get;
 pub(crate) mod import;
 pub(crate) mod info;
 pub(crate) mod ls;
 pub(crate) mod repair;
+pub(crate) mod retain;
 pub(crate) mod segment;
 pub(crate) mod verify;

@@ -1,7 +1,7 @@
 //! Why a command did not come to a good end, and the exit code that says so.
 //!
 //! Guarantees:
-//! 1. 1: the answer is no (damage found); 2: usage or input/output; 3: locked by a writer; 4: a repair was refused, as it
+//! 1. 1: the answer is no (damage found, no such key); 2: usage or input/output; 3: locked by a writer; 4: a repair was refused, as it
 //!    would give up what was durable; 0: done, or the reader of the output has gone. (130, interrupted, is [`interrupt`](crate::interrupt)'s.)
 //! 2. A message says what to do next. A reader of the output that has gone is no news: there is no message.
 
@@ -26,12 +26,14 @@ pub(crate) enum Failure {
     Output(io::Error),
     /// What was looked at is damaged; the findings were printed.
     Damage(String),
+    /// What was asked for is not there.
+    NotThere(String),
 }
 
 impl Failure {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::Damage(_) => 1,
+            Self::Damage(_) | Self::NotThere(_) => 1,
             Self::Engine(error) | Self::Line { error, .. } => match error.kind() {
                 ErrorKind::Corrupt | ErrorKind::Gap { .. } => 1,
                 ErrorKind::Locked => 3,
@@ -90,7 +92,7 @@ impl fmt::Display for Failure {
                 let then = if own { "mend the line, import the rest" } else { "then import the rest" };
                 write!(f, "line {number}: {error}; everything before it is in the log: {then}")?;
             }
-            Self::Input(text) | Self::Damage(text) => f.write_str(text)?,
+            Self::Input(text) | Self::Damage(text) | Self::NotThere(text) => f.write_str(text)?,
             Self::Output(error) => {
                 write!(f, "write to standard output: {error}; free some space, or send it elsewhere")?;
             }

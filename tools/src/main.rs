@@ -20,12 +20,12 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use command::{bench, cursors, dump, import, info, ls, repair, segment, verify};
+use command::{bench, cursors, dump, get, import, info, ls, repair, retain, segment, verify};
 use failure::Failure;
 use output::{ColorChoice, Output};
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 done, clean or found; 1 the answer is no (damage found); 2 usage or input/output; 3 locked by a writer;
+Exit codes: 0 done, clean or found; 1 the answer is no (damage found, no such key); 2 usage or input/output; 3 locked by a writer;
 4 a repair was refused, as it would give up what was durable; 130 interrupted. A torn tail alone is 0: it is what a crash looks like.";
 
 /// Event logs on disk: import, dump, look at, verify, repair and measure them.
@@ -44,10 +44,12 @@ enum Command {
     Import(import::Arguments),
     Cursors(cursors::Arguments),
     Dump(dump::Arguments),
+    Get(get::Arguments),
     Info(info::Arguments),
     Ls(ls::Arguments),
     Verify(verify::Arguments),
     Repair(repair::Arguments),
+    Retain(retain::Arguments),
     Segment(segment::Arguments),
     Bench(bench::Arguments),
 }
@@ -58,10 +60,12 @@ impl Command {
             Self::Import(arguments) => import::run(arguments, output),
             Self::Cursors(arguments) => cursors::run(arguments, output),
             Self::Dump(arguments) => dump::run(arguments, output),
+            Self::Get(arguments) => get::run(arguments, output),
             Self::Info(arguments) => info::run(arguments, output),
             Self::Ls(arguments) => ls::run(arguments, output),
             Self::Verify(arguments) => verify::run(arguments, output),
             Self::Repair(arguments) => repair::run(arguments, output),
+            Self::Retain(arguments) => retain::run(arguments, output),
             Self::Segment(arguments) => segment::run(arguments, output),
             Self::Bench(arguments) => bench::run(arguments, output),
         }

@@ -30,6 +30,22 @@ fn in_units(bytes: u64) -> String {
     format!("{bytes} B")
 }
 
+/// `10MiB`, `500KiB`, or a number of bytes.
+pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
+    let refused = || format!("'{text}' is not a size; write it as 1000000, 500KiB, 10MiB, 2GiB or 1TiB");
+    let digits = text.trim_end_matches(|letter: char| !letter.is_ascii_digit());
+    let shift = match text.get(digits.len()..).unwrap_or_default() {
+        "" | "B" => 0,
+        "KiB" => 10,
+        "MiB" => 20,
+        "GiB" => 30,
+        "TiB" => 40,
+        _ => return Err(refused()),
+    };
+    let number: u64 = digits.parse().map_err(|_| refused())?;
+    number.checked_mul(1 << shift).ok_or_else(refused)
+}
+
 /// Text for a terminal: what is not UTF-8 replaced, what would steer the terminal or reorder the line escaped.
 pub(crate) fn readable(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
@@ -62,6 +78,15 @@ mod tests {
         let shown = [0, 1023, 1024, 1535, 1_048_575, 1 << 20, 1 << 30, u64::MAX].map(in_units);
         assert_eq!(shown, ["0 B", "1023 B", "1.0 KiB", "1.4 KiB", "1023.9 KiB", "1.0 MiB", "1.0 GiB", "15.9 EiB"]);
         assert_eq!(Sizes { exact: true }.show(1 << 20), "1048576");
+    }
+
+    #[test]
+    fn sizes_are_read_with_their_units_and_nothing_else_is() {
+        let read = ["0", "17B", "500KiB", "10MiB", "2GiB", "1TiB"].map(|text| parse_bytes(text).expect(text));
+        assert_eq!(read, [0, 17, 500 << 10, 10 << 20, 2 << 30, 1 << 40]);
+        for text in ["", "KiB", "10MB", "10 MiB", "1.5MiB", "-1", "99999999999TiB", "10MiB2"] {
+            assert!(parse_bytes(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -4,6 +4,8 @@
 //! 1. What is printed is read back as the same moment, to the nanosecond.
 //! 2. A time without zone is taken as UTC.
 
+use std::time::Duration;
+
 use esker::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
@@ -21,6 +23,21 @@ pub(crate) fn parse(text: &str) -> Result<Timestamp, String> {
     let nanoseconds = i64::try_from(moment.as_nanosecond())
         .map_err(|_| format!("'{text}' is out of range; a time lies between the years 1678 and 2262"))?;
     Ok(Timestamp::from_nanoseconds(nanoseconds))
+}
+
+/// `90s`, `30m`, `12h`, `7d`.
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
+    let refused = || format!("'{text}' is not a duration; write it as 90s, 30m, 12h or 7d");
+    let digits = text.trim_end_matches(|letter: char| !letter.is_ascii_digit());
+    let seconds: u64 = match text.get(digits.len()..).unwrap_or_default() {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 24 * 3600,
+        _ => return Err(refused()),
+    };
+    let number: u64 = digits.parse().map_err(|_| refused())?;
+    number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(refused)
 }
 
 /// What follows the date, if the text has the shape of RFC 3339. The parser below it takes more: dates alone, weeks,
@@ -74,6 +91,15 @@ mod tests {
         }
         assert_eq!(exact(Timestamp::from_nanoseconds(1_357_017_420_250_000_000)), "2013-01-01T05:17:00.25Z");
         assert_eq!(to_millisecond(Timestamp::from_nanoseconds(1_357_017_420_250_900_000)), "2013-01-01T05:17:00.250Z");
+    }
+
+    #[test]
+    fn durations_are_read_with_their_unit_and_nothing_else_is() {
+        let read = ["0s", "90s", "30m", "12h", "7d"].map(|text| parse_duration(text).expect(text).as_secs());
+        assert_eq!(read, [0, 90, 1800, 43_200, 604_800]);
+        for text in ["", "d", "7", "7 d", "1.5h", "-1d", "1w", "99999999999999999d"] {
+            assert!(parse_duration(text).is_err(), "{text}");
+        }
     }
 
     #[test]

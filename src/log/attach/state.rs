@@ -8,6 +8,7 @@ use super::Attached;
 use crate::error::Result;
 use crate::format::state::Space;
 use crate::log::checkpoint::{Loaded, Segments, load};
+use crate::log::contract::{Standing, standings};
 use crate::log::cursor::{self, CursorInfo};
 use crate::log::decide::decide;
 use crate::log::state::{State, StateValue};
@@ -58,6 +59,11 @@ impl StateView {
     #[must_use]
     pub fn cursors(&self) -> Vec<CursorInfo> {
         cursor::list(&self.state, self.end)
+    }
+
+    /// All cursors, with what they hold.
+    pub(super) fn standings(&self) -> Vec<Standing> {
+        standings(&self.state)
     }
 
     /// Keys, cursors included.
@@ -135,5 +141,5 @@ fn look(disk: &dyn Disk, writer: Option<Holder>) -> Result<Loaded> {
         return load(disk, &survey, decision.segments());
     }
     let chain = survey.chain(disk)?;
-    load(disk, &survey, Segments { members: &chain.members, end: None, durable: survey.durable() })
+    load(disk, &survey, Segments { members: &chain.members, end: None, durable: survey.durable(), start: chain.start })
 }

@@ -7,14 +7,15 @@
 //! 3. A checkpoint of a place that the log does not hold, or that ends behind another frame, is an error: the files are not
 //!    of one time, or not of one log.
 //! 4. So is one at the very end whose offset is not that of the end: nothing is folded there that would contradict it.
+//! 5. One of a place below the start line is stale, and nothing else: it was about to be removed when its segment went.
 
 use std::cmp::Ordering;
 
 use super::{Checkpoints, Entries, Unusable, begins_late};
 use crate::checksum::Seed;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::checkpoint::{CheckpointHeader, EpochStart};
-use crate::format::control::{GAP_BYTES, GapBody};
+use crate::format::control::{GAP_BYTES, GapBody, StartLine};
 use crate::format::frame::{self, HEADER_BYTES};
 use crate::format::{Kind, checkpoint_name};
 use crate::log::appender::StateSpan;
@@ -34,6 +35,8 @@ pub(crate) struct Loaded {
     pub(crate) state_span: Option<StateSpan>,
     pub(crate) checkpoints: Checkpoints,
     pub(crate) epochs: Epochs,
+    /// Where the log begins.
+    pub(crate) start: StartLine,
     /// Up to where the log was folded.
     pub(crate) end: Line,
     /// Bytes of log gone over.
@@ -51,6 +54,15 @@ pub(crate) struct Segments<'a> {
     pub(crate) end: Option<Line>,
     /// Below this every frame is known to be whole.
     pub(crate) durable: Line,
+    /// The start line as far as it is known without the frames behind the checkpoints.
+    pub(crate) start: StartLine,
+}
+
+impl Loaded {
+    /// The first segment that an open keeps: nothing goes that lies above the older checkpoint, and nothing without one.
+    pub(crate) fn first_kept(&self) -> u64 {
+        self.checkpoints.lets_go().min(self.start.segment)
+    }
 }
 
 /// Loads the state of a log.
@@ -73,6 +85,9 @@ pub(crate) fn load(disk: &dyn Disk, survey: &Survey, segments: Segments<'_>) -> 
             }),
         };
         match found {
+            Ok(header) if header.line.place.segment < segments.start.segment.min(first.header.number) => {
+                checkpoints.stale.push(file.name.clone());
+            }
             Ok(header) => {
                 check_place(disk, segments, &file.name, &header)?;
                 checkpoints.kept.push(header);
@@ -85,9 +100,7 @@ pub(crate) fn load(disk: &dyn Disk, survey: &Survey, segments: Segments<'_>) -> 
         }
     }
     if checkpoints.kept.is_empty() && begins_late(&first.header) {
-        let text =
-            format!("segments before {} are gone, and no checkpoint holds the state of then", first.header.number);
-        return Err(corrupt(text).at_path(disk.directory()));
+        return Err(stateless(disk, first.header.number));
     }
     let from = checkpoints.line();
     let (state, span) = (&mut loaded.state, &mut loaded.state_span);
@@ -105,7 +118,16 @@ pub(crate) fn load(disk: &dyn Disk, survey: &Survey, segments: Segments<'_>) -> 
     }
     segments.members.iter().for_each(|member| loaded.epochs.note(&member.header));
     (loaded.end, loaded.replayed_bytes) = (folded.end, folded.bytes);
+    let begin = StartLine { offset: first.header.first_offset, segment: first.header.number };
+    loaded.start = segments.start.max(folded.start).max(begin);
     Ok(loaded)
+}
+
+/// What a log is refused for that was trimmed, and of which no checkpoint is left.
+pub(crate) fn stateless(disk: &dyn Disk, first: u64) -> Error {
+    corrupt(format!("segments before {first} are gone, and no checkpoint holds the state of then"))
+        .at_path(disk.directory())
+        .next_step("restore a checkpoint (.ckp) if there is a copy; what is left can be read with esker dump")
 }
 
 impl<'a> Segments<'a> {

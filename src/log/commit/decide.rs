@@ -9,12 +9,12 @@
 
 use std::sync::Arc;
 
-use super::Condition;
+use super::{Condition, outside};
 use crate::error::{Conflict, Error, ErrorKind, Result};
 use crate::format::state::{CursorValue, Space, StateEntry};
 use crate::log::appender::{Appender, Room, Terms};
 use crate::log::core::Core;
-use crate::log::reader::Reader;
+use crate::log::reader::{LogSource, Reader};
 use crate::log::state::{Change, Promise, State, StateValue};
 use crate::segment::walk::Step;
 use crate::segment::{Appended, Body};
@@ -39,6 +39,8 @@ pub(super) enum Stop {
     Refused { condition: usize, found: Found },
     /// What has to be read is not whole.
     Unreadable,
+    /// The log begins behind where a cursor would go.
+    Trimmed { start: Offset },
 }
 
 /// What was found instead of what a condition asks for.
@@ -58,7 +60,10 @@ impl From<Error> for Stop {
 /// The conditions of one commit, and the changes that it makes if they hold.
 #[derive(Debug)]
 pub(super) struct Decider<'c> {
+    core: &'c Core,
     conditions: &'c [Condition<'c>],
+    /// The cursor that would go to the lowest offset.
+    lowest: Option<(&'c str, Offset)>,
     changes: Vec<Change>,
     /// Room for the changes, until they are applied.
     promise: Option<Promise>,
@@ -72,10 +77,15 @@ pub(super) struct Decider<'c> {
 }
 
 impl<'c> Decider<'c> {
-    pub(super) fn new(core: &Arc<Core>, conditions: &'c [Condition<'c>], changes: Vec<Change>) -> Self {
+    pub(super) fn new(
+        core: &'c Arc<Core>,
+        conditions: &'c [Condition<'c>],
+        lowest: Option<(&'c str, Offset)>,
+        changes: Vec<Change>,
+    ) -> Self {
         let searches = conditions.iter().any(|condition| matches!(condition, Condition::NoRecord { .. }));
         let reader = searches.then(|| Reader::new(Arc::<Core>::clone(core)));
-        Self { conditions, changes, promise: None, searched: None, broken: None, rounds: 0, reader }
+        Self { core, conditions, lowest, changes, promise: None, searched: None, broken: None, rounds: 0, reader }
     }
 
     /// Has the state promise room for the changes.
@@ -179,6 +189,10 @@ impl<'c> Decider<'c> {
         let (condition, found) = match stop {
             Stop::Failed(error) => return error,
             Stop::Refused { condition, found } => (self.conditions.get(condition), found),
+            Stop::Trimmed { start } => {
+                let (name, offset) = self.lowest.unwrap_or_default();
+                return outside(name, offset, start, start);
+            }
             Stop::CatchUp | Stop::Unreadable => (None, Found::Version(None)),
         };
         match (condition, found) {
@@ -228,6 +242,13 @@ impl Terms for Decider<'_> {
     }
 
     fn admit(&mut self, state: &Self::Held<'_>, appender: &Appender) -> std::result::Result<(), Stop> {
+        if let Some((_, offset)) = self.lowest {
+            // The start may have moved since it was looked at.
+            let start = self.core.start();
+            if offset < start {
+                return Err(Stop::Trimmed { start });
+            }
+        }
         if self.conditions.is_empty() {
             return Ok(());
         }

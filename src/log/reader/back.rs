@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::format::{FRAMES_START, Fault, Kind};
 use crate::log::batch::Batch;
 use crate::log::window::{Scan, Scanned, View};
-use crate::types::Place;
+use crate::types::{Offset, Place};
 
 impl Reader {
     /// The records before the position, and moves the position before them; `None` at the start of the log. Their order in
@@ -24,12 +24,17 @@ impl Reader {
             // It was set to read up to the durable line when it stood behind it.
             self.seek_latest();
         }
-        while let Some((view, limit)) = self.segment_below()? {
-            if let Some(batch) = self.take_back(&view, limit)? {
+        loop {
+            let start = self.source.start();
+            self.check_trimmed(self.next)?;
+            if self.next == start {
+                return Ok(None);
+            }
+            let Some((view, limit)) = self.segment_below()? else { return Ok(None) };
+            if let Some(batch) = self.take_back(&view, limit, start)? {
                 return Ok(Some(batch));
             }
         }
-        Ok(None)
     }
 
     /// The segment that holds what comes before the next offset; the one at the position, if that does. `None`: nothing comes
@@ -50,7 +55,7 @@ impl Reader {
     }
 
     /// `None`: there are no records between the position, which moves, and where it was.
-    fn take_back(&mut self, view: &View, limit: Limit) -> Result<Option<Batch>> {
+    fn take_back(&mut self, view: &View, limit: Limit, start: Offset) -> Result<Option<Batch>> {
         let number = view.header.number;
         let failed = |error| self.read_error(number, error);
         let delta = self.next.since(view.header.first_offset);
@@ -58,7 +63,7 @@ impl Reader {
         let known = known.unwrap_or_else(View::start_entry);
         let first = view.header.first_offset.after(known.offset_delta.into());
         let mut scan = Scan::new(view.store.clone(), view.frames, known.position, first, limit.position);
-        let wanted = self.source.start()..self.next;
+        let wanted = start..self.next;
         let (mut found, mut damage): (Option<Found>, _) = (None, None);
         let mut end = scan.position;
         while scan.offset < self.next {
@@ -92,7 +97,7 @@ impl Reader {
             if let Some(damage) = damage {
                 return Err(damage);
             }
-            self.next = first;
+            self.next = first.max(start);
             return Ok(None);
         };
         let chunk = view.store.load(found.position, end.saturating_sub(found.position), end).map_err(failed)?;

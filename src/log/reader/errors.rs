@@ -3,24 +3,42 @@
 use super::{Limit, Reader};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Fault, segment_name};
+use crate::log::start::trimmed;
 use crate::log::survey::{corrupt, io_error};
+use crate::platform::Disk;
 use crate::types::{Offset, Place};
 
+/// What stands at a place is not what was stored there.
+pub(crate) fn damage(disk: &dyn Disk, place: Place, offset: Offset, fault: Fault) -> Error {
+    corrupt(fault.to_string())
+        .at_path(disk.directory().join(segment_name(place.segment)))
+        .at_place(place)
+        .at_offset(offset)
+}
+
+/// What stood at a place was given up.
+pub(crate) fn gap(disk: &dyn Disk, place: Place, offset: Offset, next: Offset) -> Error {
+    let text = format!("records {offset} up to {next} are lost: a repair left a gap");
+    Error::new(ErrorKind::Gap { next }, text)
+        .at_path(disk.directory().join(segment_name(place.segment)))
+        .at_place(place)
+        .at_offset(offset)
+        .next_step("step over it, or seek behind it")
+}
+
 impl Reader {
+    /// Refuses an offset below the start of the log.
+    pub(super) fn check_trimmed(&self, offset: Offset) -> Result<()> {
+        let start = self.source.start();
+        if offset < start { Err(trimmed(offset, start)) } else { Ok(()) }
+    }
+
     pub(super) fn damage(&self, place: Place, offset: Offset, fault: Fault) -> Error {
-        corrupt(fault.to_string())
-            .at_path(self.source.disk().directory().join(segment_name(place.segment)))
-            .at_place(place)
-            .at_offset(offset)
+        damage(self.source.disk(), place, offset, fault)
     }
 
     pub(super) fn gap(&self, place: Place, offset: Offset, next: Offset) -> Error {
-        let text = format!("records {offset} up to {next} are lost: a repair left a gap");
-        Error::new(ErrorKind::Gap { next }, text)
-            .at_path(self.source.disk().directory().join(segment_name(place.segment)))
-            .at_place(place)
-            .at_offset(offset)
-            .next_step("step over it, or seek behind it")
+        gap(self.source.disk(), place, offset, next)
     }
 
     pub(super) fn diverged(&self, limit: Limit) -> Result<Error> {

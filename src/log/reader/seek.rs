@@ -11,6 +11,7 @@ use super::{LOOKS_MAX, Limit, Reader};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::FRAMES_START;
 use crate::log::catalog::{Catalog, Entry};
+use crate::log::start::{is_trimmed, trimmed};
 use crate::log::window::{Scan, Scanned, View};
 use crate::types::{Epoch, Line, Offset, Place, Timestamp};
 
@@ -18,10 +19,15 @@ impl Reader {
     /// Goes to the first record of the log.
     pub fn seek_earliest(&mut self) {
         let start = self.source.start();
-        // A failure is found again, and reported, by the poll that follows: the place is then unknown.
-        if self.seek(start).is_err() {
-            self.view = None;
-            (self.place, self.frame_offset, self.next) = (Place::default(), start, start);
+        match self.seek(start) {
+            Ok(()) => {}
+            // It moved meanwhile.
+            Err(error) if is_trimmed(&error) => self.seek_earliest(),
+            // A failure is found again, and reported, by the poll that follows: the place is then unknown.
+            Err(_) => {
+                self.view = None;
+                (self.place, self.frame_offset, self.next) = (Place::default(), start, start);
+            }
         }
     }
 
@@ -55,9 +61,7 @@ impl Reader {
     pub fn seek(&mut self, offset: Offset) -> Result<()> {
         let (start, end) = (self.source.start(), self.source.end(self.line));
         if offset < start {
-            let text = format!("offset {offset} is gone, the log begins at {start}");
-            let error = Error::new(ErrorKind::Trimmed { next: start }, text).at_offset(offset);
-            return Err(error.next_step("seek to an offset that is still there"));
+            return Err(trimmed(offset, start));
         }
         if offset > end.offset {
             let text = format!("seek to offset {offset}, the log holds {start} to {}", end.offset);
@@ -69,9 +73,10 @@ impl Reader {
             self.go_to(end);
             return Ok(());
         }
-        let Some((view, limit)) = self.find(&|catalog| catalog.holding(offset).cloned())? else {
-            return Err(self.gone(offset));
-        };
+        let found = self.find(&|catalog| catalog.holding(offset).cloned())?;
+        // If it was dropped meanwhile, that says more than that it is not there.
+        self.check_trimmed(offset)?;
+        let (view, limit) = found.ok_or_else(|| self.gone(offset))?;
         let number = view.header.number;
         let delta = offset.since(view.header.first_offset);
         if delta == 0 {
@@ -109,7 +114,12 @@ impl Reader {
     /// As for [`Reader::seek`].
     pub fn seek_time(&mut self, time: impl Into<Timestamp>) -> Result<()> {
         let time = time.into();
-        let Some((view, limit)) = self.find(&|catalog| catalog.at_time(time).cloned())? else {
+        let start = self.source.start();
+        let find = |catalog: &Catalog| {
+            let found = [catalog.at_time(time), catalog.holding(start)];
+            found.into_iter().flatten().max_by_key(|entry| entry.number()).cloned()
+        };
+        let Some((view, limit)) = self.find(&find)? else {
             self.seek_latest();
             return Ok(());
         };
@@ -125,7 +135,7 @@ impl Reader {
             let offset = match scan.skim().map_err(failed)? {
                 Scanned::Frame(frame) => {
                     time_max = time_max.max(frame.time_of_records());
-                    if frame.header.record_count == 0 || time_max < time {
+                    if frame.header.record_count == 0 || time_max < time || scan.offset <= start {
                         continue;
                     }
                     frame.offset
@@ -137,7 +147,7 @@ impl Reader {
                 Scanned::Bad { .. } | Scanned::Zero | Scanned::End => scan.offset,
             };
             self.view = Some(Arc::new(view));
-            (self.place, self.frame_offset, self.next) = (at, offset, offset);
+            (self.place, self.frame_offset, self.next) = (at, offset, offset.max(start));
             return Ok(());
         }
     }
@@ -154,7 +164,8 @@ impl Reader {
     /// catalog is asked again.
     pub(super) fn find(&self, find: &dyn Fn(&Catalog) -> Option<Entry>) -> Result<Option<(View, Limit)>> {
         for _ in 0..LOOKS_MAX {
-            let Some(view) = self.open(find)? else { return Ok(None) };
+            let Some((entry, view)) = self.open(find)? else { return Ok(None) };
+            self.source.index().prime(self.source.disk(), &entry, &view);
             if let Some(limit) = self.source.limit(Place::new(view.header.number, 0), &view, self.line) {
                 return Ok(Some((view, limit)));
             }
@@ -162,11 +173,11 @@ impl Reader {
         Err(self.gone(self.next))
     }
 
-    fn open(&self, find: &dyn Fn(&Catalog) -> Option<Entry>) -> Result<Option<View>> {
+    fn open(&self, find: &dyn Fn(&Catalog) -> Option<Entry>) -> Result<Option<(Entry, View)>> {
         let Some(mut entry) = self.source.entry(find)? else { return Ok(None) };
         for _ in 0..LOOKS_MAX {
             let error = match self.source.view(&entry, self.mode) {
-                Ok(view) => return Ok(Some(view)),
+                Ok(view) => return Ok(Some((entry, view))),
                 Err(error) => error,
             };
             if self.source.look_again().is_err() {
@@ -204,6 +215,6 @@ impl Reader {
 
     fn open_at_place(&self) -> Result<Option<View>> {
         let number = self.place.segment;
-        self.open(&|catalog| catalog.get(number).cloned())
+        Ok(self.open(&|catalog| catalog.get(number).cloned())?.map(|(_, view)| view))
     }
 }

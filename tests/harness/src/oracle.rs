@@ -12,9 +12,12 @@
 //! 3. Nothing is there that was not submitted, twice, or whose append was refused.
 //! 4. State and cursors are what the frames that are there say, and no cursor stands behind the end.
 //! 5. Of two histories that end alike the epoch tells which is meant: an end that is not clean raises it.
-//! 6. Whoever looks while the log is written sees what the log holds, and the state of one moment: see [`Audience`].
+//! 6. The log begins where it was dropped to: never lower than was acknowledged, never higher than was asked for, and never
+//!    above a cursor that holds.
+//! 7. Whoever looks while the log is written sees what the log holds, and the state of one moment: see [`Audience`].
 
 mod audience;
+mod begin;
 #[cfg(test)]
 mod tests;
 
@@ -26,6 +29,7 @@ use esker::{Epoch, Place, RecordRef, Timestamp};
 use crate::memory::mix;
 use crate::numbers::{index as index_of, length};
 pub use audience::{Audience, Moment, Sight};
+use begin::Begin;
 
 /// Who submits, one frame at a time.
 pub type Producer = u64;
@@ -55,7 +59,9 @@ pub enum Death {
 /// What a recovered log holds.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Found {
-    /// Fingerprints of all records, from offset 0 on.
+    /// Offset of the first record.
+    pub start: u64,
+    /// Fingerprints of all records, from there on.
     pub records: Vec<u64>,
     /// State entries and cursors.
     pub state: StateMap,
@@ -83,8 +89,9 @@ struct Visible {
 /// All that is known of a log since it was last settled.
 #[derive(Debug, Clone, Default)]
 pub struct History {
-    /// What a recovery kept: all of it is durable.
+    /// What a recovery kept, from offset 0 on, also what was dropped since: all of it is durable.
     settled: Found,
+    begin: Begin,
     /// In the order of the log.
     visible: Vec<Visible>,
     /// Submitted and not answered, or answered with an unknown outcome.
@@ -185,6 +192,12 @@ pub fn cursor_key(name: &str) -> Key {
     [b"@", name.as_bytes()].concat()
 }
 
+/// The name of a cursor as a key of the state, for its contract.
+#[must_use]
+pub fn contract_key(name: &str) -> Key {
+    [b"#", name.as_bytes()].concat()
+}
+
 impl History {
     /// A frame is about to be submitted.
     ///
@@ -245,11 +258,11 @@ impl History {
         self.visible.last().map_or(self.durable, |frame| frame.place)
     }
 
-    /// Where the last visible frame of a segment ends.
+    /// Where the last visible frame of a segment ends, if it has not been dropped.
     #[must_use]
     pub fn end_in(&self, segment: u64) -> Option<u64> {
         let of_segment = self.visible.iter().rev().find(|frame| frame.place.segment == segment);
-        of_segment.map(|frame| frame.place.position)
+        of_segment.filter(|frame| !self.may_be_dropped(frame)).map(|frame| frame.place.position)
     }
 
     /// Compares what a recovered log holds with what is known.
@@ -257,6 +270,8 @@ impl History {
     /// # Errors
     /// What is wrong, in words.
     pub fn judge(&self, death: Death, found: &Found) -> Result<Kept, String> {
+        self.judge_begin(found)?;
+        let found = &self.whole(found)?;
         let order = self.order(death, found)?;
         let end = length(found.records.len());
         if let Some((name, offset)) = found.state.iter().find(|(key, offset)| key.starts_with(b"@") && **offset > end) {
@@ -359,6 +374,8 @@ impl History {
 
     /// From here on the log is what a recovery found.
     pub fn settle(&mut self, found: Found, durable: Place, epoch: Epoch) {
+        let found = self.whole(&found).unwrap_or(found);
+        self.begin.settle(found.start);
         (self.settled, self.durable) = (found, durable);
         self.visible.clear();
         self.open.clear();

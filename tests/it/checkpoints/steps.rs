@@ -66,11 +66,12 @@ impl Ready {
     }
 }
 
-/// The operations on checkpoints, and the sync of the directory that makes a name durable.
+/// The operations on checkpoints, and the sync of the directory that makes a name durable. Index files come behind them.
 fn of_checkpoint(moments: &[Moment]) -> Vec<&str> {
     let operations: Vec<&str> = moments.iter().map(|moment| moment.operation.as_str()).collect();
     let first = operations.iter().position(|operation| operation.contains(".ckp")).expect("one is written");
-    operations[first..].iter().copied().take_while(|operation| *operation != "the end").collect()
+    let of_others = |operation: &str| operation == "the end" || operation.contains(".idx");
+    operations[first..].iter().copied().take_while(|operation| !of_others(operation)).collect()
 }
 
 #[test]

@@ -3,11 +3,14 @@
 
 use std::collections::BTreeMap;
 
-use esker::{Attached, Commit, Conflict, Cursor, Epoch, Error, ErrorKind, Header, Record, Start, Topic, Version};
+use esker::{
+    Attached, Commit, Conflict, Contract, Cursor, Epoch, Error, ErrorKind, Header, Record, Start, Topic, Version,
+};
 use harness::MemoryDisk;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use super::retention::Holds;
 use super::{Stored, World, number, offset, record, stored};
 use crate::support::{at, checkpoints};
 
@@ -35,6 +38,7 @@ pub(super) enum Change {
     Cursor { name: usize, part: u8 },
     SeekCursor { name: usize, part: u8 },
     RemoveCursor { name: usize },
+    Contract { name: usize, holds: Holds },
 }
 
 #[derive(Debug, Clone)]
@@ -77,7 +81,19 @@ pub(super) enum Damage {
 pub(super) struct Model {
     entries: BTreeMap<Vec<u8>, (Vec<u8>, Version)>,
     cursors: BTreeMap<&'static str, Standing>,
+    /// Of cursors that do not hold all, also of those that are not there.
+    contracts: BTreeMap<&'static str, Holds>,
     newest: Version,
+}
+
+impl Model {
+    pub(super) fn contract(&self, name: &str) -> Holds {
+        self.contracts.get(name).copied().unwrap_or(Holds::All)
+    }
+
+    pub(super) fn standings(&self) -> impl Iterator<Item = (&&'static str, usize)> {
+        self.cursors.iter().map(|(name, standing)| (name, standing.offset))
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,6 +109,10 @@ pub(super) struct Handle {
     known: Version,
 }
 
+fn holds() -> impl Strategy<Value = Holds> {
+    prop_oneof![Just(Holds::All), Just(Holds::Topic), Just(Holds::Nothing)]
+}
+
 fn change() -> impl Strategy<Value = Change> {
     let (key, name, part) = (0..5_u8, 0..2_usize, any::<u8>());
     prop_oneof![
@@ -100,7 +120,8 @@ fn change() -> impl Strategy<Value = Change> {
         2 => key.prop_map(|key| Change::Remove { key }),
         2 => (name.clone(), part).prop_map(|(name, part)| Change::Cursor { name, part }),
         1 => (name.clone(), part).prop_map(|(name, part)| Change::SeekCursor { name, part }),
-        1 => name.prop_map(|name| Change::RemoveCursor { name }),
+        1 => name.clone().prop_map(|name| Change::RemoveCursor { name }),
+        1 => (name, holds()).prop_map(|(name, holds)| Change::Contract { name, holds }),
     ]
 }
 
@@ -157,7 +178,7 @@ impl World {
             StateStep::Seek { handle, part } => self.seek_cursor(handle, part),
             StateStep::FailBackground(failing) => {
                 self.arm(failing, 1);
-                self.log.background_step();
+                self.step_background();
                 self.arm(failing, 0);
                 self.durable = number(self.log.durable());
             }
@@ -165,6 +186,8 @@ impl World {
                 self.arm(failing, 1);
                 self.reopen();
             }
+            // A log that was trimmed needs one of them.
+            StateStep::Damage(_) | StateStep::CrashDamaged(_) if self.is_trimmed() => {}
             StateStep::Damage(damage) => damage_checkpoints(&self.disk, damage),
             StateStep::CrashDamaged(damage) => {
                 let left = self.disk.snapshot();
@@ -189,7 +212,7 @@ impl World {
         self.compare_entries(inside.iter().map(|(key, held)| (&**key, held)));
         let cursors = self.log.cursors().expect("shown");
         self.compare_cursors(&cursors);
-        let keys = self.state.entries.len() + self.state.cursors.len();
+        let keys = self.state.entries.len() + self.state.cursors.len() + self.state.contracts.len();
         assert_eq!(at(self.log.stats().state_keys), keys);
     }
 
@@ -208,21 +231,25 @@ impl World {
     }
 
     fn compare_cursors(&self, found: &[esker::CursorInfo]) {
-        let found: Vec<_> =
-            found.iter().map(|info| (&*info.name, number(info.offset), info.epoch, at(info.lag))).collect();
+        let found: Vec<_> = found
+            .iter()
+            .map(|info| (&*info.name, number(info.offset), info.epoch, at(info.lag), info.contract.clone()))
+            .collect();
         let lag = |standing: &Standing| self.model.len() - standing.offset;
         let mut expected: Vec<_> = self
             .state
             .cursors
             .iter()
-            .map(|(name, standing)| (*name, standing.offset, standing.epoch, lag(standing)))
+            .map(|(name, standing)| {
+                (*name, standing.offset, standing.epoch, lag(standing), self.state.contract(name).contract())
+            })
             .collect();
-        expected.sort_unstable();
+        expected.sort_by_key(|row| row.0);
         assert_eq!(found, expected);
     }
 
     fn part(&self, part: u8) -> usize {
-        self.model.len() * usize::from(part) / 255
+        self.start() + (self.model.len() - self.start()) * usize::from(part) / 255
     }
 
     fn commit(&mut self, records: Vec<Stored>, changes: &[Change], conditions: &[Condition]) {
@@ -245,7 +272,8 @@ impl World {
         let expected = self.refusal(conditions, changes);
         let headers: Vec<Vec<Header<'_>>> = records.iter().map(Stored::headers).collect();
         let commit = commit.records(with_headers(&records, &headers));
-        let commit = self.with_changes(commit, changes, &keys);
+        let contracts = contracts_of(changes);
+        let commit = self.with_changes(commit, changes, &keys, &contracts);
         match (self.log.commit(&commit).map(|ticket| (ticket.place(), ticket.offsets())), expected) {
             (Ok((place, offsets)), None) => {
                 assert_eq!(
@@ -262,14 +290,21 @@ impl World {
         }
     }
 
-    fn with_changes<'c>(&self, mut commit: Commit<'c>, changes: &'c [Change], keys: &'c [[u8; 1]]) -> Commit<'c> {
-        for change in changes {
+    fn with_changes<'c>(
+        &self,
+        mut commit: Commit<'c>,
+        changes: &'c [Change],
+        keys: &'c [[u8; 1]],
+        contracts: &'c [Contract],
+    ) -> Commit<'c> {
+        for (change, contract) in changes.iter().zip(contracts) {
             commit = match change {
                 Change::Set { key, value } => commit.state(&keys[usize::from(*key)], value),
                 Change::Remove { key } => commit.remove_state(&keys[usize::from(*key)]),
                 Change::Cursor { name, part } => commit.cursor(NAMES[*name], offset(self.part(*part))),
                 Change::SeekCursor { name, part } => commit.seek_cursor(NAMES[*name], offset(self.part(*part))),
                 Change::RemoveCursor { name } => commit.remove_cursor(NAMES[*name]),
+                Change::Contract { name, .. } => commit.contract(NAMES[*name], contract),
             };
         }
         commit
@@ -323,6 +358,13 @@ impl World {
                 }
                 Change::RemoveCursor { name } => {
                     self.state.cursors.remove(NAMES[*name]);
+                    self.state.contracts.remove(NAMES[*name]);
+                }
+                Change::Contract { name, holds: Holds::All } => {
+                    self.state.contracts.remove(NAMES[*name]);
+                }
+                Change::Contract { name, holds } => {
+                    self.state.contracts.insert(NAMES[*name], *holds);
                 }
             }
         }
@@ -333,8 +375,16 @@ impl World {
     fn open_cursor(&mut self, handle: usize, start: u8) {
         let name = HANDLES[handle];
         let from = if start < 128 { Start::Earliest } else { Start::Offset(offset(self.part(start))) };
-        let cursor = self.log.cursor_from(name, from).expect("opens");
-        let (epoch, begin) = (self.log.epoch(), if start < 128 { 0 } else { self.part(start) });
+        let behind = self.state.cursors.get(name).is_some_and(|held| held.offset < self.start());
+        let resumes = behind && self.state.contract(name) == Holds::Topic;
+        let cursor = match self.log.cursor_from(name, from) {
+            Err(error) if behind && !resumes => {
+                assert_eq!(error.kind(), ErrorKind::Trimmed { next: self.log.start() }, "{error}");
+                return;
+            }
+            cursor => cursor.expect("opens"),
+        };
+        let (epoch, begin) = (self.log.epoch(), if start < 128 { self.start() } else { self.part(start) });
         // Nothing was stored behind the frame that made it.
         let version = Version::new(self.log.stats().visible.place);
         let made = Standing { offset: begin, epoch, version };
@@ -343,14 +393,21 @@ impl World {
             assert!(version >= self.state.newest);
             self.state.newest = version;
         }
-        assert_eq!((number(cursor.offset()), number(cursor.committed())), (standing.offset, standing.offset));
+        let next = if resumes { self.start() } else { standing.offset };
+        assert_eq!((number(cursor.offset()), number(cursor.committed())), (next, standing.offset));
         self.handles[handle] = Some(Handle { cursor, known: standing.version });
     }
 
     fn poll_cursor(&mut self, handle: usize) {
         let Some(Handle { cursor, .. }) = &mut self.handles[handle] else { return };
         let from = number(cursor.offset());
-        let batch = cursor.poll().expect("reads");
+        let batch = match cursor.poll() {
+            Err(error) if from < number(self.log.start()) => {
+                assert_eq!(error.kind(), ErrorKind::Trimmed { next: self.log.start() }, "{error}");
+                return;
+            }
+            batch => batch.expect("reads"),
+        };
         match &batch {
             Some(batch) => {
                 assert_eq!(number(batch.first()), from);
@@ -379,7 +436,9 @@ impl World {
         };
         let headers: Vec<Vec<Header<'_>>> = records.iter().map(Stored::headers).collect();
         let commit = Commit::new().records(with_headers(&records, &headers));
-        let commit = self.with_changes(commit, &changes, &keys);
+        let contracts = contracts_of(&changes);
+        let commit = self.with_changes(commit, &changes, &keys, &contracts);
+        let expected = if number(next) < self.start() { Some(Refusal::Trimmed) } else { expected };
         let moved = own.cursor.commit_with(next, commit).map(|ticket| ticket.place());
         match (moved, expected) {
             (Ok(place), None) => {
@@ -425,6 +484,7 @@ enum Refusal {
     State { key: Vec<u8>, found: Option<Version> },
     Cursor { name: &'static str, expected: usize, found: Option<usize> },
     Back,
+    Trimmed,
 }
 
 impl Refusal {
@@ -439,10 +499,19 @@ impl Refusal {
                 Some(Conflict::Cursor { name: of, expected: left, found: now }),
             ) => name == of && *expected == number(*left) && *found == now.map(number),
             (Self::Back, None) => error.kind() == ErrorKind::Invalid,
+            (Self::Trimmed, None) => matches!(error.kind(), ErrorKind::Trimmed { .. }),
             _ => false,
         };
         assert!(same, "{error}, where {self:?} was expected");
     }
+}
+
+fn contracts_of(changes: &[Change]) -> Vec<Contract> {
+    let contract = |change: &Change| match change {
+        Change::Contract { holds, .. } => holds.contract(),
+        _ => Contract::Hold,
+    };
+    changes.iter().map(contract).collect()
 }
 
 fn with_headers<'a>(records: &'a [Stored], headers: &'a [Vec<Header<'a>>]) -> impl Iterator<Item = Record<'a>> {

@@ -11,6 +11,7 @@ mod filling;
 mod frame;
 mod latency;
 mod limit;
+mod lookup;
 mod open;
 mod pass;
 mod pipeline;
@@ -26,7 +27,7 @@ use clap::Subcommand;
 use crate::failure::Failure;
 use crate::output::Output;
 
-/// Measure appends, scans, wakes and opens on this machine
+/// Measure appends, scans, wakes, opens and lookups on this machine
 ///
 /// Where there is one, a limit row stands beside the engine: the same work by a bare loop, in turns with it in the same
 /// run. Ratios carry over to other machines better than rates do.
@@ -42,6 +43,7 @@ enum Bench {
     Scan(scan::Arguments),
     Wake(wake::Arguments),
     Open(open::Arguments),
+    Lookup(lookup::Arguments),
     #[command(hide = true)]
     Fill(open::Filling),
 }
@@ -52,6 +54,7 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Result<(), Fail
         Bench::Scan(arguments) => scan::run(arguments, output),
         Bench::Wake(arguments) => wake::run(arguments, output),
         Bench::Open(arguments) => open::run(arguments, output),
+        Bench::Lookup(arguments) => lookup::run(arguments, output),
         Bench::Fill(filling) => open::run_filling(filling, output),
     }
 }

@@ -16,7 +16,7 @@ use serde_json::json;
 use crate::failure::{Failure, say};
 use crate::output::Output;
 use range::{Bound, Range};
-use show::Show;
+pub(crate) use show::Show;
 
 const JSON_HELP: &str = "Print one JSON object a record: v offset time event_time key headers topic tombstone payload. \
     What is not UTF-8 comes as key_hex, payload_hex, [name, {\"value_hex\": ...}]; the payload of a tombstone is null. For \

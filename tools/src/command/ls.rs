@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use esker::{Attached, SegmentInfo, SegmentState};
+use esker::{Attached, Holder, SegmentInfo, SegmentState};
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
@@ -10,7 +10,7 @@ use crate::output::{Align, Output};
 use crate::text::Sizes;
 use crate::time;
 
-const COLUMNS: [(&str, Align); 8] = [
+const COLUMNS: [(&str, Align); 10] = [
     ("segment", Align::Right),
     ("generation", Align::Right),
     ("base offset", Align::Right),
@@ -19,10 +19,13 @@ const COLUMNS: [(&str, Align); 8] = [
     ("state", Align::Left),
     ("first time", Align::Left),
     ("last time", Align::Left),
+    ("index", Align::Right),
+    ("held by", Align::Left),
 ];
 
-const JSON_HELP: &str =
-    "Print one JSON object a segment: v number generation base_offset records bytes state first_time last_time";
+const JSON_HELP: &str = "Print one JSON object a segment: v number generation base_offset records bytes state first_time last_time \
+    index_bytes held_by; index_bytes is null if it has no index file; held_by are the cursors that hold it and all behind it, and \
+    nothing before";
 
 /// List the segments of a log
 ///
@@ -40,10 +43,18 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Result<(), Failure> {
     let attached = Attached::open(&arguments.dir)?;
     let segments = attached.segments()?;
+    // A log that no open would take has no state to say it.
+    let holders = if attached.refusal().is_none() { attached.who_holds()? } else { Vec::new() };
+    let ends = segments.iter().skip(1).map(|next| next.base_offset).chain([esker::Offset::new(u64::MAX)]);
+    let rows = segments.iter().zip(ends).map(|(segment, end)| {
+        let from_here = |holder: &&Holder| (segment.base_offset..end).contains(&holder.offset);
+        (segment, holders.iter().filter(from_here).map(|holder| holder.cursor.as_str()).collect::<Vec<_>>())
+    });
     if arguments.json {
-        segments.iter().try_for_each(|segment| output.json(&as_json(segment)))?;
+        rows.into_iter().try_for_each(|(segment, held_by)| output.json(&as_json(segment, &held_by)))?;
     } else {
-        output.table(&COLUMNS, segments.iter().map(|segment| as_row(segment, arguments.sizes)).collect())?;
+        let rows = rows.map(|(segment, held_by)| as_row(segment, &held_by, arguments.sizes));
+        output.table(&COLUMNS, rows.collect())?;
     }
     attached.refusal().map_or(Ok(()), |refusal| Err(refusal.into()))
 }
@@ -55,7 +66,7 @@ fn state(segment: &SegmentInfo) -> &'static str {
     }
 }
 
-fn as_json(segment: &SegmentInfo) -> Value {
+fn as_json(segment: &SegmentInfo, held_by: &[&str]) -> Value {
     json!({
         "v": 1,
         "number": segment.number,
@@ -66,10 +77,12 @@ fn as_json(segment: &SegmentInfo) -> Value {
         "state": state(segment),
         "first_time": segment.first_time.map(time::exact),
         "last_time": segment.last_time.map(time::exact),
+        "index_bytes": segment.index_bytes,
+        "held_by": held_by,
     })
 }
 
-fn as_row(segment: &SegmentInfo, sizes: Sizes) -> Vec<String> {
+fn as_row(segment: &SegmentInfo, held_by: &[&str], sizes: Sizes) -> Vec<String> {
     vec![
         segment.number.to_string(),
         segment.generation.to_string(),
@@ -79,5 +92,7 @@ fn as_row(segment: &SegmentInfo, sizes: Sizes) -> Vec<String> {
         state(segment).to_owned(),
         time::or_dash(segment.first_time),
         time::or_dash(segment.last_time),
+        segment.index_bytes.map_or_else(|| "-".to_owned(), |bytes| sizes.show(bytes)),
+        if held_by.is_empty() { "-".to_owned() } else { held_by.join(" ") },
     ]
 }

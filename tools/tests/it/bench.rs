@@ -16,7 +16,9 @@ const WAKE_KEYS: &str = "limit_p50_ns limit_p99_ns limit_p999_ns limit_max_ns sp
 const OPEN_KEYS: &str = "log_bytes segments killed_p50_ns killed_max_ns killed_log_bytes killed_scanned_bytes \
     killed_bytes_per_second killed_replayed_bytes bare_p50_ns bare_max_ns bare_replayed_bytes killed_bare_p50_ns \
     killed_bare_max_ns killed_bare_replayed_bytes";
-const BENCHES: [&str; 4] = ["append", "scan", "wake", "open"];
+const LOOKUP_KEYS: &str = "keys lookups log_bytes segments index_bytes index_ns lookups_per_second segments_per_lookup \
+    histories_per_second history_records_per_second open_p50_ns bare_open_p50_ns first_lookup_ns bare_first_lookup_ns";
+const BENCHES: [&str; 5] = ["append", "scan", "wake", "open", "lookup"];
 
 /// Runs `esker bench` with a folder of its own for temporary files, and sees to it that nothing stays there.
 #[track_caller]
@@ -50,7 +52,7 @@ fn holds(log: &str, events: u64) {
     assert_eq!((&about["records"], &about["visible"], &about["clean"]), (&events.into(), &events.into(), &true.into()));
     esker(&["verify", log]).expect(0);
     let other = fs::read_dir(log).expect("lists").map(|entry| entry.expect("entry").file_name());
-    let of_log = |name: &str| [".seg", ".ckp"].iter().any(|suffix| name.ends_with(suffix));
+    let of_log = |name: &str| [".seg", ".ckp", ".idx"].iter().any(|suffix| name.ends_with(suffix));
     let other: Vec<_> = other.filter(|name| !of_log(&name.to_string_lossy())).collect();
     assert!(other.iter().all(|name| name == "anchor" || name == "lock"), "{other:?}");
 }
@@ -71,7 +73,7 @@ fn append_prints_one_object_with_the_documented_keys_in_their_order() {
 
 #[test]
 fn every_bench_documents_its_keys() {
-    let own = ["", "", WAKE_KEYS, OPEN_KEYS];
+    let own = ["", "", WAKE_KEYS, OPEN_KEYS, LOOKUP_KEYS];
     for (bench, own) in BENCHES.iter().zip(own) {
         let help = esker(&["bench", bench, "--help"]).expect(0).text();
         let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -205,6 +207,22 @@ fn wake_has_latencies_for_two_readers_and_two_bare_ways() {
     }
     let text = bench(&["wake", "--events", "30"]).expect(0).text();
     assert_eq!(text.matches("append to record").count(), 2, "{text}");
+}
+
+#[test]
+fn lookup_finds_every_key_with_index_files_and_without() {
+    let folder = Folder::new();
+    let log = folder.name("log");
+    let arguments = ["lookup", "--records", "30000", "--keys", "1000", "--lookups", "200"];
+    let object = bench(&[&arguments[..], &["--dir", &log, "--json"]].concat()).expect(0).object();
+    assert_eq!(names(&object), format!("{KEYS} {LOOKUP_KEYS}"));
+    assert_eq!((&object["bench"], &object["events"], &object["size"]), (&"lookup".into(), &30_000.into(), &100.into()));
+    assert!(object["index_bytes"].as_u64().is_some_and(|bytes| bytes > 30_000 * 6), "{object}");
+    assert!(object["segments_per_lookup"].as_f64().is_some_and(|segments| segments >= 1.0), "{object}");
+    latencies_ascend(&object, "");
+    holds(&log, 30_000);
+    let text = bench(&arguments).expect(0).text();
+    assert!(text.contains("without index files"), "{text}");
 }
 
 #[test]

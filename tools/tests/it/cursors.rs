@@ -22,7 +22,7 @@ fn cursors_are_listed_by_name_with_offset_and_lag() {
     let log = log_with_cursors(&folder);
     let look = || {
         let cursors = esker(&["cursors", &folder.name("log"), "--json"]).expect(0).objects();
-        assert!(cursors.iter().all(|cursor| names(cursor) == "v name offset lag epoch"));
+        assert!(cursors.iter().all(|cursor| names(cursor) == "v name offset lag epoch contract held_from held_bytes"));
         let row = |cursor: &serde_json::Value| {
             let number = |key: &str| cursor[key].as_u64().expect(key);
             (cursor["name"].as_str().expect("text").to_owned(), number("offset"), number("lag"), number("epoch"))
@@ -39,7 +39,11 @@ fn cursors_are_listed_by_name_with_offset_and_lag() {
     let table = esker(&["cursors", &folder.name("log")]).expect(0).text();
     assert_eq!(
         table.lines().collect::<Vec<_>>(),
-        ["name     offset  lag  epoch", "billing       0   10      1", "mail          7    3      1"]
+        [
+            "name     offset  lag  epoch  contract  held from     held",
+            "billing       0   10      1  hold              0  5.0 KiB",
+            "mail          7    3      1  hold              7  5.0 KiB"
+        ]
     );
     assert_eq!(snapshot(&folder.path("log")), before, "looking changes nothing");
 }

@@ -3,10 +3,12 @@
 mod bench;
 mod cursors;
 mod dump;
+mod get;
 mod import;
 mod info;
 mod manners;
 mod repair;
+mod retain;
 mod run;
 mod segment;
 mod verify;

@@ -256,7 +256,7 @@ fn raised(ending: Ending) -> Raised {
 /// What is left, as the oracle knows it.
 fn found(left: &Left) -> Found {
     let state = left.look.as_ref().map(Look::state).unwrap_or_default();
-    Found { records: left.content.fingerprints.clone(), state }
+    Found { start: 0, records: left.content.fingerprints.clone(), state }
 }
 
 fn count<T>(all: &[T]) -> u64 {

@@ -16,7 +16,7 @@ use crate::memory::AfterFailure;
 use crate::numbers::{index, length};
 
 /// Small enough that what one or two of them leave unsynced is tried in full.
-const ALPHABET: [Operation; 12] = [
+const ALPHABET: [Operation; 13] = [
     Operation::Append { bytes: 20 },
     Operation::Append { bytes: 600 },
     Operation::Append { bytes: 3600 },
@@ -29,9 +29,10 @@ const ALPHABET: [Operation; 12] = [
     Operation::FailSync { after: 1, leaving: AfterFailure::Kept },
     Operation::Reopen,
     Operation::Kill,
+    Operation::Drop { part: 255 },
 ];
-/// What the log holds before: nothing, or so much that the next segment is near.
-const BASES: [&[Operation]; 2] = [
+/// What the log holds before: nothing, or so much that the next segment is near, or several segments and two checkpoints.
+const BASES: [&[Operation]; 3] = [
     &[],
     &[
         Operation::State { key: 0, bytes: 40 },
@@ -40,8 +41,20 @@ const BASES: [&[Operation]; 2] = [
         Operation::Sync,
         Operation::Background,
     ],
+    &[
+        Operation::State { key: 0, bytes: 40 },
+        Operation::Append { bytes: 5000 },
+        Operation::Append { bytes: 5000 },
+        Operation::Sync,
+        Operation::Background,
+        Operation::Append { bytes: 5000 },
+        Operation::Append { bytes: 5000 },
+        Operation::Sync,
+        Operation::Background,
+    ],
 ];
-const SETTINGS: Settings = Settings { sync: Sync::OnRequest, segment_bytes: 16_384, unproven_segments: 8 };
+const SETTINGS: Settings =
+    Settings { sync: Sync::OnRequest, segment_bytes: 16_384, unproven_segments: 8, retention_bytes: None };
 
 /// How many workloads there are of at most so many operations.
 #[must_use]

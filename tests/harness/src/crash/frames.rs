@@ -14,6 +14,7 @@ use crate::numbers::{index, length};
 
 /// Mark, seal and close: their bodies begin with the durable line.
 const LINE_KINDS: [u8; 3] = [2, 3, 6];
+const START_LINE_KIND: u8 = 5;
 const SEGMENT_MAGIC: &[u8; 8] = b"eskerseg";
 
 /// Valid frames of an image: the place where each begins, and its records.
@@ -22,6 +23,8 @@ pub(super) struct Valid {
     frames: Vec<(Place, u64)>,
     /// The highest durable line that a valid header or frame carries.
     durable: Place,
+    /// The start lines in valid frames: where each begins, and the first segment that it keeps.
+    starts: Vec<(Place, u64)>,
 }
 
 impl Valid {
@@ -37,6 +40,10 @@ impl Valid {
             let frame = frame_at(bytes, seed, at);
             if let Some(frame) = frame {
                 self.frames.push((Place { segment: number, position: length(at) }, short(frame, 28).into()));
+                if frame[4] == START_LINE_KIND {
+                    let begin = Place { segment: number, position: length(at) };
+                    self.starts.push((begin, word(frame, FRAME_HEADER_BYTES + 8)));
+                }
                 if LINE_KINDS.contains(&frame[4]) {
                     self.durable = self.durable.max(place(frame, FRAME_HEADER_BYTES));
                 }
@@ -51,6 +58,12 @@ impl Valid {
             return Ok(());
         }
         Err(format!("it ends at {end}, and what is stored says that it was durable up to {}", self.durable))
+    }
+
+    /// The first segment that a log keeps that ends there, as far as its frames say.
+    pub(super) fn start_segment(&self, end: Place) -> u64 {
+        let kept = self.starts.iter().filter(|(place, _)| *place < end).map(|(_, segment)| *segment);
+        kept.max().unwrap_or_default()
     }
 
     /// The same, one by one.

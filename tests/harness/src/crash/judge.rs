@@ -6,10 +6,12 @@
 //! 3. What an open kept is durable: power right behind it takes none of it. A second open finds a clean end behind a close.
 //! 4. The log goes on: what is appended behind a recovery is judged again.
 //! 5. The report names the end, and as many cut records as valid frames are lost; no file is left that is not the log's.
+//! 6. Lookups by key say what the records say, whatever index files the crash left.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use esker::{Attached, Ending, ErrorKind, Log, Reader, RecoveryReport};
+use esker::{Attached, Contract, CursorInfo, Ending, ErrorKind, Log, Offset, Reader, RecoveryReport, Topic};
 
 use super::fate::ByDice;
 use super::frames;
@@ -19,7 +21,9 @@ use super::world::append_one;
 use crate::dice::Dice;
 use crate::memory::{AfterFailure, MemoryDisk};
 use crate::numbers::{index, length};
-use crate::oracle::{Death, Found, History, Raised, StateMap, cursor_key, fingerprint, fingerprint_of};
+use crate::oracle::{
+    Death, Found, History, Key, Raised, StateMap, contract_key, cursor_key, fingerprint, fingerprint_of,
+};
 use crate::watched::WatchedDisk;
 
 /// An image to recover, and what is known of the log in it.
@@ -77,13 +81,15 @@ impl Case {
         self.run.count(|totals| {
             totals.records += length(found.records.len());
             totals.torn += u64::from(report.ending == Ending::Torn);
+            totals.trimmed[0] += u64::from(found.start > 0);
+            totals.trimmed[1] += u64::from(self.image.read_file("0000000001.seg").is_none());
         });
         let kept = self.history.judge(self.death, &found)?;
         self.judge_report(&report, &found, &frames)?;
         if looked.is_some_and(|looked| looked != found) {
             return Err("who looked saw another log than the open kept".to_owned());
         }
-        self.judge_names(&log)?;
+        self.judge_names(&log, frames.start_segment(report.end.place))?;
         self.run.trace(length(kept.visible));
         self.follow(&watched, log, &found, &report)
     }
@@ -172,7 +178,13 @@ impl Case {
 
     /// Guarantee 5, the report.
     fn judge_report(&self, report: &RecoveryReport, found: &Found, frames: &frames::Valid) -> Result<(), String> {
-        let end = length(found.records.len());
+        let end = found.start + length(found.records.len());
+        if report.start.get() != found.start {
+            return Err(format!(
+                "the report says that the log begins at {}, it begins at {}",
+                report.start, found.start
+            ));
+        }
         if report.end.offset.get() != end {
             return Err(format!("the report says that the log ends at {}, it ends at {end}", report.end.offset));
         }
@@ -198,12 +210,16 @@ impl Case {
     }
 
     /// Guarantee 5, the files.
-    fn judge_names(&self, log: &Log) -> Result<(), String> {
+    fn judge_names(&self, log: &Log, first: u64) -> Result<(), String> {
         let names = self.image.names();
         let segments = names.iter().filter(|name| name.contains(".seg")).count();
         let left = !log.recovery().left.is_empty();
         if segments != log.stats().segments && !left {
             return Err(format!("{segments} segment files of {} segments: {names:?}", log.stats().segments));
+        }
+        let number = |name: &String| name.strip_suffix(".seg")?.parse::<u64>().ok();
+        if let Some(below) = names.iter().filter_map(number).find(|number| *number < first && !left) {
+            return Err(format!("segment {below} lies below the start line, which keeps {first}: {names:?}"));
         }
         if names.iter().any(|name| name.contains("draft")) && !left {
             return Err(format!("left behind: {names:?}"));
@@ -280,7 +296,11 @@ impl Case {
         }
         if self.dice.one_in(2) {
             append_one(log, history, &frame(5).repeat(300))?;
+            if self.run.settings.retention_bytes.is_some() {
+                history.drops(log.visible().get());
+            }
             log.background_step();
+            history.begins(log.start().get());
             self.judge_checkpoints(log)?;
         }
         Ok(())
@@ -304,7 +324,8 @@ pub(super) fn look(disk: &MemoryDisk) -> Result<Found, String> {
     if let Some(error) = attached.refusal() {
         return Err(format!("attach: {error}"));
     }
-    let records = read_records(attached.reader())?;
+    let latest = |key: &[u8]| attached.latest(Topic::default(), key);
+    let records = read_records(attached.reader(), attached.start(), &latest)?;
     let view = attached.state().map_err(|error| format!("look at the state: {error}"))?;
     let states = view.with_prefix(b"").into_iter().map(|(key, value)| (key.into_vec(), fingerprint(&[value.value()])));
     let cursors = view.cursors().into_iter().map(|cursor| (cursor_key(&cursor.name), cursor.offset.get()));
@@ -312,7 +333,9 @@ pub(super) fn look(disk: &MemoryDisk) -> Result<Found, String> {
     if !changed.is_empty() {
         return Err(format!("who only looked did {changed:?}"));
     }
-    Ok(Found { records, state: states.chain(cursors).collect() })
+    let contracts = view.cursors().into_iter().filter_map(|cursor| contract_entry(&cursor));
+    let start = attached.start().get();
+    Ok(Found { start, records, state: states.chain(cursors).chain(contracts).collect() })
 }
 
 /// Drops a log without letting it write: its disk answers no more.
@@ -354,9 +377,19 @@ impl RecoveryFault {
     }
 }
 
+/// What the contract of a cursor is among the state; none for one that holds.
+fn contract_entry(cursor: &CursorInfo) -> Option<(Key, u64)> {
+    let limit = match cursor.contract {
+        Contract::BestEffort => 0,
+        Contract::HoldUpTo(bytes) => bytes,
+        _ => return None,
+    };
+    Some((contract_key(&cursor.name), limit))
+}
+
 /// All that an open log holds.
 pub(super) fn read(log: &Log) -> Result<Found, String> {
-    let records = read_records(log.reader())?;
+    let records = read_records(log.reader(), log.start(), &|key| log.latest(Topic::default(), key))?;
     let failed = |error: esker::Error| format!("read the state: {error}");
     let mut state: StateMap = StateMap::new();
     for (key, value) in log.states(b"").map_err(failed)? {
@@ -364,19 +397,36 @@ pub(super) fn read(log: &Log) -> Result<Found, String> {
     }
     for cursor in log.cursors().map_err(failed)? {
         state.insert(cursor_key(&cursor.name), cursor.offset.get());
+        state.extend(contract_entry(&cursor));
     }
-    Ok(Found { records, state })
+    Ok(Found { start: log.start().get(), records, state })
 }
 
-fn read_records(mut reader: Reader) -> Result<Vec<u64>, String> {
-    let mut records = Vec::new();
+/// Looks up the latest record of a key.
+type Latest<'a> = &'a dyn Fn(&[u8]) -> esker::Result<Option<esker::Found>>;
+
+/// All records; and what lookups say of their keys, whatever index files there are, is what the records say.
+fn read_records(mut reader: Reader, start: Offset, latest: Latest<'_>) -> Result<Vec<u64>, String> {
+    let (mut records, mut newest) = (Vec::new(), BTreeMap::new());
     while let Some(batch) = reader.poll().map_err(|error| format!("read: {error}"))? {
         for record in &batch {
-            let expected = length(records.len());
+            let expected = start.after(length(records.len())).get();
             if record.offset().get() != expected {
-                return Err(format!("offset {} follows {} records", record.offset(), expected));
+                return Err(format!("offset {} stands where {expected} is next", record.offset()));
             }
             records.push(fingerprint_of(&record));
+            if let Some(key) = record.key() {
+                newest.insert(key.to_vec(), record.offset());
+            }
+        }
+    }
+    for (key, offset) in
+        newest.iter().map(|(key, offset)| (key.as_slice(), Some(*offset))).chain([(&b"none"[..], None)])
+    {
+        let found = latest(key).map_err(|error| format!("look up {}: {error}", key.escape_ascii()))?;
+        let found = found.map(|found| found.record().offset());
+        if found != offset {
+            return Err(format!("the latest of {} is {found:?}, the records say {offset:?}", key.escape_ascii()));
         }
     }
     Ok(records)

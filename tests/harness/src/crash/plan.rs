@@ -6,7 +6,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use esker::{Background, Options, Sync};
+use esker::{Background, Options, Retention, Sync};
 
 use crate::dice::Dice;
 use crate::memory::AfterFailure;
@@ -33,6 +33,10 @@ pub(super) enum Operation {
     Sync,
     /// What the threads would do.
     Background,
+    /// Drops all before such a part of the log.
+    Drop { part: u8 },
+    /// Sets what a cursor holds: everything, or so many KiB, or nothing.
+    Contract { cursor: u8, kibibytes: Option<u8> },
     /// Somebody else looks.
     Look,
     /// Time goes by.
@@ -66,6 +70,8 @@ pub(super) struct Settings {
     pub(super) segment_bytes: u64,
     /// How many full segments may wait for their sync.
     pub(super) unproven_segments: usize,
+    /// How much of the log is kept.
+    pub(super) retention_bytes: Option<u64>,
 }
 
 /// Settings and operations.
@@ -85,7 +91,9 @@ impl Settings {
             _ => Sync::OnRequest,
         };
         let segment_bytes = [16_384, 16_384, 20_480, 32_768][dice.index(4)];
-        Self { sync, segment_bytes, unproven_segments: [8, 8, 1, 2][dice.index(4)] }
+        let unproven_segments = [8, 8, 1, 2][dice.index(4)];
+        let retention_bytes = [None, None, Some(36_000), Some(1)][dice.index(4)];
+        Self { sync, segment_bytes, unproven_segments, retention_bytes }
     }
 
     /// As options, for a log without threads.
@@ -95,6 +103,7 @@ impl Settings {
             .checkpoint_bytes(4096)
             .sync(self.sync)
             .unproven_segments_max(self.unproven_segments)
+            .retention(self.retention_bytes.map_or(Retention::new(), |bytes| Retention::new().bytes(bytes)))
             .background(Background::Manual)
     }
 }
@@ -121,7 +130,7 @@ impl Operation {
     fn thrown(dice: &mut Dice) -> Self {
         let key = u8::try_from(dice.below(4)).expect("small");
         let small = u8::try_from(1 + dice.below(6)).expect("small");
-        match dice.below(66) {
+        match dice.below(74) {
             0..=15 => Self::Append { bytes: size(dice) },
             16..=21 => Self::Batch { records: small, bytes: size(dice) / 4 },
             22..=26 => Self::State { key, bytes: size(dice) / 2 },
@@ -140,7 +149,9 @@ impl Operation {
             59..=60 => Self::Reopen,
             61 => Self::Kill,
             62..=63 => Self::Repair { bytes: [1, small, 200][dice.index(3)] },
-            _ => Self::Power,
+            64..=65 => Self::Power,
+            66..=71 => Self::Drop { part: u8::try_from(dice.below(256)).expect("small") },
+            _ => Self::Contract { cursor: key % 2, kibibytes: [None, Some(0), Some(24)][dice.index(3)] },
         }
     }
 }

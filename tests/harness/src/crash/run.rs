@@ -71,6 +71,8 @@ pub struct Totals {
     pub behind: u64,
     /// Recoveries that cut a torn tail.
     pub torn: u64,
+    /// Recoveries of a log that begins behind its first record, and of one whose first segments are gone.
+    pub trimmed: [u64; 2],
     /// Recoveries during which a call failed.
     pub faults: u64,
     /// Repairs of damaged logs in which the process died.
@@ -99,6 +101,7 @@ impl Totals {
         self.process_deaths += other.process_deaths;
         self.behind += other.behind;
         self.torn += other.torn;
+        self.trimmed.iter_mut().zip(other.trimmed).for_each(|(own, other)| *own += other);
         self.faults += other.faults;
         self.repairs_died += other.repairs_died;
         self.repairs_lost_power += other.repairs_lost_power;
@@ -115,8 +118,8 @@ impl fmt::Display for Totals {
         write!(
             f,
             "{} plans, {} images recovered ({} inside a recovery, by depth {:?}; {} right behind one; {} process deaths), \
-             {} torn tails, {} recoveries with a fault, {} repairs that died, {} that lost power, {} with \
-             names that failed, {} records compared",
+             {} torn tails, {} trimmed ({} with segments gone), {} recoveries with a fault, {} repairs that died, \
+             {} that lost power, {} with names that failed, {} records compared",
             self.plans,
             self.images,
             self.inside,
@@ -124,6 +127,8 @@ impl fmt::Display for Totals {
             self.behind,
             self.process_deaths,
             self.torn,
+            self.trimmed[0],
+            self.trimmed[1],
             self.faults,
             self.repairs_died,
             self.repairs_lost_power,

@@ -20,10 +20,11 @@ fn whatever_dies_whenever_nothing_durable_is_lost() {
         assert!(outcome.violation.is_none(), "{}", shrink(seed, OFTEN).expect("fails again"));
     }
     println!("{totals}");
-    let Totals { images, inside, process_deaths, behind, torn, faults, depths, .. } = totals;
+    let Totals { images, inside, process_deaths, behind, torn, faults, depths, trimmed, .. } = totals;
     let Totals { repairs_died, repairs_lost_power, repairs_names_failed, .. } = totals;
     assert!(images > 2000 && inside > images / 10 && depths[3] > 20, "{totals}");
     assert!(process_deaths > 50 && behind > 500 && torn > 50 && faults > 20, "{totals}");
+    assert!(trimmed[0] > 100 && trimmed[1] > 20, "{totals}");
     assert!(repairs_died > 0 && repairs_lost_power > 0 && repairs_names_failed > 0, "{totals}");
 }
 
@@ -42,9 +43,9 @@ fn every_outcome_of_every_workload_of_one_operation_loses_nothing() {
 fn workloads_are_numbered_without_a_gap_or_a_repetition() {
     let mut seen: Vec<String> = (0..workloads(2)).map(|number| workload(number).to_string()).collect();
     seen.sort_unstable();
-    assert_eq!(seen.len(), 2 * (1 + 12 + 144));
+    assert_eq!(seen.len(), 3 * (1 + 13 + 169));
     seen.dedup();
-    assert_eq!(seen.len(), 2 * (1 + 12 + 144));
+    assert_eq!(seen.len(), 3 * (1 + 13 + 169));
 }
 
 /// The alarms work: on a disk that writes nothing the run fails, and comes down to what is needed to fail.

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use esker::{Commit, Ending, Error, ErrorKind, Log, Offset, Record, Ticket};
+use esker::{Commit, Contract, Ending, Error, ErrorKind, Log, Offset, Record, Ticket};
 
 use super::fate::ByDice;
 use super::judge::{look, read, turn_off};
@@ -16,7 +16,7 @@ use super::run::{Conduct, Run, Tempo};
 use super::watch::{Fault, FaultKind, Mode, Watcher};
 use crate::dice::Dice;
 use crate::memory::{AfterFailure, Honesty, MemoryDisk};
-use crate::oracle::{Death, Frame, History, Parts, Raised, cursor_key, fingerprint};
+use crate::oracle::{Death, Frame, History, Parts, Raised, contract_key, cursor_key, fingerprint};
 use crate::watched::WatchedDisk;
 
 /// Who carries out the plan.
@@ -58,6 +58,7 @@ struct Content {
     records: Vec<(Vec<u8>, Option<Vec<u8>>)>,
     state: Option<(Vec<u8>, Option<Vec<u8>>)>,
     cursor: Option<(&'static str, u64)>,
+    contract: Option<(&'static str, Contract)>,
 }
 
 impl Content {
@@ -70,7 +71,15 @@ impl Content {
         let state =
             self.state.iter().map(|(key, value)| (key.clone(), value.as_ref().map(|value| fingerprint(&[value]))));
         let cursor = self.cursor.iter().map(|(name, offset)| (cursor_key(name), Some(*offset)));
-        Frame { records, changes: state.chain(cursor).collect() }
+        let contract = self.contract.iter().map(|(name, contract)| {
+            let limit = match contract {
+                Contract::BestEffort => Some(0),
+                Contract::HoldUpTo(bytes) => Some(*bytes),
+                _ => None,
+            };
+            (contract_key(name), limit)
+        });
+        Frame { records, changes: state.chain(cursor).chain(contract).collect() }
     }
 
     fn give<'l>(&self, log: &'l Log) -> esker::Result<Ticket<'l>> {
@@ -82,7 +91,7 @@ impl Content {
                 None => Record::new(payload),
             })
             .collect();
-        if self.state.is_none() && self.cursor.is_none() {
+        if self.state.is_none() && self.cursor.is_none() && self.contract.is_none() {
             return match &records[..] {
                 [one] => log.append(*one),
                 several => log.append_batch(several),
@@ -96,6 +105,9 @@ impl Content {
         }
         if let Some((name, offset)) = self.cursor {
             commit = commit.cursor(name, Offset::new(offset));
+        }
+        if let Some((name, contract)) = &self.contract {
+            commit = commit.contract(name, contract);
         }
         log.commit(commit)
     }
@@ -202,9 +214,11 @@ impl World {
             Operation::Commit { key, cursor, bytes } => {
                 let records = vec![self.record(bytes)];
                 let value = self.numbers.to_le_bytes().to_vec();
-                Content { records, state: Some((vec![b'k', key], Some(value))), cursor: cursor_at_end(cursor) }
+                let state = Some((vec![b'k', key], Some(value)));
+                Content { records, state, cursor: cursor_at_end(cursor), contract: None }
             }
             Operation::Cursor { cursor } => Content { cursor: cursor_at_end(cursor), ..Content::default() },
+            Operation::Contract { cursor, kibibytes } => return self.contract(CURSORS[usize::from(cursor)], kibibytes),
             _ => return Ok(None),
         };
         Ok(Some(content))
@@ -214,7 +228,8 @@ impl World {
         let disk = &self.disk.disk;
         match operation {
             Operation::Sync => self.sync()?,
-            Operation::Background => self.log()?.background_step(),
+            Operation::Background => self.background()?,
+            Operation::Drop { part } => self.drop_part(part)?,
             Operation::Advance { milliseconds } => disk.advance(Duration::from_millis(milliseconds.into())),
             Operation::WriteBack { sectors } => {
                 for _ in 0..sectors {
@@ -245,6 +260,54 @@ impl World {
             Operation::Kill => self.crash(Death::Process)?,
             Operation::Power => self.crash(Death::Machine)?,
             _ => {}
+        }
+        Ok(())
+    }
+
+    /// What is set of a contract. A cursor that has lost something already can not be one that holds.
+    fn contract(&self, name: &'static str, kibibytes: Option<u8>) -> Result<Option<Content>, String> {
+        let log = self.log()?;
+        // A poisoned log does not say.
+        let found = log.cursor_info(name).ok().flatten();
+        let contract = match kibibytes {
+            None => Contract::Hold,
+            Some(0) => Contract::BestEffort,
+            Some(limit) => Contract::HoldUpTo(u64::from(limit) * 1024),
+        };
+        let lost = contract == Contract::Hold && found.as_ref().is_some_and(|found| found.offset < log.start());
+        let set = found.is_some() && !lost;
+        Ok(set.then(|| Content { contract: Some((name, contract)), ..Content::default() }))
+    }
+
+    fn background(&mut self) -> Result<(), String> {
+        let log = self.log()?;
+        if self.run.settings.retention_bytes.is_some() {
+            self.disk.note(|history| history.drops(log.visible().get()));
+        }
+        log.background_step();
+        if log.state(b"").is_ok() {
+            self.disk.note(|history| history.begins(log.start().get()));
+        }
+        Ok(())
+    }
+
+    fn drop_part(&mut self, part: u8) -> Result<(), String> {
+        if self.poisoned {
+            return Ok(());
+        }
+        let log = self.log()?;
+        let offset = log.visible().get() * u64::from(part) / 255;
+        self.disk.note(|history| history.drops(offset));
+        match log.drop_before(Offset::new(offset)) {
+            Ok(start) if start != log.start() => {
+                return Err(format!("dropped up to {start}, begins at {}", log.start()));
+            }
+            Ok(start) => self.disk.note(|history| history.begins(start.get())),
+            Err(error) => match error.kind() {
+                ErrorKind::Poisoned => self.poisoned = true,
+                ErrorKind::OutOfSpace | ErrorKind::Io => {}
+                _ => return Err(format!("drop: {error}")),
+            },
         }
         Ok(())
     }

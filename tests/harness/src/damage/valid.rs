@@ -6,6 +6,7 @@
 
 use super::layout::{CHECKPOINT_HEADER, FRAME_HEADER, Stored, Topics, usize_at};
 use crate::format::bytes::{half, short, word};
+use crate::format::contract::{Value, contract};
 use crate::format::sums::{OPENING_SUM, opening_sum};
 
 const VALUE_BYTES_MAX: usize = 16 << 20;
@@ -120,7 +121,12 @@ fn entry<'a>(rest: &mut &'a [u8], of: &mut dyn FnMut(u8, &'a [u8]) -> bool) -> O
     let removed = flags == 1;
     let is_cursor = || value.len() == 32 && value[24..28] == [0; 4];
     let good = space < 16 && flags < 2 && !(removed && length > 0) && length <= VALUE_BYTES_MAX;
-    (good && (space != 1 || removed || is_cursor()) && of(space, key)).then_some(flags)
+    let fits = match space {
+        1 => removed || is_cursor(),
+        2 => removed || contract(value) == Value::Contract,
+        _ => true,
+    };
+    (good && fits && of(space, key)).then_some(flags)
 }
 
 /// Of a checkpoint whose magic and checksums are right; `good` is what it was.

@@ -15,6 +15,7 @@ use super::put;
 use super::repairs::{Origin, repair_copies};
 use crate::MemoryDisk;
 use crate::format::bytes::{store, word};
+use crate::format::contract::{Value, contract};
 use crate::format::fields::CHECKPOINT;
 use crate::format::sums::{crc32, mend_opening, opening_sum};
 
@@ -23,6 +24,8 @@ const HEADER_BYTES: usize = 256;
 const BYTES_MAX: usize = 64 * 1024;
 const SUM: usize = 12;
 const LINE: std::ops::Range<usize> = 48..80;
+/// Where the log begins: it may be dropped up to there, or refused if that is behind its end.
+const START: std::ops::Range<usize> = 80..96;
 const LAST: std::ops::Range<usize> = 128..140;
 const CLEAN: std::ops::Range<usize> = 10..12;
 const BODY_SUM: usize = 108;
@@ -124,7 +127,7 @@ pub fn open_checkpoint(input: &[u8]) {
         disk.remove(&base.older);
     }
     let found = found(&bytes, &base.good);
-    let same_line = [LINE, LAST, CLEAN].into_iter().all(|part| bytes.get(part.clone()) == base.good.get(part));
+    let same_line = [LINE, START, LAST, CLEAN].into_iter().all(|part| bytes.get(part.clone()) == base.good.get(part));
     repair_copies(&disk, Origin::Several);
     let _verdict = esker::inspect::verify_on(&disk, &mut |_| ());
     let outside = Attached::open_on(Arc::new(disk.clone()));
@@ -233,7 +236,15 @@ fn body_is_whole(bytes: &[u8]) -> Option<()> {
         let name = (head[0], rest.get(24..24 + key)?);
         let ordered = last.is_none_or(|last| last < name);
         let is_cursor = || value == 32 && rest.get(24 + key + 24..24 + key + 28) == Some(&[0; 4]);
-        if head[0] > 15 || head[1] != 0 || !ordered || value > 16 << 20 || (head[0] == 1 && !is_cursor()) {
+        let is_contract =
+            || rest.get(24 + key..24 + key + value).is_some_and(|value| contract(value) == Value::Contract);
+        if head[0] > 15
+            || head[1] != 0
+            || !ordered
+            || value > 16 << 20
+            || (head[0] == 1 && !is_cursor())
+            || (head[0] == 2 && !is_contract())
+        {
             return None;
         }
         last = Some(name);

@@ -10,8 +10,10 @@ use std::collections::BTreeMap;
 
 use super::ways::OwnRecord;
 use crate::format::bytes::{Input, align, half, short, word};
+use crate::format::contract::{Value, contract};
 use crate::format::sums::{FRAME_HEADER_BYTES, FRAMES_START, Seed, crc32};
 
+const START_LINE: u8 = 5;
 const GAP: u8 = 7;
 const GAP_BYTES_MIN: usize = 48;
 const KEY: u8 = 1;
@@ -28,7 +30,10 @@ type Place = (u64, u64);
 /// What the bytes of a segment say.
 #[derive(Debug, Default)]
 pub(super) struct Reading {
+    /// Those that the start line keeps.
     pub(super) records: Vec<OwnRecord>,
+    /// Where the log begins.
+    pub(super) start: u64,
     /// By space and key.
     pub(super) state: BTreeMap<(u8, Vec<u8>), Vec<u8>>,
     /// Offsets that a gap takes: the first of them, and the one behind.
@@ -108,6 +113,12 @@ pub(super) fn read(bytes: &[u8], number: u64) -> Reading {
                     (at, offset) = (at + span, next);
                     continue;
                 }
+                if frame.kind == START_LINE {
+                    let (start, segment) = (word(frame.body, 0), word(frame.body, 8));
+                    // One behind its own frame does not count.
+                    let counts = start <= offset && segment <= number;
+                    reading.start = reading.start.max(if counts { start } else { 0 });
+                }
                 at = align(at + FRAME_HEADER_BYTES + frame.body.len());
                 offset += u64::from(frame.records);
                 reading.records.extend(body.records);
@@ -121,6 +132,10 @@ pub(super) fn read(bytes: &[u8], number: u64) -> Reading {
             Err(fault) => break fault,
         }
     };
+    let start = reading.start;
+    reading.records.retain(|record| record.offset >= start);
+    reading.gaps.retain(|(_, next)| *next > start);
+    reading.gaps.iter_mut().for_each(|(from, _)| *from = start.max(*from));
     reading.end = place(at);
     reading.later = fault == Fault::Later;
     let behind = (at..bytes.len()).step_by(8).filter_map(|at| frame_at(bytes, seed, at, kept).ok());
@@ -272,7 +287,11 @@ fn entry(rest: &mut Input<'_>) -> Result<Change, Fault> {
     if space == 1 && half(value, 24) != 0 {
         return Err(Fault::Later);
     }
-    Ok((space, key, Some(value.to_vec())))
+    match if space == 2 { contract(value) } else { Value::Contract } {
+        Value::Contract => Ok((space, key, Some(value.to_vec()))),
+        Value::Later => Err(Fault::Later),
+        Value::Bad => Err(Fault::Bad),
+    }
 }
 
 /// The durable line that a frame carries, if it is of a kind that does.

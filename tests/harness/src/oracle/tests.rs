@@ -21,7 +21,7 @@ fn place(position: u64) -> Place {
 
 fn found(records: &[u64], state: &[(&str, u64)]) -> Found {
     let state = state.iter().map(|(key, value)| (key.as_bytes().to_vec(), *value)).collect();
-    Found { records: records.to_vec(), state }
+    Found { start: 0, records: records.to_vec(), state }
 }
 
 /// Two producers: the first appended twice, the second once between; both have a frame of which nobody heard.

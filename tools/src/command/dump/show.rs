@@ -18,7 +18,7 @@ const LETTER_BYTES_MAX: usize = 4;
 
 /// How to print a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Show {
+pub(crate) enum Show {
     Columns,
     Json,
     Payload,
@@ -37,7 +37,7 @@ impl Show {
         self == Self::Json
     }
 
-    pub(super) fn print(self, record: &RecordRef<'_>, output: &mut Output) -> Result<(), Failure> {
+    pub(crate) fn print(self, record: &RecordRef<'_>, output: &mut Output) -> Result<(), Failure> {
         match self {
             Self::Columns => print_columns(record, output),
             Self::Json => output.json(&as_json(record)),

@@ -1,0 +1,73 @@
+//! A drop dies before each of its operations.
+
+use std::sync::{Arc, Mutex};
+
+use esker::{Attached, Start, inspect};
+use harness::crash::ByDice;
+use harness::dice::Dice;
+use harness::{Call, MemoryDisk, Watch, WatchedDisk};
+
+use super::{at, eager, filled};
+use crate::support::{expected, payloads, segments};
+
+/// What would be left before each operation.
+struct Moments {
+    disk: MemoryDisk,
+    left: Mutex<Option<Vec<(String, MemoryDisk)>>>,
+}
+
+impl Watch for Moments {
+    fn before(&self, call: Call<'_>) -> std::io::Result<()> {
+        if let Some(left) = &mut *self.left.lock().expect("nothing panics under the lock") {
+            left.push((call.to_string(), self.disk.snapshot()));
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn a_drop_that_dies_before_any_of_its_operations_loses_nothing_that_is_held() {
+    let first = MemoryDisk::new(1);
+    let log = filled(&first);
+    let _ = log.cursor_from("holds", Start::Offset(at(180))).expect("is made");
+    assert_eq!(log.drop_before(at(100)).expect("drops"), at(100));
+    // No checkpoint comes between the two: frames alone say where the log begins, and no mark follows the second.
+    let disk = first.snapshot();
+    let watched = WatchedDisk::new(disk.clone(), Moments { disk: disk.clone(), left: Mutex::new(None) });
+    let log = eager().open_on(Arc::new(watched.clone())).expect("opens");
+    *watched.left.lock().expect("free") = Some(Vec::new());
+    assert_eq!(log.drop_before(at(250)).expect("drops"), at(180), "as far as nothing holds it");
+    let moments = watched.left.lock().expect("free").take().expect("asked for");
+    let names: Vec<&str> = moments.iter().map(|(name, _)| name.as_str()).collect();
+    let unlinks = names.iter().filter(|name| name.starts_with("unlink") && name.contains(".seg")).count();
+    let first = names.iter().position(|name| name.starts_with("unlink") && name.contains(".seg")).expect("some go");
+    assert!(unlinks > 1 && names[first - 1].starts_with("sync 00"), "{names:?}");
+    for (operation, left) in &moments {
+        for seed in 0..6 {
+            let what = format!("dead before {operation}, {seed}");
+            let left = match seed {
+                0 => left.snapshot(),
+                seed => left.lose_power(&mut ByDice::new(Dice::new(seed))),
+            };
+            let attached = Attached::open_on(Arc::new(left.clone())).expect("attaches").start();
+            let log = eager().open_on(Arc::new(left.clone())).unwrap_or_else(|error| panic!("{what}: {error}"));
+            assert!([at(100), at(180)].contains(&log.start()) && attached == log.start(), "{what}");
+            assert_eq!(payloads(&log), expected(log.start().get()..300), "{what}");
+            assert_eq!(log.cursor("holds").expect("resumes").offset(), at(180), "{what}");
+            for second in 0..4 {
+                // What a recovery kept is durable, also where the start line was not when the process died.
+                let again = left.lose_power(&mut ByDice::new(Dice::new(second)));
+                let log =
+                    eager().open_on(Arc::new(again)).unwrap_or_else(|error| panic!("{what}, then {second}: {error}"));
+                assert_eq!(payloads(&log), expected(log.start().get()..300), "{what}, then {second}");
+            }
+            if log.start() > at(100) {
+                assert!(segments(&left).len() < segments(&disk).len() + 4, "{what}: {:?}", segments(&left));
+            }
+            assert_eq!(log.drop_before(at(180)).expect("drops"), at(180), "{what}");
+            log.close().expect("closes");
+            let found = inspect::verify_on(&left, &mut |_| {}).expect("verifies");
+            assert!(!found.is_damaged(), "{what}: {:?}", found.findings);
+        }
+    }
+}
