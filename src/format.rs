@@ -328,6 +328,8 @@ pub(crate) const DRAFT_SUFFIX: &str = ".draft";
 pub(crate) const ORIGINAL_SUFFIX: &str = ".original";
 /// The name of the anchor's file.
 pub(crate) const ANCHOR_NAME: &str = "anchor";
+/// Space that is given up for what the cleaner writes.
+pub(crate) const BALLAST_NAME: &str = "ballast";
 
 /// What a frame is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

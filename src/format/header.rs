@@ -84,6 +84,16 @@ impl SegmentHeader {
         self.rewritten.map_or(self.number, |rewritten| rewritten.last_number)
     }
 
+    /// Whether it stands for the file of this number and generation, which is not part of the log any more.
+    pub(crate) fn replaces(&self, number: u64, generation: u32) -> bool {
+        self.generation > generation && self.covers(number)
+    }
+
+    /// Whether it holds what the segment of this number held.
+    pub(crate) fn covers(&self, number: u64) -> bool {
+        (self.number..=self.last_number()).contains(&number)
+    }
+
     /// The incarnation by which links and checkpoints know it: that of the last original.
     pub(crate) fn known_incarnation(&self) -> u64 {
         self.rewritten.map_or(self.incarnation, |rewritten| rewritten.incarnation)

@@ -27,7 +27,7 @@ use crate::format::{ANCHOR_NAME, FRAMES_START, Fault, segment_name};
 use crate::inspect::chain::{Chain, Manner, Mended};
 use crate::inspect::unreadable::Readable;
 use crate::inspect::{FindingClass, durable_line};
-use crate::log::{PAGE_BYTES, Scan, SegmentFile, Store, begins_late, open_segment, stateless};
+use crate::log::{PAGE_BYTES, Scan, SegmentFile, Store, open_segment, partial, stateless};
 use crate::platform::Disk;
 use crate::segment::walk::Frames;
 use crate::types::{Epoch, Line, Offset, Place, StoreId, Timestamp};
@@ -210,11 +210,12 @@ impl Planner<'_> {
         let becomes = self.becomes(&works);
         let gaps: Vec<Place> = self.sifted.iter().flat_map(|sifted| sifted.stateless.iter().copied()).collect();
         let judged = judge(&self.known, &becomes, &gaps)?;
+        let moved = becomes.iter().any(|segment| segment.header.is_moved());
         if judged.newest == Line::default()
-            && self.known.chain.start.segment > 1
-            && becomes.first().is_some_and(|first| begins_late(&first.header))
+            && (moved || self.known.chain.start.segment > 1)
+            && let Some(cause) = partial(becomes.iter().map(|segment| &segment.header))
         {
-            return Err(stateless(self.known.disk, self.known.chain.start.segment));
+            return Err(stateless(self.known.disk, cause));
         }
         drop(becomes);
         let end = self.sifted.last().map(|sifted| sifted.end).unwrap_or_default();
