@@ -169,6 +169,8 @@ impl Core {
         let written = self.write_checkpoint(before, sequence, line, last);
         if written.is_ok() {
             self.appender.lock().forget_state(line);
+            // More may be cleaned now.
+            self.clean.signal.wake();
         }
         let mut checkpoints = self.checkpoints.lock();
         match written {
@@ -227,6 +229,15 @@ impl Core {
         let before = checkpoints.line();
         drop(checkpoints);
         self.appender.lock().recall_state(before);
+    }
+
+    /// Writes checkpoints until what lies below this segment may go, or one more would not help.
+    pub(crate) fn raise_checkpoints_to(&self, segment: u64) {
+        for _ in 0..CHECKPOINTS_KEPT {
+            if self.checkpoints.lock().lets_go() < segment {
+                self.checkpoint_now();
+            }
+        }
     }
 
     fn write_checkpoint(

@@ -118,7 +118,7 @@ pub enum HeldBy {
 /// What retention remembers of an open log.
 #[derive(Debug)]
 pub(crate) struct Pace {
-    clock: Clock,
+    pub(crate) clock: Clock,
     topics: Topics,
     /// What was tried last, and when.
     tried: Option<(Offset, Duration)>,
