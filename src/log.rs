@@ -49,6 +49,7 @@ use std::sync::Arc;
 
 pub use attach::{Attached, CheckpointInfo, SegmentInfo, SegmentState, StateView};
 pub use batch::{Batch, Iter};
+pub use clean::policy::Cleanup;
 pub use commit::{COMMIT_CONDITIONS_MAX, COMMIT_RECORD_CONDITIONS_MAX, Commit};
 pub use contract::Holder;
 pub use cursor::{CURSOR_NAME_BYTES_MAX, Cursor, CursorInfo, Start};
