@@ -102,7 +102,8 @@ table! {
     REWRITTEN_RECORDS 184 8 "... count of records that it kept";
     REWRITTEN_INCARNATION 192 8 "... incarnation of the last original";
     REWRITTEN_ORIGINAL_END 200 8 "... end position of the last original";
-    RESERVED_B 208 48 "zero";
+    REWRITTEN_MOVED 208 4 "... 1: its frames stand at other places than in the originals; 0: at the same";
+    RESERVED_B 212 44 "zero";
 }
 
 table! {
@@ -327,6 +328,8 @@ pub(crate) const DRAFT_SUFFIX: &str = ".draft";
 pub(crate) const ORIGINAL_SUFFIX: &str = ".original";
 /// The name of the anchor's file.
 pub(crate) const ANCHOR_NAME: &str = "anchor";
+/// Space that is given up for what the cleaner writes.
+pub(crate) const BALLAST_NAME: &str = "ballast";
 
 /// What a frame is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

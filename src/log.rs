@@ -63,7 +63,7 @@ pub use state::StateValue;
 pub use stats::Stats;
 pub use ticket::Ticket;
 
-pub(crate) use checkpoint::{Entries, Unusable, begins_late, ends_as_said, misfit as foreign, stateless};
+pub(crate) use checkpoint::{Entries, Unusable, ends_as_said, misfit as foreign, partial, stateless};
 pub(crate) use clean::draft::{Draft, PAGE_BYTES, unlike};
 #[cfg(test)]
 pub(crate) use clean::tests::{rewrite_again, rewritten};

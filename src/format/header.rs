@@ -58,6 +58,16 @@ pub(crate) struct Rewritten {
     /// Incarnation and end of the last original: with its number, what the link of the successor says.
     pub(crate) incarnation: u64,
     pub(crate) original_end: u64,
+    pub(crate) places: Places,
+}
+
+/// Where the frames of a rewritten segment stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Places {
+    /// Where they stood in the original.
+    Kept,
+    /// Elsewhere: the versions of its state entries, which are places, can only be had from a checkpoint.
+    Moved,
 }
 
 /// How a segment names the one before it.
@@ -74,9 +84,24 @@ impl SegmentHeader {
         self.rewritten.map_or(self.number, |rewritten| rewritten.last_number)
     }
 
+    /// Whether it stands for the file of this number and generation, which is not part of the log any more.
+    pub(crate) fn replaces(&self, number: u64, generation: u32) -> bool {
+        self.generation > generation && self.covers(number)
+    }
+
+    /// Whether it holds what the segment of this number held.
+    pub(crate) fn covers(&self, number: u64) -> bool {
+        (self.number..=self.last_number()).contains(&number)
+    }
+
     /// The incarnation by which links and checkpoints know it: that of the last original.
     pub(crate) fn known_incarnation(&self) -> u64 {
         self.rewritten.map_or(self.incarnation, |rewritten| rewritten.incarnation)
+    }
+
+    /// Whether the places of its frames are not what they were.
+    pub(crate) fn is_moved(&self) -> bool {
+        self.rewritten.is_some_and(|rewritten| rewritten.places == Places::Moved)
     }
 
     /// Whether a link leads to it.
@@ -133,6 +158,7 @@ impl SegmentHeader {
             table::REWRITTEN_RECORDS.put(&mut bytes, rewritten.records.to_le_bytes());
             table::REWRITTEN_INCARNATION.put(&mut bytes, rewritten.incarnation.to_le_bytes());
             table::REWRITTEN_ORIGINAL_END.put(&mut bytes, rewritten.original_end.to_le_bytes());
+            table::REWRITTEN_MOVED.put(&mut bytes, u32::from(rewritten.places == Places::Moved).to_le_bytes());
         }
         OPENING.put(&mut bytes);
         bytes
@@ -187,6 +213,7 @@ impl SegmentHeader {
                 records: table::REWRITTEN_RECORDS.u64(bytes),
                 incarnation: table::REWRITTEN_INCARNATION.u64(bytes),
                 original_end: table::REWRITTEN_ORIGINAL_END.u64(bytes),
+                places: if table::REWRITTEN_MOVED.u32(bytes) == 0 { Places::Kept } else { Places::Moved },
             }),
         };
         if header.incarnation == 0 {
@@ -205,7 +232,8 @@ impl SegmentHeader {
         if header.first_offset > FIRST_OFFSET_MAX {
             return Err(Fault::Content { what: "segment header: offsets are exhausted" });
         }
-        if header.rewritten.is_some_and(|rewritten| !rewritten.fits(&header)) {
+        let moved = table::REWRITTEN_MOVED.u32(bytes);
+        if header.rewritten.is_some_and(|rewritten| moved > 1 || !rewritten.fits(&header)) {
             return Err(Fault::Content { what: "segment header: its rewritten fields make no sense" });
         }
         Ok(header)
@@ -270,6 +298,7 @@ mod tests {
             records: 9,
             incarnation: 77,
             original_end: 12288,
+            places: Places::Kept,
         };
         SegmentHeader { generation: 1, rewritten: Some(rewritten), ..sample() }
     }
@@ -277,7 +306,10 @@ mod tests {
     #[test]
     fn a_rewritten_header_is_known_by_the_last_original_that_it_stands_for() {
         let header = rewritten();
-        assert_eq!(SegmentHeader::decode(&header.encode()), Ok(Some(header)));
+        let moved = Rewritten { places: Places::Moved, ..header.rewritten.expect("rewritten") };
+        for header in [header, SegmentHeader { rewritten: Some(moved), ..header }] {
+            assert_eq!(SegmentHeader::decode(&header.encode()), Ok(Some(header)));
+        }
         let link = Link { number: 5, incarnation: 77, end: 12288 };
         assert_eq!((header.link(1), header.is_linked_by(&link), header.end(Some(&link))), (link, true, Some(8192)));
         assert!(
@@ -304,6 +336,10 @@ mod tests {
             header.rewritten.as_mut().map(edit).expect("rewritten");
             assert!(matches!(SegmentHeader::decode(&header.encode()), Err(Fault::Content { .. })), "{header:?}");
         }
+        let mut bytes = rewritten().encode();
+        table::REWRITTEN_MOVED.put(&mut bytes, 2_u32.to_le_bytes());
+        OPENING.put(&mut bytes);
+        assert!(matches!(SegmentHeader::decode(&bytes), Err(Fault::Content { .. })));
     }
 
     #[test]

@@ -191,6 +191,11 @@ impl Chain {
         self.pieces.first().is_some_and(|first| place.segment < first.number().min(self.start.segment))
     }
 
+    /// Whether the segment is in one that was rewritten, and its frames at other places.
+    pub(crate) fn has_moved(&self, number: u64) -> bool {
+        self.pieces.iter().any(|piece| piece.header.is_moved() && piece.header.covers(number))
+    }
+
     /// The number of the newest segment; 0 if there is none.
     pub(crate) fn newest(&self) -> u64 {
         self.pieces.last().map_or(0, Piece::number)
@@ -241,6 +246,13 @@ impl Chain {
         for file in self.leftovers() {
             if file.number < self.start.segment && newest > 0 {
                 let cause = "below the start line: dropped, and not removed yet".to_owned();
+                let place = Some(Place::new(file.number, 0));
+                findings.push(Finding::new(disk, FindingClass::Leftover, place, None, cause));
+                continue;
+            }
+            let generation = file.header.as_ref().ok().and_then(Option::as_ref).map_or(0, |header| header.generation);
+            if let Some(piece) = self.pieces.iter().find(|piece| piece.header.replaces(file.number, generation)) {
+                let cause = format!("{} stands for it now, and it was not removed yet", piece.name);
                 let place = Some(Place::new(file.number, 0));
                 findings.push(Finding::new(disk, FindingClass::Leftover, place, None, cause));
                 continue;

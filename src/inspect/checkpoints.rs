@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::checkpoint::CheckpointHeader;
 use crate::format::{checkpoint_name, is_checkpoint_draft, is_index_draft};
 use crate::log::{
-    CheckpointFile, Entries, FoldPiece, State, Store, Unusable, begins_late, ends_as_said, fold, foreign, open_segment,
+    CheckpointFile, Entries, FoldPiece, State, Store, Unusable, ends_as_said, fold, foreign, open_segment, partial,
 };
 use crate::platform::Disk;
 use crate::types::{Line, Place};
@@ -130,7 +130,8 @@ fn misfit(
         return None;
     }
     let place = header.line.place;
-    if chain.is_below(place) {
+    if chain.is_below(place) || chain.has_moved(place.segment) {
+        // One that stayed when it should have gone. Where it is the newest, an open refuses.
         return None;
     }
     let piece = chain.pieces.iter().find(|piece| piece.number() == place.segment);
@@ -163,8 +164,7 @@ fn disagreement(
     before: Option<(CheckpointHeader, State)>,
     gaps: &[Place],
 ) -> Result<Option<(FindingClass, String)>> {
-    let Some(first) = chain.pieces.first() else { return Ok(None) };
-    let (from, mut folded) = if !begins_late(&first.header) {
+    let (from, mut folded) = if partial(chain.pieces.iter().map(|piece| &piece.header)).is_none() {
         (Line::default(), State::default())
     } else if let Some((header, state)) = before {
         (header.line, state)

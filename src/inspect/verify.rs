@@ -20,7 +20,7 @@ use super::unreadable::Readable;
 use super::{Finding, FindingClass, Verification};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{FRAMES_START, Fault, Kind, align};
-use crate::log::{Scan, Scanned, Store, begins_late, decide, holds_frames, open_segment, survey};
+use crate::log::{Scan, Scanned, Store, decide, holds_frames, open_segment, partial, survey};
 use crate::platform::Disk;
 use crate::segment::walk::Frames;
 use crate::types::{Line, Offset, Place};
@@ -200,10 +200,9 @@ impl Check<'_, '_> {
         self.found.checkpoints = notes.good;
         if notes.good == 0
             && !self.found.damaged
-            && let Some(first) = chain.pieces.first().filter(|piece| begins_late(&piece.header))
+            && let Some(first) = chain.pieces.first()
+            && let Some(cause) = partial(chain.pieces.iter().map(|piece| &piece.header))
         {
-            let cause =
-                format!("segments before {} are gone, and no checkpoint holds the state of then", first.number());
             self.report(FindingClass::MissingSegment, Some(Place::new(first.number(), 0)), None, cause);
         }
         let indexes = super::indexes::check(self.disk, chain, rest)?;

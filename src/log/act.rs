@@ -327,7 +327,8 @@ fn append_session(disk: &dyn Disk, writer: &mut SegmentWriter, identity: Identit
     writer.append(&body, disk.now()).map(|_| ()).ok_or_else(|| corrupt("a segment without room for its first frame"))
 }
 
-/// Removes what is off the chain: files that hold nothing, or lie below the start line, are unlinked, others set aside.
+/// Removes what is off the chain: files that hold nothing, lie below the start line, or are stood for by another, are unlinked,
+/// others set aside.
 fn clear(disk: &dyn Disk, survey: &Survey, chain: &[super::survey::Member], start: StartLine) -> Result<Cleared> {
     let mut cleared = Cleared::default();
     for file in &survey.files {
@@ -335,8 +336,11 @@ fn clear(disk: &dyn Disk, survey: &Survey, chain: &[super::survey::Member], star
             continue;
         }
         let below = file.number < start.segment;
+        // Whatever its header is by now: nothing else ever had a number in between.
+        let generation = file.header.as_ref().ok().and_then(Option::as_ref).map_or(0, |header| header.generation);
+        let replaced = chain.iter().any(|member| member.header.replaces(file.number, generation));
         let empty = matches!(file.header, Ok(None)) && is_zero(disk, file);
-        let (done, to) = if below || empty {
+        let (done, to) = if below || replaced || empty {
             (disk.unlink(&file.name), &mut cleared.removed)
         } else {
             (disk.quarantine(&file.name), &mut cleared.quarantined)

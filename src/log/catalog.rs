@@ -251,6 +251,7 @@ mod tests {
             records: 0,
             incarnation: 5,
             original_end: 8192,
+            places: crate::format::header::Places::Kept,
         };
         let header = SegmentHeader { generation: 1, incarnation: 77, rewritten: Some(rewritten), ..old[1].header };
         catalog.replace(Entry { header, ..old[1].clone() });

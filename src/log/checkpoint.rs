@@ -98,9 +98,18 @@ impl From<Unusable> for Failed {
     }
 }
 
-/// Whether records came before this segment that are gone.
-pub(crate) fn begins_late(first: &SegmentHeader) -> bool {
-    first.predecessor.is_some() || first.first_offset > Offset::ZERO
+/// Why the state of a log cannot be had from its segments alone, oldest first; `None`: it can.
+pub(crate) fn partial<'a>(segments: impl IntoIterator<Item = &'a SegmentHeader>) -> Option<String> {
+    let mut segments = segments.into_iter();
+    let first = segments.next()?;
+    if first.predecessor.is_some() || first.first_offset > Offset::ZERO {
+        return Some(format!("segments before {} are gone, and no checkpoint holds the state of then", first.number));
+    }
+    let moved = std::iter::once(first).chain(segments).find(|header| header.is_moved())?;
+    Some(format!(
+        "segment {} was rewritten, and no checkpoint holds the versions of the state from before",
+        moved.number
+    ))
 }
 
 /// What changed since the last checkpoint.
@@ -231,14 +240,14 @@ impl Core {
         last: FrameMark,
     ) -> std::result::Result<CheckpointHeader, Failed> {
         let disk = &*self.disk;
-        let (segment, first) = {
+        let (segment, partial) = {
             let catalog = self.catalog.read();
-            let header = |entry: &super::catalog::Entry| entry.header;
-            (catalog.get(line.place.segment).map(header), catalog.entries().first().map(header))
+            let segment = catalog.get(line.place.segment).map(|entry| entry.header);
+            (segment, partial(catalog.entries().iter().map(|entry| &entry.header)).is_some())
         };
-        let (Some(segment), Some(first)) = (segment, first) else { return Err(Failed::Here) };
-        if before.is_none() && begins_late(&first) {
-            // What came before the first segment cannot be read any more.
+        let Some(segment) = segment else { return Err(Failed::Here) };
+        if before.is_none() && partial {
+            // What it would have to hold cannot be read any more.
             return Err(Failed::Here);
         }
         let (time_max, clean, span) = {

@@ -21,12 +21,12 @@ use crate::platform::{Access, Disk, File, QUARANTINE};
 use crate::segment::walk::Frames;
 use crate::types::{Line, Offset, Place, index};
 
-pub(crate) use crate::format::ANCHOR_NAME;
+pub(crate) use crate::format::{ANCHOR_NAME, BALLAST_NAME};
 
 const CACHE_LINE_BYTES: usize = 64;
 /// Behind the header and session frame that a segment begins with.
 const FIRST_FRAMES_END: u64 = FRAMES_START + format::align(36 + 40);
-const OWN_NAMES: [&str; 3] = [ANCHOR_NAME, "lock", QUARANTINE];
+const OWN_NAMES: [&str; 4] = [ANCHOR_NAME, BALLAST_NAME, "lock", QUARANTINE];
 
 /// A file with a segment's name.
 #[derive(Debug, Clone)]

@@ -22,12 +22,12 @@ use super::{Action, Plan, StateLoss, Step, TailLoss, refuse_writer};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::anchor::Anchor;
 use crate::format::checkpoint::CheckpointHeader;
-use crate::format::header::{Link, Rewritten, SegmentHeader};
+use crate::format::header::{Link, Places, Rewritten, SegmentHeader};
 use crate::format::{ANCHOR_NAME, FRAMES_START, Fault, segment_name};
 use crate::inspect::chain::{Chain, Manner, Mended};
 use crate::inspect::unreadable::Readable;
 use crate::inspect::{FindingClass, durable_line};
-use crate::log::{PAGE_BYTES, Scan, SegmentFile, Store, begins_late, open_segment, stateless};
+use crate::log::{PAGE_BYTES, Scan, SegmentFile, Store, open_segment, partial, stateless};
 use crate::platform::Disk;
 use crate::segment::walk::Frames;
 use crate::types::{Epoch, Line, Offset, Place, StoreId, Timestamp};
@@ -210,11 +210,12 @@ impl Planner<'_> {
         let becomes = self.becomes(&works);
         let gaps: Vec<Place> = self.sifted.iter().flat_map(|sifted| sifted.stateless.iter().copied()).collect();
         let judged = judge(&self.known, &becomes, &gaps)?;
+        let moved = becomes.iter().any(|segment| segment.header.is_moved());
         if judged.newest == Line::default()
-            && self.known.chain.start.segment > 1
-            && becomes.first().is_some_and(|first| begins_late(&first.header))
+            && (moved || self.known.chain.start.segment > 1)
+            && let Some(cause) = partial(becomes.iter().map(|segment| &segment.header))
         {
-            return Err(stateless(self.known.disk, self.known.chain.start.segment));
+            return Err(stateless(self.known.disk, cause));
         }
         drop(becomes);
         let end = self.sifted.last().map(|sifted| sifted.end).unwrap_or_default();
@@ -308,7 +309,8 @@ impl Planner<'_> {
         };
         let incarnation = if slot.incarnation == 0 { random()?.max(1) } else { slot.incarnation };
         let cut = position == Position::Last && self.slots.len() > self.sifted.len();
-        let original_end = stored.and_then(|header| header.rewritten).map(|rewritten| rewritten.original_end);
+        let before_it = stored.and_then(|header| header.rewritten);
+        let original_end = before_it.map(|rewritten| rewritten.original_end);
         let first_offset = slot.first_offset.unwrap_or_else(|| self.first_expected(slot));
         Ok(SegmentHeader {
             store_id: self.store_id,
@@ -334,6 +336,7 @@ impl Planner<'_> {
                 incarnation,
                 // Nothing goes on behind a segment that ends early.
                 original_end: if cut { end } else { original_end.or(slot.end).unwrap_or(end) },
+                places: before_it.map_or(Places::Kept, |rewritten| rewritten.places),
             }),
         })
     }

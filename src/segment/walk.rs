@@ -358,6 +358,7 @@ mod tests {
             records: 9,
             incarnation: 77,
             original_end: 12288,
+            places: crate::format::header::Places::Kept,
         };
         let old = sample();
         let new = SegmentHeader { generation: 1, rewritten: Some(rewritten), ..old };

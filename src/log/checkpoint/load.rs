@@ -11,7 +11,7 @@
 
 use std::cmp::Ordering;
 
-use super::{Checkpoints, Entries, Unusable, begins_late};
+use super::{Checkpoints, Entries, Unusable, partial};
 use crate::checksum::Seed;
 use crate::error::{Error, Result};
 use crate::format::checkpoint::{CheckpointHeader, EpochStart};
@@ -88,6 +88,10 @@ pub(crate) fn load(disk: &dyn Disk, survey: &Survey, segments: Segments<'_>) -> 
             Ok(header) if header.line.place.segment < segments.start.segment.min(first.header.number) => {
                 checkpoints.stale.push(file.name.clone());
             }
+            // A third one, which stayed when it should have gone: what it speaks of was rewritten since.
+            Ok(header) if !checkpoints.kept.is_empty() && segments.has_moved(header.line.place.segment) => {
+                checkpoints.stale.push(file.name.clone());
+            }
             Ok(header) => {
                 check_place(disk, segments, &file.name, &header)?;
                 checkpoints.kept.push(header);
@@ -99,8 +103,10 @@ pub(crate) fn load(disk: &dyn Disk, survey: &Survey, segments: Segments<'_>) -> 
             }
         }
     }
-    if checkpoints.kept.is_empty() && begins_late(&first.header) {
-        return Err(stateless(disk, first.header.number));
+    if checkpoints.kept.is_empty()
+        && let Some(cause) = partial(segments.members.iter().map(|member| &member.header))
+    {
+        return Err(stateless(disk, cause));
     }
     let from = checkpoints.line();
     let (state, span) = (&mut loaded.state, &mut loaded.state_span);
@@ -123,14 +129,19 @@ pub(crate) fn load(disk: &dyn Disk, survey: &Survey, segments: Segments<'_>) -> 
     Ok(loaded)
 }
 
-/// What a log is refused for that was trimmed, and of which no checkpoint is left.
-pub(crate) fn stateless(disk: &dyn Disk, first: u64) -> Error {
-    corrupt(format!("segments before {first} are gone, and no checkpoint holds the state of then"))
+/// What a log is refused for that was trimmed or rewritten, and of which no checkpoint is left.
+pub(crate) fn stateless(disk: &dyn Disk, cause: String) -> Error {
+    corrupt(cause)
         .at_path(disk.directory())
         .next_step("restore a checkpoint (.ckp) if there is a copy; what is left can be read with esker dump")
 }
 
 impl<'a> Segments<'a> {
+    /// Whether this segment is in one that was rewritten, and its frames at other places.
+    fn has_moved(self, number: u64) -> bool {
+        self.members.iter().any(|member| member.header.is_moved() && member.header.covers(number))
+    }
+
     /// What to go over, from a segment on. Files are opened one at a time.
     fn pieces(self, disk: &'a dyn Disk, from: u64) -> impl Iterator<Item = Result<Piece>> + 'a {
         let within = self.members.iter().filter(move |member| member.header.number >= from);

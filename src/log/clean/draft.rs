@@ -15,7 +15,7 @@ use crate::checksum::{self, Seed};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::control::GapBody;
 use crate::format::frame::{FrameHeader, Layout};
-use crate::format::header::{self, SegmentHeader};
+use crate::format::header::{self, Rewritten, SegmentHeader};
 use crate::format::{FRAMES_START, GAP_FRAME_BYTES, Kind, segment_draft_name};
 use crate::log::act::draw_incarnation;
 use crate::log::window::{Scan, Scanned, Store};
@@ -101,10 +101,20 @@ impl Draft {
         self.frame(range.start, &header, &body)
     }
 
+    /// Says what it stands for, now that that is known.
+    pub(crate) fn settle(&mut self, rewritten: Rewritten) {
+        self.header.rewritten = Some(rewritten);
+    }
+
     /// Stores what is missing, syncs the file and reads it back. It still has the name of a draft.
     pub(crate) fn complete(mut self, disk: &dyn Disk) -> Result<SegmentHeader> {
         self.put()?;
         self.file.write_at(&self.header.encode(), 0).map_err(|error| self.failed(error))?;
+        let end = self.header.rewritten.map_or(self.header.capacity, |rewritten| rewritten.end);
+        let rest = end.next_multiple_of(PAGE_BYTES)..self.header.capacity;
+        if !rest.is_empty() {
+            let _costs_only_space = self.file.punch(rest);
+        }
         self.file.sync().map_err(|error| Error::io("sync the new segment", error).at_path(&self.path))?;
         self.read_back(disk)?;
         Ok(self.header)

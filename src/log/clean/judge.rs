@@ -110,11 +110,13 @@ pub(crate) struct Verdict {
 /// was read before reads otherwise now; what the system says, and the pace.
 pub(crate) fn judge(task: &mut Task<'_>) -> Result<Verdict> {
     let seed = draw_incarnation(task.disk)?;
-    judge_by(Xxh3 { seed }, task)
+    let memory = task.memory.max(MEMORY_MIN);
+    judge_by(Xxh3 { seed }, memory, task)
 }
 
-fn judge_by(hash: impl KeyHash, task: &mut Task<'_>) -> Result<Verdict> {
-    Judging::new(hash, task).run()
+/// As [`judge`], with a hash and as little memory as a test wants.
+pub(super) fn judge_by(hash: impl KeyHash, memory: usize, task: &mut Task<'_>) -> Result<Verdict> {
+    Judging::new(hash, memory, task).run()
 }
 
 /// What to do with each frame.
@@ -144,30 +146,29 @@ struct Visitor<'e> {
 struct Judging<'t, 'a, H> {
     task: &'t mut Task<'a>,
     rule: Rule<'a>,
+    memory: usize,
     book: Book,
     seen: Seen<H>,
     tally: Tally,
     /// Of the topic that was asked about last.
     treatment: Treatment,
-    tally_bytes: usize,
     passes: u32,
     keys: u64,
     waiting: u64,
 }
 
 impl<'t, 'a, H: KeyHash> Judging<'t, 'a, H> {
-    fn new(hash: H, task: &'t mut Task<'a>) -> Self {
-        let memory = task.memory.max(MEMORY_MIN);
+    fn new(hash: H, memory: usize, task: &'t mut Task<'a>) -> Self {
         let tally_bytes = if task.rule.policies.has_retention() { memory / 8 } else { 0 };
         let room = memory / 2;
         let rule = task.rule;
         Self {
             rule,
+            memory,
             book: Book::new(task.inputs.iter().map(|input| input.rewritable), room),
             seen: Seen::new(hash, memory.saturating_sub(room).saturating_sub(tally_bytes)),
             tally: Tally::new(tally_bytes),
             treatment: treatment(&rule, Topic::default()),
-            tally_bytes,
             passes: 0,
             keys: 0,
             waiting: 0,
@@ -188,8 +189,7 @@ impl<'t, 'a, H: KeyHash> Judging<'t, 'a, H> {
             }
             if self.passes == 1 {
                 // Room that marks did not need.
-                let half = self.task.memory.max(MEMORY_MIN) / 2;
-                self.seen.resize(half.saturating_add(self.book.room()).saturating_sub(self.tally_bytes));
+                self.seen.resize(self.seen.bytes().saturating_add(self.book.room()));
             }
         }
     }
@@ -202,7 +202,7 @@ impl<'t, 'a, H: KeyHash> Judging<'t, 'a, H> {
             }
         }
         match self.book.crowded_out.and_then(|at| self.task.inputs.get(at)) {
-            Some(input) if !self.book.has_open() => Err(crowded_segment(input.entry.number(), self.task.memory)),
+            Some(input) if !self.book.has_open() => Err(crowded_segment(input.entry.number(), self.memory)),
             _ => Ok(()),
         }
     }
@@ -364,7 +364,7 @@ impl<'t, 'a, H: KeyHash> Judging<'t, 'a, H> {
     fn key(&mut self, part: Part, sort: Sort, scope: Scope, key: &[u8], bytes: u32, end: End) -> Result<()> {
         let ordinal = u32::try_from(part.ordinal).unwrap_or(u32::MAX);
         let met = self.seen.meet(scope, key, Seat { segment: seat(part.at), ordinal, bytes, end });
-        match met.map_err(|Crowded| crowded_keys(self.task.memory))? {
+        match met.map_err(|Crowded| crowded_keys(self.memory))? {
             Met::Newer => self.book.mark(part.at, part.ordinal, sort, bytes),
             Met::Earlier(earlier) => self.book.mark(part.at, earlier.ordinal.into(), sort, earlier.bytes),
             Met::First | Met::Elsewhere => {}

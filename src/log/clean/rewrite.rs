@@ -2,12 +2,14 @@
 //!
 //! Guarantees:
 //! 1. Offsets and append times of what is kept, and gaps, stay as they were; so do the frame and the batch that a record is in.
-//! 2. Each frame of the inputs is checked in full. One that does not check is an error, and nothing is changed: damage is never
-//!    copied under a new checksum.
+//! 2. Each frame of which something is kept is checked in full; of the others the header is. One that does not check is an
+//!    error, and nothing is changed: damage is never copied under a new checksum. So is an input that has more parts, or fewer,
+//!    than were judged.
 //! 3. The new file is synced and read back before it takes the name of the first input; the inputs are not unlinked.
 //! 4. Memory is bounded by the longest frame.
 //!
-//! Left to others: inputs that no durable line or checkpoint names a place in (`format.md`), and that are durable.
+//! Left to others: inputs that no durable line or checkpoint names a place in (`format.md`), that are durable, and that were
+//! checked in full before.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::arithmetic_side_effects))]
 
 use std::sync::Weak;
@@ -15,67 +17,83 @@ use std::sync::Weak;
 use super::draft::{Draft, PAGE_BYTES};
 use crate::checksum;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::frame::{FrameHeader, HEADER_BYTES};
-use crate::format::header::{Rewritten, SegmentHeader};
+use crate::format::frame::{FrameHeader, HEADER_BYTES, Layout};
+use crate::format::header::{Places, Rewritten, SegmentHeader};
 use crate::format::record::thin::{Fate, Part, thin};
 use crate::format::{FRAMES_START, Fault, GAP_FRAME_BYTES, Kind, SEGMENT_BYTES_MAX, segment_draft_name, segment_name};
-use crate::log::catalog::{Entry, Handle, copy_for_reading};
+use crate::log::catalog::{Entry, Handle};
 use crate::log::survey::{corrupt, io_error};
-use crate::log::window::{Scan, Scanned};
+use crate::log::window::{FoundFrame, Scan, Scanned, View};
 use crate::platform::Disk;
-use crate::segment::walk::Frame;
 use crate::types::{Offset, Place, length};
 
-/// A segment that took the place of others.
-#[derive(Debug)]
-pub(crate) struct Replaced {
-    pub(crate) entry: Entry,
-    /// Whether its name is durable. Before that nothing that it stands for may be unlinked.
-    pub(crate) named: Result<()>,
+/// How much is gone over between two looks at the pace.
+const PACE_BYTES: u64 = 256 << 10;
+
+/// Says of each part of the log whether it stays: of the records of a frame, then of its state entries, in the order of the log.
+pub(crate) trait Choice {
+    /// The parts of this segment come next.
+    fn begin(&mut self, segment: &SegmentHeader);
+
+    /// The fate that the next `parts` share, which are then not asked for one by one; `None`: ask.
+    fn shared(&mut self, parts: u32) -> Option<Fate>;
+
+    /// The fate of the next part.
+    fn fate(&mut self, part: &Part<'_>) -> Fate;
+
+    /// Whether the segment has as many parts as are known.
+    fn ended(&mut self) -> bool;
 }
 
-/// Says of each part of the log whether it stays. Asked twice, in the order of the log.
-pub(crate) type Decide<'a> = dyn FnMut(&Part<'_>) -> Fate + 'a;
+/// What to write anew.
+pub(crate) struct Job<'a> {
+    pub(crate) disk: &'a dyn Disk,
+    /// Neighbouring sealed segments of one epoch, oldest first.
+    pub(crate) inputs: &'a [Entry],
+    pub(crate) view: &'a dyn Fn(&Entry) -> Result<View>,
+    /// What is kept takes no more than this, header included.
+    pub(crate) bytes_max: u64,
+    /// Told how much was gone over since; an error ends the work.
+    pub(crate) pace: &'a mut dyn FnMut(u64) -> Result<()>,
+}
 
-/// Writes what is kept of neighbouring sealed segments of one epoch, oldest first, in place of the first of them.
+/// Writes what is kept, as a draft that is complete: synced, and read back.
 ///
 /// # Errors
 /// [`ErrorKind::Invalid`] for inputs that are not neighbours, of one epoch, and sealed; [`ErrorKind::Limit`] if no segment could
-/// hold what is kept of them; [`ErrorKind::Corrupt`] for damage in them; what the system says. The log is then as it was.
-pub(crate) fn rewrite(disk: &dyn Disk, inputs: &[Entry], decide: &mut Decide<'_>) -> Result<Replaced> {
-    let (Some(first), Some(last)) = (inputs.first(), inputs.last()) else { return Err(refused("no segment")) };
-    check_neighbours(inputs)?;
-    let first_offset = first.header.first_offset;
-    let mut measured = Measured { end: FRAMES_START, records: 0 };
-    let end_offset = each_kept(disk, inputs, decide, &mut measured)?;
-    if measured.end > SEGMENT_BYTES_MAX || end_offset.since(first_offset) > u32::MAX.into() {
-        let text = format!("rewrite refused: {} bytes, and offsets from {first_offset} to {end_offset}", measured.end);
+/// hold what is kept of them; [`ErrorKind::Corrupt`] for damage in them; what the system says, and the pace. No draft is left
+/// then, if it can be removed.
+pub(crate) fn rewrite(job: &mut Job<'_>, choice: &mut dyn Choice) -> Result<SegmentHeader> {
+    let (Some(first), Some(last)) = (job.inputs.first(), job.inputs.last()) else { return Err(refused("no segment")) };
+    check_neighbours(job.inputs)?;
+    let capacity = job.bytes_max.max(FRAMES_START.saturating_add(PAGE_BYTES)).next_multiple_of(PAGE_BYTES);
+    if capacity > SEGMENT_BYTES_MAX {
+        let text = format!("rewrite refused: up to {capacity} bytes as one segment");
         return Err(Error::new(ErrorKind::Limit, text).next_step("rewrite fewer segments as one"));
     }
-    let highest = inputs.iter().map(|input| input.header.generation).max().unwrap_or_default();
+    let highest = job.inputs.iter().map(|input| input.header.generation).max().unwrap_or_default();
     let generation = highest.checked_add(1).ok_or_else(|| Error::new(ErrorKind::Limit, "generations are exhausted"))?;
-    let link = last.header.link(last.end.unwrap_or_default());
-    let header = SegmentHeader {
-        generation,
-        durable: last.header.durable,
-        capacity: measured.end.next_multiple_of(PAGE_BYTES).max(FRAMES_START.saturating_add(PAGE_BYTES)),
-        rewritten: Some(Rewritten {
-            end: measured.end,
-            last_number: link.number,
-            end_offset,
-            records: measured.records,
-            incarnation: link.incarnation,
-            original_end: link.end,
-        }),
-        ..first.header
-    };
-    let header = write(disk, &header, inputs, decide).inspect_err(|_| {
-        // What stays is removed by the next attempt, or open.
-        let _removed_later = disk.unlink(&segment_draft_name(header.number));
+    let header = SegmentHeader { generation, durable: last.header.durable, capacity, rewritten: None, ..first.header };
+    discard(job.disk, header.number);
+    write(job, &header, choice).inspect_err(|_| discard(job.disk, header.number))
+}
+
+/// Removes a draft. One that stays is removed by the next attempt, or open.
+pub(crate) fn discard(disk: &dyn Disk, number: u64) {
+    let _removed_later = disk.unlink(&segment_draft_name(number));
+}
+
+/// Gives a complete draft the name of the first input. Before that is durable nothing that it stands for may be unlinked.
+///
+/// # Errors
+/// What the system says. The draft is removed then, and the log is as it was.
+pub(crate) fn put_in_place(disk: &dyn Disk, header: &SegmentHeader) -> Result<Entry> {
+    let name = segment_name(header.number);
+    disk.rename(&segment_draft_name(header.number), &name).map_err(|error| {
+        discard(disk, header.number);
+        io_error(disk, "put the new segment in place", &name, error)
     })?;
-    let named = disk.sync_directory().map_err(|error| io_error(disk, "sync the directory", "", error));
-    let entry = Entry { header, end: Some(measured.end), handle: Handle::Cold(Weak::new()) };
-    Ok(Replaced { entry, named })
+    Ok(Entry { header: *header, end: header.end(None), handle: Handle::Cold(Weak::new()) })
 }
 
 fn refused(what: &str) -> Error {
@@ -95,102 +113,101 @@ fn check_neighbours(inputs: &[Entry]) -> Result<()> {
     if pairs.all(fits) { Ok(()) } else { Err(refused("segments that do not follow each other in one epoch")) }
 }
 
-fn write(disk: &dyn Disk, header: &SegmentHeader, inputs: &[Entry], decide: &mut Decide<'_>) -> Result<SegmentHeader> {
-    // Only an attempt that failed leaves one.
-    let _seldom_there = disk.unlink(&segment_draft_name(header.number));
-    let mut draft = Draft::create(disk, header)?;
-    each_kept(disk, inputs, decide, &mut draft)?;
-    let header = draft.complete(disk)?;
-    let name = segment_name(header.number);
-    disk.rename(&segment_draft_name(header.number), &name)
-        .map_err(|error| io_error(disk, "put the new segment in place", &name, error))?;
-    Ok(header)
+fn write(job: &mut Job<'_>, header: &SegmentHeader, choice: &mut dyn Choice) -> Result<SegmentHeader> {
+    let mut output = Output { draft: Draft::create(job.disk, header)?, records: 0, body: Vec::new() };
+    let mut next = header.first_offset;
+    for input in job.inputs {
+        next = copy(job, input, next, choice, &mut output)?;
+    }
+    if next.since(header.first_offset) > u32::MAX.into() {
+        let text = format!("rewrite refused: offsets from {} to {next} in one segment", header.first_offset);
+        return Err(Error::new(ErrorKind::Limit, text).next_step("rewrite fewer segments as one"));
+    }
+    let link = job.inputs.last().map(|last| last.header.link(last.end.unwrap_or_default()));
+    let Some(link) = link else { return Err(refused("no segment")) };
+    let rewritten = Rewritten {
+        end: output.draft.end(),
+        last_number: link.number,
+        end_offset: next,
+        records: output.records,
+        incarnation: link.incarnation,
+        original_end: link.end,
+        places: Places::Moved,
+    };
+    output.draft.settle(rewritten);
+    output.draft.complete(job.disk)
 }
 
 /// Where what is kept goes.
-trait Sink {
-    fn frame(&mut self, header: &FrameHeader, offset: Offset, body: &[u8], records: u16) -> Result<()>;
-    fn gap(&mut self, offset: Offset, next: Offset) -> Result<()>;
-}
-
-/// How much it will be.
-struct Measured {
-    end: u64,
+struct Output {
+    draft: Draft,
     records: u64,
+    /// Of the frame at hand, while it is thinned.
+    body: Vec<u8>,
 }
 
-impl Sink for Measured {
-    fn frame(&mut self, header: &FrameHeader, _: Offset, _: &[u8], records: u16) -> Result<()> {
-        self.end = self.end.saturating_add(header.stride());
-        self.records = self.records.saturating_add(records.into());
-        Ok(())
-    }
-
-    fn gap(&mut self, _: Offset, _: Offset) -> Result<()> {
-        self.end = self.end.saturating_add(GAP_FRAME_BYTES);
-        Ok(())
-    }
-}
-
-impl Sink for Draft {
-    fn frame(&mut self, header: &FrameHeader, offset: Offset, body: &[u8], _: u16) -> Result<()> {
-        let Ok(offset_delta) = u32::try_from(offset.since(self.header().first_offset)) else {
-            return Err(self.unlike("an offset"));
+impl Output {
+    fn frame(&mut self, header: &FrameHeader, offset: Offset, body: &[u8], records: u16) -> Result<()> {
+        let Ok(offset_delta) = u32::try_from(offset.since(self.draft.header().first_offset)) else {
+            return Err(self.draft.unlike("an offset"));
         };
-        self.check_room(self.end().saturating_add(header.stride()))?;
-        Self::frame(self, self.end(), &FrameHeader { offset_delta, ..*header }, body)
+        self.check_room(header.stride())?;
+        self.records = self.records.saturating_add(records.into());
+        self.draft.frame(self.draft.end(), &FrameHeader { offset_delta, ..*header }, body)
     }
 
     fn gap(&mut self, offset: Offset, next: Offset) -> Result<()> {
-        let (start, end) = (self.end(), self.end().saturating_add(GAP_FRAME_BYTES));
-        self.check_room(end)?;
-        Self::gap(self, start..end, offset, next)
+        self.check_room(GAP_FRAME_BYTES)?;
+        let start = self.draft.end();
+        self.draft.gap(start..start.saturating_add(GAP_FRAME_BYTES), offset, next)
+    }
+
+    /// The file is as long as what was found before to be kept.
+    fn check_room(&self, bytes: u64) -> Result<()> {
+        let fits = self.draft.end().saturating_add(bytes) <= self.draft.header().capacity;
+        if fits { Ok(()) } else { Err(self.draft.unlike("what is kept")) }
     }
 }
 
-impl Draft {
-    /// The file is as long as was measured.
-    fn check_room(&self, end: u64) -> Result<()> {
-        let fits = self.header().rewritten.is_some_and(|rewritten| end <= rewritten.end);
-        if fits { Ok(()) } else { Err(self.unlike("what is kept")) }
+/// Copies what is kept of a segment that begins with offset `next`, and returns the offset behind it.
+fn copy(
+    job: &mut Job<'_>,
+    input: &Entry,
+    next: Offset,
+    choice: &mut dyn Choice,
+    output: &mut Output,
+) -> Result<Offset> {
+    let (first, end) = (input.header.first_offset, input.end.unwrap_or_default());
+    if first != next {
+        let fault = Fault::Offset { found: first.get(), expected: next.get() };
+        return Err(damage(job.disk, input, FRAMES_START, fault));
     }
-}
-
-/// Gives the sink what is kept of the inputs, and returns the offset behind them.
-fn each_kept(disk: &dyn Disk, inputs: &[Entry], decide: &mut Decide<'_>, sink: &mut dyn Sink) -> Result<Offset> {
-    let mut next: Option<Offset> = None;
-    let mut body = Vec::new();
-    for input in inputs {
-        let first = input.header.first_offset;
-        if let Some(expected) = next.filter(|next| *next != first) {
-            return Err(damage(
-                disk,
-                input,
-                FRAMES_START,
-                Fault::Offset { found: first.get(), expected: expected.get() },
-            ));
+    let view = (job.view)(input)?;
+    let mut scan = Scan::new(view.store, view.frames, FRAMES_START, first, end);
+    let mut told = 0;
+    choice.begin(&input.header);
+    loop {
+        let position = scan.position;
+        if position.saturating_sub(told) >= PACE_BYTES {
+            (job.pace)(position.saturating_sub(told))?;
+            told = position;
         }
-        let end = input.end.unwrap_or_default();
-        let view = copy_for_reading(disk, input)?;
-        let mut scan = Scan::new(view.store, view.frames, FRAMES_START, first, end);
-        loop {
-            let position = scan.position;
-            let name = || segment_name(input.number());
-            let fault = match scan.next().map_err(|error| io_error(disk, "read the segment", &name(), error))? {
-                Scanned::Frame(found) => {
-                    let kept = keep(&scan.frame(&found), decide, &mut body, sink);
-                    kept?.map_err(|fault| damage(disk, input, position, fault))?;
-                    continue;
-                }
-                Scanned::End if position == end => break,
-                Scanned::Zero | Scanned::End => Fault::Missing,
-                Scanned::Bad { fault, .. } => fault,
-            };
-            return Err(damage(disk, input, position, fault));
-        }
-        next = Some(scan.offset);
+        let skimmed = scan.skim();
+        let fault = match skimmed
+            .map_err(|error| io_error(job.disk, "read the segment", &segment_name(input.number()), error))?
+        {
+            Scanned::Frame(found) => match keep(&scan, &found, choice, output)? {
+                Ok(()) => continue,
+                Err(fault) => fault,
+            },
+            Scanned::End if position == end => break,
+            Scanned::Zero | Scanned::End => Fault::Missing,
+            Scanned::Bad { fault, .. } => fault,
+        };
+        return Err(damage(job.disk, input, position, fault));
     }
-    Ok(next.unwrap_or_default())
+    (job.pace)(end.saturating_sub(told))?;
+    if choice.ended() { Ok(scan.offset) } else { Err(output.draft.unlike("one of the segments that it stands for")) }
 }
 
 fn damage(disk: &dyn Disk, input: &Entry, position: u64, fault: Fault) -> Error {
@@ -199,21 +216,39 @@ fn damage(disk: &dyn Disk, input: &Entry, position: u64, fault: Fault) -> Error 
         .at_place(Place::new(input.number(), position))
 }
 
-/// Gives the sink what is kept of a frame.
+/// Puts what is kept of a frame that was skimmed into the output, or says why it cannot be.
 fn keep(
-    frame: &Frame<'_>,
-    decide: &mut Decide<'_>,
-    body: &mut Vec<u8>,
-    sink: &mut dyn Sink,
+    scan: &Scan,
+    found: &FoundFrame,
+    choice: &mut dyn Choice,
+    output: &mut Output,
 ) -> Result<std::result::Result<(), Fault>> {
+    let frame = scan.frame(found);
     if let Some(gap) = frame.gap() {
-        return sink.gap(frame.offset, gap.next_offset).map(Ok);
+        return output.gap(frame.offset, gap.next_offset).map(Ok);
     }
-    if frame.header.kind != Kind::Data {
+    if found.header.kind != Kind::Data {
         return Ok(Ok(()));
     }
+    // How many records a sparse frame has stands in its body.
+    let unknown = found.header.layout == Layout::Sparse;
+    if unknown && let Err(fault) = frame.check() {
+        return Ok(Err(fault));
+    }
+    let parts = u32::from(found.records).saturating_add(found.header.state_count.into());
+    let shared = choice.shared(parts);
+    if shared == Some(Fate::Drop) {
+        return Ok(Ok(()));
+    }
+    if !unknown && let Err(fault) = frame.check() {
+        return Ok(Err(fault));
+    }
+    if shared == Some(Fate::Keep) {
+        return output.frame(&found.header, found.offset, frame.body, found.records).map(Ok);
+    }
+    let mut body = std::mem::take(&mut output.body);
     body.clear();
-    let thinned = match thin(&frame.header, frame.offset, frame.body, decide, body) {
+    let thinned = match thin(&found.header, found.offset, frame.body, &mut |part| choice.fate(part), &mut body) {
         Ok(Some(thinned)) => thinned,
         Ok(None) => return Ok(Ok(())),
         Err(fault) => return Ok(Err(fault)),
@@ -224,10 +259,12 @@ fn keep(
     let header = FrameHeader {
         length,
         layout: thinned.layout,
-        body_checksum: checksum::plain(body),
+        body_checksum: checksum::plain(&body),
         record_count: thinned.record_count,
         state_count: thinned.state_count,
-        ..frame.header
+        ..found.header
     };
-    sink.frame(&header, frame.offset, body, thinned.records).map(Ok)
+    output.frame(&header, found.offset, &body, thinned.records)?;
+    output.body = body;
+    Ok(Ok(()))
 }

@@ -17,7 +17,7 @@ use crate::format::state::Space;
 use crate::types::{Topic, index, length};
 
 const SLOT_BYTES: usize = size_of::<u64>();
-const SLOTS_MIN: usize = 1 << 10;
+const SLOTS_MIN: usize = 1 << 6;
 /// Of its memory one part in so many is for slots.
 const SLOTS_PART: usize = 4;
 /// Slots know where an entry begins in 32 bits.
@@ -204,6 +204,11 @@ impl<H: KeyHash> Seen<H> {
         self.arena.reserve_exact(self.arena_max);
         self.slots.resize(SLOTS_MIN, 0);
         self.count = 0;
+    }
+
+    /// How much memory it may take.
+    pub(crate) fn bytes(&self) -> usize {
+        self.arena_max.saturating_add(self.slots_max.saturating_mul(SLOT_BYTES))
     }
 
     /// How many keys of the range were met.

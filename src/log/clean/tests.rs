@@ -8,11 +8,12 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::rewrite::{Replaced, rewrite};
+use super::rewrite::{Choice, Job, put_in_place, rewrite};
 use crate::error::{ErrorKind, Result};
+use crate::format::header::SegmentHeader;
 use crate::format::record::thin::{Fate, Part};
 use crate::format::segment_name;
-use crate::log::catalog::Entry;
+use crate::log::catalog::{Entry, copy_for_reading};
 use crate::log::survey::survey;
 use crate::log::{Attached, Background, Batch, Commit, Log, Options, ReadLine, ReadMode, Reader, Salvage, Salvaged};
 use crate::platform::Disk;
@@ -124,6 +125,36 @@ impl Dice {
     }
 }
 
+/// Decides each part by itself.
+struct By<'a>(&'a mut dyn FnMut(&Part<'_>) -> Fate);
+
+impl Choice for By<'_> {
+    fn begin(&mut self, _segment: &SegmentHeader) {}
+
+    fn shared(&mut self, _parts: u32) -> Option<Fate> {
+        None
+    }
+
+    fn fate(&mut self, part: &Part<'_>) -> Fate {
+        (self.0)(part)
+    }
+
+    fn ended(&mut self) -> bool {
+        true
+    }
+}
+
+/// Rewrites neighbours as one, which takes the name of the first.
+fn replace(disk: &dyn Disk, inputs: &[Entry], decide: &mut dyn FnMut(&Part<'_>) -> Fate) -> Result<Entry> {
+    // A sparse frame may be longer than the one that it was.
+    let bytes_max = inputs.iter().map(|input| 2 * input.end.unwrap_or_default()).sum();
+    let view = &|entry: &Entry| copy_for_reading(disk, entry);
+    let mut job = Job { disk, inputs, view, bytes_max, pace: &mut |_| Ok(()) };
+    let entry = put_in_place(disk, &rewrite(&mut job, &mut By(decide))?)?;
+    disk.sync_directory().expect("the name is durable");
+    Ok(entry)
+}
+
 /// Where to rewrite, as parts of the sealed segments, and what to keep.
 fn rounds() -> impl Strategy<Value = Vec<(usize, usize, Dice)>> {
     let percent = prop_oneof![Just(0), Just(15), Just(60), Just(95), Just(100)];
@@ -142,8 +173,7 @@ fn rewrite_some(disk: &dyn Disk, entries: &[Entry], round: (usize, usize, Dice))
     let (part, count, dice) = round;
     let begin = part * entries.len() / 100;
     let inputs = &entries[begin..(begin + count).min(entries.len())];
-    let Replaced { entry, named } = rewrite(disk, inputs, &mut |part| dice.decide(part)).expect("rewrites");
-    named.expect("the name is durable");
+    let entry = replace(disk, inputs, &mut |part| dice.decide(part)).expect("rewrites");
     for input in &inputs[1..] {
         disk.unlink(&segment_name(input.number())).expect("is there");
     }
@@ -286,8 +316,8 @@ fn records_before_a_long_stretch_without_any_are_found_from_behind_it() {
         _ => Fate::Keep,
     };
     assert!(entries[0].header.first_offset.get() < 80);
-    let replaced = rewrite(&disk, &entries[..1], &mut decide).expect("rewrites");
-    assert!(replaced.entry.header.rewritten.expect("rewritten").end_offset.get() > 250);
+    let replaced = replace(&disk, &entries[..1], &mut decide).expect("rewrites");
+    assert!(replaced.header.rewritten.expect("rewritten").end_offset.get() > 250);
     let model: Vec<u64> = (0..end).filter(|offset| !of_stretch.contains(offset)).collect();
     let mut reader = Attached::open_on(Arc::new(disk)).expect("attaches").reader();
     for offset in [80, 81, 130, 199, 200, 201] {
@@ -306,8 +336,8 @@ pub(crate) fn rewrite_again(folder: &Path, keeps: impl Fn(u64) -> bool) -> u64 {
     };
     let mut end = Offset::ZERO;
     for entry in sealed(&disk) {
-        let replaced = rewrite(&disk, &[entry], &mut decide).expect("rewrites");
-        end = replaced.entry.header.rewritten.expect("rewritten").end_offset;
+        let replaced = replace(&disk, &[entry], &mut decide).expect("rewrites");
+        end = replaced.header.rewritten.expect("rewritten").end_offset;
     }
     end.get()
 }

@@ -114,6 +114,10 @@ impl Core {
             if *self.start.lock() != shape.start {
                 continue;
             }
+            if self.catalog.read().get(plan.target.segment).is_none() {
+                // The cleaner made it a part of another, which must not go with it.
+                continue;
+            }
             if plan.target > shape.start {
                 // Of a checkpoint that an open found nobody knows whether its name is durable.
                 let synced = self.disk.sync_directory();

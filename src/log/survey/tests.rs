@@ -1,7 +1,7 @@
 //! The chain, followed over headers that are made up.
 
 use super::*;
-use crate::format::header::{Rewritten, sample};
+use crate::format::header::{Places, Rewritten, sample};
 
 /// A chain of segments with numbers from 1 on, whose incarnations are their numbers.
 fn chain(segments: u64) -> Survey {
@@ -44,6 +44,7 @@ fn a_link_leads_to_the_highest_generation_that_stands_for_its_segment() {
             records: 0,
             incarnation: 4,
             original_end: 8192,
+            places: Places::Kept,
         };
         let file = survey.files.iter_mut().find(|file| file.number == number).expect("a file");
         let header = SegmentHeader { number, generation, rewritten: Some(rewritten), ..sample() };

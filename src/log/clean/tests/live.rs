@@ -94,6 +94,28 @@ fn a_reader_that_stood_at_the_tail_is_found_again_by_its_offset() {
     }
 }
 
+/// Keeps all, of a segment of which so many parts are known.
+struct Known {
+    left: u64,
+}
+
+impl Choice for Known {
+    fn begin(&mut self, _segment: &SegmentHeader) {}
+
+    fn shared(&mut self, parts: u32) -> Option<Fate> {
+        self.left = self.left.saturating_sub(parts.into());
+        Some(Fate::Keep)
+    }
+
+    fn fate(&mut self, _part: &Part<'_>) -> Fate {
+        Fate::Keep
+    }
+
+    fn ended(&mut self) -> bool {
+        self.left > 0
+    }
+}
+
 #[test]
 fn what_is_refused_leaves_the_log_as_it_was() {
     let folder = tempfile::tempdir().expect("temporary folder");
@@ -107,23 +129,26 @@ fn what_is_refused_leaves_the_log_as_it_was() {
     let unsealed = Entry { end: None, ..entries[1].clone() };
     for inputs in [&[][..], &[entries[0].clone(), entries[2].clone()], &[entries[0].clone(), other_epoch], &[unsealed]]
     {
-        assert_eq!(rewrite(&disk, inputs, keep).expect_err("refused").kind(), ErrorKind::Invalid);
+        assert_eq!(replace(&disk, inputs, keep).expect_err("refused").kind(), ErrorKind::Invalid);
     }
     let name = segment_name(entries[1].number());
     let file = disk.open(&name, crate::platform::Access::Write).expect("opens");
     let mut byte = [0];
     file.read_at(&mut byte, 8000).expect("reads");
     file.write_at(&[byte[0] ^ 1], 8000).expect("writes");
-    let error = rewrite(&disk, &entries[..3], keep).expect_err("damage is not copied");
+    let error = replace(&disk, &entries[..3], keep).expect_err("damage is not copied");
     assert_eq!((error.kind(), error.place().expect("a place").segment), (ErrorKind::Corrupt, entries[1].number()));
     file.write_at(&byte, 8000).expect("writes");
-    // Decisions that differ from one time to the next.
-    let mut asked = 0;
-    let mut fickle = |_: &Part<'_>| {
-        asked += 1;
-        if asked < 20 { Fate::Drop } else { Fate::Keep }
-    };
-    assert_eq!(rewrite(&disk, &entries[..1], &mut fickle).expect_err("not as measured").kind(), ErrorKind::Corrupt);
+    let view = &|entry: &Entry| copy_for_reading(&disk, entry);
+    let whole = entries[0].end.expect("sealed");
+    for (bytes_max, known) in [(whole, 0), (whole / 2, u64::MAX)] {
+        let mut job = Job { disk: &disk, inputs: &entries[..1], view, bytes_max, pace: &mut |_| Ok(()) };
+        let error = rewrite(&mut job, &mut Known { left: known }).expect_err("not as judged");
+        assert_eq!((error.kind(), error.to_string().contains("otherwise now")), (ErrorKind::Corrupt, true), "{error}");
+    }
+    let stopped = || Err(crate::log::core::closed());
+    let mut job = Job { disk: &disk, inputs: &entries[..1], view, bytes_max: whole, pace: &mut |_| stopped() };
+    assert_eq!(rewrite(&mut job, &mut Known { left: u64::MAX }).expect_err("stopped").kind(), ErrorKind::Closed);
     assert!(disk.list().expect("lists").iter().all(|name| !name.contains(".draft")));
     assert_eq!(forward(&mut log.reader()).expect("reads"), model);
 }
