@@ -126,6 +126,11 @@ impl Timestamp {
     pub const fn nanoseconds(self) -> i64 {
         self.0
     }
+
+    /// The moment so much earlier; the earliest there is, if it is before all.
+    pub(crate) fn before(self, age: Duration) -> Self {
+        Self(self.0.saturating_sub(i64::try_from(age.as_nanos()).unwrap_or(i64::MAX)))
+    }
 }
 
 impl From<SystemTime> for Timestamp {

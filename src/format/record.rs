@@ -28,7 +28,7 @@ const FLAGS_KNOWN: u8 = KEY | EVENT_TIME | HEADERS | TOMBSTONE;
 pub(crate) mod thin;
 
 /// Bytes of the offset that each record of a sparse frame says.
-const DELTA_BYTES: usize = 2;
+pub(crate) const DELTA_BYTES: usize = 2;
 
 /// The longest head: all that is optional is there.
 const HEAD_BYTES_MAX: usize = table::BYTES + 4 + 2 + 8 + 2;

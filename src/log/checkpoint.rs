@@ -106,7 +106,10 @@ pub(crate) fn partial<'a>(segments: impl IntoIterator<Item = &'a SegmentHeader>)
         return Some(format!("segments before {} are gone, and no checkpoint holds the state of then", first.number));
     }
     let moved = std::iter::once(first).chain(segments).find(|header| header.is_moved())?;
-    Some(format!("segment {} was rewritten, and no checkpoint holds the versions of the state from before", moved.number))
+    Some(format!(
+        "segment {} was rewritten, and no checkpoint holds the versions of the state from before",
+        moved.number
+    ))
 }
 
 /// What changed since the last checkpoint.

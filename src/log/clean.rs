@@ -9,6 +9,7 @@
 //!    wait for one rename.
 
 mod ballast;
+mod book;
 pub(crate) mod draft;
 mod group;
 mod judge;
@@ -38,9 +39,9 @@ pub use settings::{Cleaner, Compaction};
 use self::ballast::Ballast;
 use self::group::Eagerness;
 use self::run::{Plan, Run};
+use super::Log;
 use super::background::Signal;
 use super::catalog::{Catalog, Entry};
-use super::Log;
 use super::core::Core;
 use crate::error::{Error, ErrorKind, Result};
 use crate::platform::Disk;
@@ -172,7 +173,7 @@ impl Core {
         self.check_cleanable()?;
         self.roll_if_used()?;
         self.sync()?;
-        let active = self.end(super::reader::ReadLine::Durable).place.segment;
+        let active = self.durability.lock().durable.place.segment;
         self.raise_checkpoints_to(active);
         self.run(&plan)
     }
@@ -277,8 +278,10 @@ impl Core {
         };
         let grown = all.saturating_sub(reached.bytes);
         self.options.cleaner.is_due(dirty, all)
-            || self.options.policies.retentions().any(|retention| {
-                retention.age.is_some_and(aged) || retention.bytes.is_some_and(|bytes| grown > bytes)
-            })
+            || self
+                .options
+                .policies
+                .retentions()
+                .any(|retention| retention.age.is_some_and(aged) || retention.bytes.is_some_and(|bytes| grown > bytes))
     }
 }

@@ -39,8 +39,8 @@ pub(crate) use plan::{Aim, Plan, Shape};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[must_use]
 pub struct Retention {
-    bytes: Option<u64>,
-    age: Option<Duration>,
+    pub(crate) bytes: Option<u64>,
+    pub(crate) age: Option<Duration>,
 }
 
 impl Retention {

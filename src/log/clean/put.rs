@@ -10,6 +10,7 @@
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::arithmetic_side_effects))]
 
 use super::group::{Member, bytes_max};
+use super::draft::unlike;
 use super::judge::Judged;
 use super::report::Replaced;
 use super::rewrite::{Choice, Job, discard, put_in_place, rewrite};
@@ -49,9 +50,11 @@ impl<'a> Group<'a> {
     fn singles(&self) -> impl Iterator<Item = Group<'a>> {
         let parts = self.entries.iter().zip(self.members.chunks(1)).zip(self.judged.chunks(1));
         let loses = |members: &[Member]| members.iter().any(|member| member.parts_dropped > 0);
-        parts
-            .filter(move |((_, members), _)| loses(members))
-            .map(|((entry, members), judged)| Group { entries: vec![entry.clone()], members, judged })
+        parts.filter(move |((_, members), _)| loses(members)).map(|((entry, members), judged)| Group {
+            entries: vec![entry.clone()],
+            members,
+            judged,
+        })
     }
 }
 
@@ -123,12 +126,17 @@ impl Run<'_> {
             Err(_) if !core.holds(&group.entries) => return Ok(Put::Left),
             Err(error) => return Err(error),
         };
+        let kept = group.judged.iter().fold(0, |sum, judged| judged.records_kept.saturating_add(sum));
+        if header.rewritten.is_none_or(|rewritten| rewritten.records != kept) {
+            discard(&*core.disk, header.number);
+            return Err(unlike(&core.disk.directory().join(segment_name(header.number)), "the number of its records"));
+        }
         let Some(entry) = core.put(&group.entries, &header)? else { return Ok(Put::Left) };
         self.report.replaced.add(&Replaced {
             segments_before: length(group.entries.len()),
             segments_after: 1,
             records_before: group.judged.iter().fold(0, |sum, judged| sum.saturating_add(judged.records)),
-            records_after: header.rewritten.map_or(0, |rewritten| rewritten.records),
+            records_after: kept,
             bytes_before: group.bytes(),
             bytes_after: entry.end.unwrap_or_default(),
         });

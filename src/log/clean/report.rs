@@ -11,6 +11,8 @@ use crate::error::Error;
 pub struct CompactionReport {
     /// How often the log was read for its keys: more than once if they did not fit the memory.
     pub passes: u64,
+    /// Different keys that were met: of records by topic, and of the state.
+    pub keys: u64,
     /// Segments that were replaced, and by what.
     pub replaced: Replaced,
     /// Sealed segments that could not be rewritten yet: they are too young, or lie above the older checkpoint.

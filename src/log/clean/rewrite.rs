@@ -73,8 +73,7 @@ pub(crate) fn rewrite(job: &mut Job<'_>, choice: &mut dyn Choice) -> Result<Segm
     }
     let highest = job.inputs.iter().map(|input| input.header.generation).max().unwrap_or_default();
     let generation = highest.checked_add(1).ok_or_else(|| Error::new(ErrorKind::Limit, "generations are exhausted"))?;
-    let header =
-        SegmentHeader { generation, durable: last.header.durable, capacity, rewritten: None, ..first.header };
+    let header = SegmentHeader { generation, durable: last.header.durable, capacity, rewritten: None, ..first.header };
     discard(job.disk, header.number);
     write(job, &header, choice).inspect_err(|_| discard(job.disk, header.number))
 }

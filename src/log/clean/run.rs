@@ -109,6 +109,7 @@ impl<'a> Run<'a> {
             pace: &mut |bytes| self.pace(bytes),
         })?;
         self.report.passes = self.report.passes.saturating_add(verdict.passes.into());
+        self.report.keys = self.report.keys.max(verdict.keys);
         self.report.tombstones_waiting = verdict.waiting_tombstones;
         self.report.damaged.clone_from(&verdict.damaged);
         let put = self.write(&inputs, &verdict.segments)?;

@@ -165,7 +165,8 @@ mod tests {
 
     #[test]
     fn settings_that_make_no_sense_are_refused() {
-        let good = [Cleaner::new(), Cleaner::new().memory(1 << 20), Cleaner::new().dirty_ratio(0.0).bytes_per_second(1)];
+        let good =
+            [Cleaner::new(), Cleaner::new().memory(1 << 20), Cleaner::new().dirty_ratio(0.0).bytes_per_second(1)];
         assert!(good.iter().all(|cleaner| cleaner.check().is_ok()));
         let bad = [
             Cleaner::new().memory((1 << 20) - 1),

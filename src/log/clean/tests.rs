@@ -10,9 +10,9 @@ use proptest::prelude::*;
 
 use super::rewrite::{Choice, Job, put_in_place, rewrite};
 use crate::error::{ErrorKind, Result};
+use crate::format::header::SegmentHeader;
 use crate::format::record::thin::{Fate, Part};
 use crate::format::segment_name;
-use crate::format::header::SegmentHeader;
 use crate::log::catalog::{Entry, copy_for_reading};
 use crate::log::survey::survey;
 use crate::log::{Attached, Background, Batch, Commit, Log, Options, ReadLine, ReadMode, Reader, Salvage, Salvaged};

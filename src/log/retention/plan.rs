@@ -46,8 +46,7 @@ impl Aim {
             Self::Offset(offset) => return *offset,
             Self::Policy(policy, now) => (policy, now),
         };
-        let age = policy.age.map(|age| i64::try_from(age.as_nanos()).unwrap_or(i64::MAX));
-        let oldest = age.map(|age| Timestamp::from_nanoseconds(now.nanoseconds().saturating_sub(age)));
+        let oldest = policy.age.map(|age| now.before(age));
         let mut bytes = bytes_from(&shape.parts, shape.start.offset);
         let mut wanted = shape.start.offset;
         let sealed = shape.parts.len().saturating_sub(1);
