@@ -9,8 +9,8 @@
 //!    disk full because of the cleaner. What fails leaves no draft behind, if it can be removed.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::arithmetic_side_effects))]
 
-use super::group::{Member, bytes_max};
 use super::draft::unlike;
+use super::group::{Member, bytes_max};
 use super::judge::Judged;
 use super::report::Replaced;
 use super::rewrite::{Choice, Job, discard, put_in_place, rewrite};
