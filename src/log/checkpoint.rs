@@ -18,7 +18,7 @@ use super::core::Core;
 use super::fold::{Piece, fold};
 use super::reader::{LogSource, ReadMode};
 use super::survey::corrupt;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::checkpoint::{CheckpointHeader, EPOCH_BYTES};
 use crate::format::checkpoint_name;
 use crate::format::frame::FrameMark;
@@ -52,6 +52,8 @@ pub(crate) struct Checkpoints {
     pub(crate) attempted: Line,
     pub(crate) written: u64,
     pub(crate) failures: u64,
+    /// Why the last attempt failed, if it did.
+    failure: Option<Error>,
 }
 
 impl Checkpoints {
@@ -76,25 +78,25 @@ enum Failed {
     /// The one before cannot be used.
     Before,
     /// Anything else.
-    Here,
+    Here(Error),
 }
 
 impl From<std::io::Error> for Failed {
-    fn from(_counted: std::io::Error) -> Self {
-        Self::Here
+    fn from(error: std::io::Error) -> Self {
+        Self::Here(Error::io("write the checkpoint", error))
     }
 }
 
 impl From<Error> for Failed {
-    fn from(_counted: Error) -> Self {
-        Self::Here
+    fn from(error: Error) -> Self {
+        Self::Here(error)
     }
 }
 
 /// Where a checkpoint is read, it is the one before.
 impl From<Unusable> for Failed {
     fn from(unusable: Unusable) -> Self {
-        if let Unusable::Closed(_) = unusable { Self::Here } else { Self::Before }
+        if let Unusable::Closed(error) = unusable { error.into() } else { Self::Before }
     }
 }
 
@@ -165,6 +167,7 @@ impl Core {
             let Some(sequence) = checkpoints.sequence.checked_add(1) else {
                 // Under a name that is taken it could be taken for what is stale.
                 checkpoints.failures = checkpoints.failures.wrapping_add(1);
+                checkpoints.failure = Some(Error::new(ErrorKind::Limit, "checkpoints are exhausted"));
                 return;
             };
             (checkpoints.kept.first().copied(), sequence)
@@ -180,6 +183,7 @@ impl Core {
             Ok(header) => {
                 checkpoints.sequence = sequence;
                 checkpoints.written = checkpoints.written.wrapping_add(1);
+                checkpoints.failure = None;
                 checkpoints.kept.insert(0, header);
                 let left = CHECKPOINTS_KEPT.min(checkpoints.kept.len());
                 let mut old = std::mem::take(&mut checkpoints.stale);
@@ -192,6 +196,7 @@ impl Core {
             }
             Err(failed) => {
                 checkpoints.failures = checkpoints.failures.wrapping_add(1);
+                checkpoints.failure = if let Failed::Here(error) = &failed { Some(error.clone()) } else { None };
                 if let Failed::Before = failed {
                     // The one before is rotten: the next attempt begins at the one before that.
                     let rotten = before.map_or(0, |kept| kept.sequence);
@@ -234,13 +239,16 @@ impl Core {
         self.appender.lock().recall_state(before);
     }
 
-    /// Writes checkpoints until what lies below this segment may go, or one more would not help.
-    pub(crate) fn raise_checkpoints_to(&self, segment: u64) {
+    /// Writes checkpoints until what lies below this segment may go; or says why that cannot be had.
+    pub(crate) fn raise_checkpoints_to(&self, segment: u64) -> Result<()> {
         for _ in 0..CHECKPOINTS_KEPT {
-            if self.checkpoints.lock().lets_go() < segment {
-                self.checkpoint_now();
+            if self.checkpoints.lock().lets_go() >= segment {
+                return Ok(());
             }
+            self.checkpoint_now();
         }
+        let checkpoints = self.checkpoints.lock();
+        if checkpoints.lets_go() >= segment { Ok(()) } else { checkpoints.failure.clone().map_or(Ok(()), Err) }
     }
 
     fn write_checkpoint(
@@ -254,12 +262,14 @@ impl Core {
         let (segment, partial) = {
             let catalog = self.catalog.read();
             let segment = catalog.get(line.place.segment).map(|entry| entry.header);
-            (segment, partial(catalog.entries().iter().map(|entry| &entry.header)).is_some())
+            (segment, partial(catalog.entries().iter().map(|entry| &entry.header)))
         };
-        let Some(segment) = segment else { return Err(Failed::Here) };
-        if before.is_none() && partial {
+        let Some(segment) = segment else {
+            return Err(corrupt(format!("there is no segment {}", line.place.segment)).into());
+        };
+        if let (None, Some(cause)) = (&before, partial) {
             // What it would have to hold cannot be read any more.
-            return Err(Failed::Here);
+            return Err(stateless(disk, cause).into());
         }
         let (time_max, clean, span) = {
             let appender = self.appender.lock();

@@ -111,7 +111,11 @@ impl Cleaning {
         known.stats.ballast_bytes = known.ballast.bytes();
     }
 
-    /// `true`: there was some.
+    fn begin_run(&self) {
+        self.known.lock().ballast.begin_run();
+    }
+
+    /// `true`: there was some, now or earlier in this run.
     fn give_up_ballast(&self, disk: &dyn Disk) -> bool {
         let mut known = self.known.lock();
         known.stats.ballast_bytes = 0;
@@ -171,10 +175,17 @@ impl Core {
         };
         let _running = self.clean.running.lock();
         self.check_cleanable()?;
+        self.clean.begin_run();
+        self.hold_ballast();
         self.roll_if_used()?;
         self.sync()?;
         let active = self.durability.lock().durable.place.segment;
-        self.raise_checkpoints_to(active);
+        if let Err(error) = self.raise_checkpoints_to(active) {
+            if error.kind() != ErrorKind::OutOfSpace || !self.clean.give_up_ballast(&*self.disk) {
+                return Err(error);
+            }
+            self.raise_checkpoints_to(active)?;
+        }
         self.run(&plan)
     }
 
@@ -191,6 +202,7 @@ impl Core {
         };
         let _running = self.clean.running.lock();
         self.check_cleanable()?;
+        self.clean.begin_run();
         self.hold_ballast();
         self.run(&plan)
     }
@@ -225,6 +237,7 @@ impl Core {
         self.look_at_checkpoints();
         let now = self.clock_now();
         let (report, done) = Run::new(self, plan).go();
+        self.hold_ballast();
         self.clean.forget_all_but(&self.catalog.read());
         let bytes = self.ripe_entries().iter().filter_map(|(entry, _)| entry.end).fold(0, u64::saturating_add);
         let mut known = self.clean.known.lock();

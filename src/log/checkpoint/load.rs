@@ -89,7 +89,7 @@ pub(crate) fn load(disk: &dyn Disk, survey: &Survey, segments: Segments<'_>) -> 
                 checkpoints.stale.push(file.name.clone());
             }
             // A third one, which stayed when it should have gone: what it speaks of was rewritten since.
-            Ok(header) if !checkpoints.kept.is_empty() && segments.has_moved(header.line.place.segment) => {
+            Ok(header) if segments.has_moved(header.line.place.segment) => {
                 checkpoints.stale.push(file.name.clone());
             }
             Ok(header) => {

@@ -14,6 +14,15 @@ use crate::platform::{Access, Disk};
 #[derive(Debug, Default)]
 pub(crate) struct Ballast {
     bytes: u64,
+    spent: Spent,
+}
+
+/// Whether a run gave it up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Spent {
+    #[default]
+    No,
+    Yes,
 }
 
 impl Ballast {
@@ -33,7 +42,9 @@ impl Ballast {
             return Ok(());
         }
         let before = self.bytes;
+        let spent = self.spent;
         self.give_up(disk);
+        self.spent = spent;
         let made = disk.create(BALLAST_NAME, bytes);
         if made.is_err() && before > 0 && disk.create(BALLAST_NAME, before).is_ok() {
             self.bytes = before;
@@ -43,10 +54,18 @@ impl Ballast {
         Ok(())
     }
 
-    /// Gives back what is held. `true`: something was.
+    /// What was given up was another run's.
+    pub(crate) fn begin_run(&mut self) {
+        self.spent = Spent::No;
+    }
+
+    /// Gives back what is held. `true`: something was, now or earlier in this run.
     pub(crate) fn give_up(&mut self, disk: &dyn Disk) -> bool {
         self.bytes = 0;
-        disk.unlink(BALLAST_NAME).is_ok()
+        if disk.unlink(BALLAST_NAME).is_ok() {
+            self.spent = Spent::Yes;
+        }
+        self.spent == Spent::Yes
     }
 
     /// Takes over what an earlier process left; a copy of it may have holes.

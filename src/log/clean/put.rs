@@ -161,7 +161,8 @@ impl Core {
             return Ok(());
         }
         let cause = appender.attempt_error.clone();
-        let error = Error::new(ErrorKind::OutOfSpace, "not rewritten: the next segment could not be prepared")
+        let kind = cause.as_ref().map_or(ErrorKind::OutOfSpace, Error::kind);
+        let error = Error::new(kind, "not rewritten: the next segment could not be prepared")
             .at_path(self.disk.directory())
             .next_step("make room on the disk");
         Err(match cause {

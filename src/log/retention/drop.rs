@@ -140,7 +140,8 @@ impl Core {
         if checkpointing == Checkpointing::IfWorth && !worth {
             return false;
         }
-        self.raise_checkpoints_to(plan.wants);
+        // The report says what holds the rest.
+        let _as_far_as_it_goes = self.raise_checkpoints_to(plan.wants);
         true
     }
 
