@@ -218,7 +218,7 @@ impl<H: KeyHash> Seen<H> {
 
     /// Goes on to the hashes behind. `false`: there are none.
     pub(crate) fn advance(&mut self) -> bool {
-        let behind = self.range.end().checked_add(1);
+        let behind = if self.range.is_empty() { None } else { self.range.end().checked_add(1) };
         self.range = behind.map_or(RangeInclusive::new(1, 0), |from| from..=u64::MAX);
         self.arena.clear();
         self.slots.fill(0);

@@ -1,6 +1,7 @@
 //! Segments are rewritten by random decisions, and every way to read is compared with a plain model.
 
 mod clocked;
+mod judged;
 mod live;
 
 use std::path::Path;
