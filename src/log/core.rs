@@ -3,7 +3,8 @@
 //! Guarantees:
 //! 1. Locks are taken in this order and never the other way: that of a run of the cleaner, preparing or checkpointing, state, append lock, durability,
 //!    catalog. The locks inside a `Wake`, of the checkpoints, of the anchor, of the syncs of the directory and of the index are
-//!    leaves, save that views of the index come before the catalog; so is what the cleaner remembers.
+//!    leaves, save that views of the index come before the catalog; so is what the cleaner
+//!    remembers. Before the catalog comes the lock under which a file takes the name of another.
 //! 2. Nobody waits for the disk while holding the append lock.
 
 use std::sync::Arc;
