@@ -242,7 +242,7 @@ pub struct Lost {
     pub position: u64,
     /// How long it is.
     pub bytes: u64,
-    /// Offsets of the records that are lost with it; none if it held no records.
+    /// Offsets of the records that are lost with it; none if it held no records, or only such as were dropped before.
     pub offsets: Range<Offset>,
     /// What is wrong there.
     pub cause: String,

@@ -330,6 +330,8 @@ impl Reader {
             return Err(trimmed(offset, start));
         }
         if offset > end.offset {
+            // Who looks at a log that an open refuses is told why: the start may lie behind all that can be reached.
+            self.source.entry(&|_| None)?;
             let text = format!("seek to offset {offset}, the log holds {start} to {}", end.offset);
             let error = Error::new(ErrorKind::Invalid, text).at_offset(offset);
             return Err(error.next_step("seek to an offset that the log has reached"));
@@ -454,14 +456,6 @@ impl Reader {
         let records = self.frame_offset.since(next);
         self.next = next.max(self.frame_offset);
         Ok(Some(Skipped { from, to: self.place, records }))
-    }
-
-    /// What stands in the way of a search that stopped.
-    fn astray(&self, number: u64, scan: &mut Scan, stopped: &Scanned, offset: Offset) -> Error {
-        match scan.blame(stopped) {
-            Ok(fault) => self.damage(Place::new(number, scan.position), offset, fault),
-            Err(error) => self.read_error(number, error),
-        }
     }
 
     fn enter(&mut self, entry: &Entry) {

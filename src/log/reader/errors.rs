@@ -6,7 +6,7 @@ use crate::format::{Fault, segment_name};
 use crate::log::catalog::Entry;
 use crate::log::start::trimmed;
 use crate::log::survey::{corrupt, io_error};
-use crate::log::window::View;
+use crate::log::window::{Scan, Scanned, View};
 use crate::types::{Offset, Place};
 
 impl Reader {
@@ -60,5 +60,13 @@ impl Reader {
 
     pub(super) fn read_error(&self, number: u64, error: std::io::Error) -> Error {
         io_error(self.source.disk(), "read the segment", &segment_name(number), error)
+    }
+
+    /// What stands in the way of a search that stopped.
+    pub(super) fn astray(&self, number: u64, scan: &mut Scan, stopped: &Scanned, offset: Offset) -> Error {
+        match scan.blame(stopped) {
+            Ok(fault) => self.damage(Place::new(number, scan.position), offset, fault),
+            Err(error) => self.read_error(number, error),
+        }
     }
 }
