@@ -318,7 +318,7 @@ impl Planner<'_> {
             epoch,
             first_offset,
             predecessor: if slot.rebuilt == Rebuilt::Yes {
-                before.map(|(_, link)| *link)
+                slot.link_back(before.map(|(_, link)| *link), self.known.chain.start)
             } else {
                 stored.and_then(|header| header.predecessor)
             },

@@ -375,3 +375,25 @@ fn what_rots_behind_the_start_is_lost_and_what_was_dropped_before_is_not() {
         }
     }
 }
+
+#[test]
+fn a_first_segment_whose_header_rots_still_says_that_something_came_before_it() {
+    let disk = MemoryDisk::new(13);
+    let log = open(&disk).expect("opens");
+    for key in 0..200_u64 {
+        let _ = log.commit(Commit::new().state(&key.to_le_bytes(), &[7; 200])).expect("commits");
+        log.background_step();
+    }
+    append_numbered(&log, 0..10);
+    assert_eq!(log.drop_before(at(0)).expect("drops"), at(0));
+    log.close().expect("closes");
+    let first = segments(&disk)[0].clone();
+    assert_ne!(first, "0000000001.seg");
+    disk.edit_file(&first, |bytes| bytes[20] ^= 0xff);
+    let done = repair::apply_on(&disk, repair::Accept::NoLoss).expect("loses nothing");
+    assert_eq!(done.steps.len(), 1, "{done:?}");
+    verified(&disk);
+    let log = open(&disk).expect("opens");
+    assert_eq!(payloads(&log), expected(0..10));
+    assert_eq!((0..200_u64).filter(|key| log.state(&key.to_le_bytes()).expect("says").is_some()).count(), 200);
+}

@@ -14,6 +14,7 @@ use super::fate::{ByDice, Odometer};
 use super::judge::{Case, recover};
 use super::run::{Run, Tempo};
 use crate::dice::Dice;
+use crate::format::bytes::word;
 use crate::memory::{MemoryDisk, mix};
 use crate::oracle::{Death, Frame, History, fingerprint};
 use crate::watched::{Call, Watch};
@@ -233,11 +234,13 @@ impl Watcher {
         }
     }
 
-    /// Guarantee 2. What replaces a file is of its kind; a draft holds nothing that was ever there.
+    /// Guarantee 2. What replaces a file is of its kind; a draft holds nothing that was ever there. Nor does a spare, or one
+    /// that could not be synced and was removed again: a segment that is dropped while it waits is replaced by none.
     fn assert_replaced(&self, name: &str) {
         let Some((_, kind)) = name.rsplit_once('.').filter(|(_, kind)| *kind != "draft") else { return };
         let mut waiting = self.disk.unsynced_names_beside(name);
         waiting.retain(|other| other.rsplit_once('.').is_some_and(|(_, other)| other == kind));
+        waiting.retain(|other| self.disk.read_file(other).is_some_and(|bytes| word(&bytes, 0) != 0));
         if !waiting.is_empty() {
             self.run.violated(format!("{name} is removed while {waiting:?} were not synced"), "order of writes");
         }
