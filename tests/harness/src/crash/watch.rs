@@ -3,7 +3,8 @@
 //! Guarantees, asserted at each event of a life:
 //! 1. What was acknowledged durable cannot be lost with the power, from the acknowledgement on: no sync was forgotten, and
 //!    nothing else was stored there since.
-//! 2. When a file is removed or set aside, no name that could replace it waits for its sync.
+//! 2. When a file is removed or set aside, no name that could replace it waits for its sync; but for index files, which nothing
+//!    needs, and whose names are never synced.
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -237,7 +238,9 @@ impl Watcher {
     /// Guarantee 2. What replaces a file is of its kind; a draft holds nothing that was ever there. Nor does a spare, or one
     /// that could not be synced and was removed again: a segment that is dropped while it waits is replaced by none.
     fn assert_replaced(&self, name: &str) {
-        let Some((_, kind)) = name.rsplit_once('.').filter(|(_, kind)| *kind != "draft") else { return };
+        let Some((_, kind)) = name.rsplit_once('.').filter(|(_, kind)| !["draft", "idx"].contains(kind)) else {
+            return;
+        };
         let mut waiting = self.disk.unsynced_names_beside(name);
         waiting.retain(|other| other.rsplit_once('.').is_some_and(|(_, other)| other == kind));
         waiting.retain(|other| self.disk.read_file(other).is_some_and(|bytes| word(&bytes, 0) != 0));
