@@ -9,6 +9,7 @@
 
 mod book;
 pub(crate) mod draft;
+mod gathered;
 pub(crate) mod group;
 #[cfg_attr(not(test), expect(dead_code, reason = "the cleaner that acts on it is not built yet"))]
 pub(crate) mod judge;
