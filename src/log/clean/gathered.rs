@@ -43,10 +43,6 @@ impl Gathered {
         self.keys.extend(key);
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.all.is_empty()
-    }
-
     pub(crate) fn is_full(&self) -> bool {
         self.all.len() >= GATHERED_MAX || self.keys.len() >= KEYS_BYTES
     }

@@ -370,10 +370,6 @@ impl<'t, 'a, H: KeyHash> Judging<'t, 'a, H> {
         let Some(hash) = self.seen.hash(scope, key) else { return Ok(()) };
         let ordinal = u32::try_from(part.ordinal).unwrap_or(u32::MAX);
         let place = Seat { segment: seat(part.at), ordinal, bytes, end };
-        if self.seen.is_small() && self.gathered.is_empty() {
-            let met = self.seen.meet(hash, scope, key, place);
-            return self.settle(part.at, place, sort, met);
-        }
         self.gathered.push(&Gather { hash, scope, key, place, sort });
         if self.gathered.is_full() { self.meet_gathered(part.at) } else { Ok(()) }
     }
@@ -382,22 +378,16 @@ impl<'t, 'a, H: KeyHash> Judging<'t, 'a, H> {
         let mut gathered = std::mem::take(&mut self.gathered);
         self.seen.warm(gathered.hashes());
         for Gather { hash, scope, key, place, sort } in gathered.iter() {
-            let met = self.seen.meet(hash, scope, key, place);
-            self.settle(at, place, sort, met)?;
+            let met = self.seen.meet(hash, scope, key, place).map_err(|Crowded| crowded_keys(self.memory))?;
+            let superseded = match met {
+                Met::Newer => place,
+                Met::Earlier(earlier) => earlier,
+                Met::First | Met::Elsewhere => continue,
+            };
+            self.book.mark(at, superseded.ordinal.into(), sort, superseded.bytes);
         }
         gathered.clear();
         self.gathered = gathered;
-        Ok(())
-    }
-
-    #[inline]
-    fn settle(&mut self, at: usize, place: Seat, sort: Sort, met: std::result::Result<Met, Crowded>) -> Result<()> {
-        let superseded = match met.map_err(|Crowded| crowded_keys(self.memory))? {
-            Met::Newer => place,
-            Met::Earlier(earlier) => earlier,
-            Met::First | Met::Elsewhere => return Ok(()),
-        };
-        self.book.mark(at, superseded.ordinal.into(), sort, superseded.bytes);
         Ok(())
     }
 

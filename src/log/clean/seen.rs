@@ -23,8 +23,6 @@ const SLOTS_PART: usize = 4;
 /// Slots know where an entry begins in 32 bits.
 const ARENA_BYTES_MAX: u64 = 0xffff_ffff;
 const HEAD_BYTES: usize = 19;
-/// So much stays in the caches beside what is read.
-const SMALL_BYTES: usize = 128 << 10;
 /// How many keys are loaded at once, at most: more loads than that a processor does not keep under way.
 pub(crate) const GATHERED_MAX: usize = 32;
 const SPACE: u8 = 1;
@@ -237,11 +235,6 @@ impl<H: KeyHash> Seen<H> {
         Some(self.hash.hash(scope.word(), key)).filter(|hash| self.range.contains(hash))
     }
 
-    /// Whether all of it stays close to the processor.
-    pub(crate) fn is_small(&self) -> bool {
-        self.arena.len() < SMALL_BYTES
-    }
-
     /// Loads what [`Seen::meet`] looks at first. No load waits for another, as those of one key after the other would.
     pub(crate) fn warm(&self, hashes: impl Iterator<Item = u64>) {
         let mut slots = [0; GATHERED_MAX];
@@ -344,14 +337,15 @@ impl<H: KeyHash> Seen<H> {
         if self.arena.len().saturating_add(bytes) > self.arena_max {
             return false;
         }
-        if self.count >= self.slots.len() / 2 && self.slots.len() < self.slots_max {
+        // As long as there is memory, hardly a key shares its slot.
+        if self.count >= self.slots.len() / 4 && self.slots.len() < self.slots_max {
             let slots = self.slots.len().saturating_mul(2).min(self.slots_max);
             // The old ones go before the new ones come.
             self.slots = Vec::new();
             self.slots = vec![0; slots];
             self.fill_slots();
         }
-        self.count < self.slots.len() / 4 * 3
+        self.count < self.slots.len().saturating_sub(self.slots.len() / 4)
     }
 
     fn fill_slots(&mut self) {
