@@ -49,7 +49,7 @@ use std::sync::Arc;
 
 pub use attach::{Attached, CheckpointInfo, SegmentInfo, SegmentState, StateView};
 pub use batch::{Batch, Iter};
-pub use clean::policy::Cleanup;
+pub use clean::{CleanPhase, CleanProgress, CleanStats, Cleaner, Cleanup, Compaction, CompactionReport, Replaced};
 pub use commit::{COMMIT_CONDITIONS_MAX, COMMIT_RECORD_CONDITIONS_MAX, Commit};
 pub use contract::Holder;
 pub use cursor::{CURSOR_NAME_BYTES_MAX, Cursor, CursorInfo, Start};
@@ -158,6 +158,9 @@ impl Log {
         let opened = act::act(&*disk, options, &survey, decision)?;
         let core = Core::new(disk, options, lock, opened)?;
         core.note_durable(None);
+        if survey.has_ballast {
+            core.settle_ballast();
+        }
         if !core.is_manual() {
             background::start(&core)?;
         }

@@ -186,14 +186,10 @@ impl Chain {
         stored.map(member).collect()
     }
 
-    /// Whether the start line let go what stood there.
-    pub(crate) fn is_below(&self, place: Place) -> bool {
-        self.pieces.first().is_some_and(|first| place.segment < first.number().min(self.start.segment))
-    }
-
-    /// Whether the segment is in one that was rewritten, and its frames at other places.
-    pub(crate) fn has_moved(&self, number: u64) -> bool {
-        self.pieces.iter().any(|piece| piece.header.is_moved() && piece.header.covers(number))
+    /// Whether what stood there was let go by the start line, or stands elsewhere since its segment was rewritten.
+    pub(crate) fn is_outlived(&self, place: Place) -> bool {
+        let below = self.pieces.first().is_some_and(|first| place.segment < first.number().min(self.start.segment));
+        below || self.pieces.iter().any(|piece| piece.header.is_moved() && piece.header.covers(place.segment))
     }
 
     /// The number of the newest segment; 0 if there is none.

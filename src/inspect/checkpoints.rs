@@ -44,7 +44,7 @@ pub(crate) fn check(disk: &dyn Disk, chain: &Chain, rest: Rest, gaps: &[Place]) 
             None => Ok((header, state)),
         });
         match found {
-            Ok((header, _)) if chain.is_below(header.line.place) => {
+            Ok((header, _)) if chain.is_outlived(header.line.place) => {
                 let cause = "goes up to what was dropped since, not in use";
                 checked.findings.push(finding(disk, FindingClass::Leftover, &file.name, cause));
             }
@@ -130,8 +130,7 @@ fn misfit(
         return None;
     }
     let place = header.line.place;
-    if chain.is_below(place) || chain.has_moved(place.segment) {
-        // One that stayed when it should have gone. Where it is the newest, an open refuses.
+    if chain.is_outlived(place) {
         return None;
     }
     let piece = chain.pieces.iter().find(|piece| piece.number() == place.segment);

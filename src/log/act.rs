@@ -331,16 +331,22 @@ fn append_session(disk: &dyn Disk, writer: &mut SegmentWriter, identity: Identit
 /// others set aside.
 fn clear(disk: &dyn Disk, survey: &Survey, chain: &[super::survey::Member], start: StartLine) -> Result<Cleared> {
     let mut cleared = Cleared::default();
+    let is_replaced = |file: &SegmentFile| {
+        // Whatever its header is by now: nothing else ever had a number in between.
+        let generation = file.header.as_ref().ok().and_then(Option::as_ref).map_or(0, |header| header.generation);
+        chain.iter().any(|member| member.header.replaces(file.number, generation))
+    };
+    if survey.files.iter().any(is_replaced) {
+        // The one that stands for them may not have its name durably.
+        disk.sync_directory().map_err(|error| io_error(disk, "sync the directory", "", error))?;
+    }
     for file in &survey.files {
         if chain.iter().any(|member| member.name == file.name) {
             continue;
         }
         let below = file.number < start.segment;
-        // Whatever its header is by now: nothing else ever had a number in between.
-        let generation = file.header.as_ref().ok().and_then(Option::as_ref).map_or(0, |header| header.generation);
-        let replaced = chain.iter().any(|member| member.header.replaces(file.number, generation));
         let empty = matches!(file.header, Ok(None)) && is_zero(disk, file);
-        let (done, to) = if below || replaced || empty {
+        let (done, to) = if below || empty || is_replaced(file) {
             (disk.unlink(&file.name), &mut cleared.removed)
         } else {
             (disk.quarantine(&file.name), &mut cleared.quarantined)

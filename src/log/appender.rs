@@ -93,6 +93,8 @@ pub(crate) enum Room {
     Data,
     /// Into the reserve too, and past a roll that is due.
     Reserve,
+    /// In a later segment than this.
+    Behind(u64),
 }
 
 /// What else an append does under the lock.
@@ -260,6 +262,7 @@ impl Appender {
                 let left = self.capacity().saturating_sub(SEAL_RESERVE_BYTES.saturating_add(CONTROL_ONLY_BYTES));
                 self.writer.tail().saturating_add(stride) <= left
             }
+            Room::Behind(number) => self.writer.segment().header().number > number,
         }
     }
 
@@ -423,7 +426,8 @@ impl Core {
     ) -> Result<MutexGuard<'a, Appender>> {
         let since = Instant::now();
         let attempts = appender.attempts;
-        appender.stats.stalls = appender.stats.stalls.saturating_add(1);
+        let stalls = u64::from(!matches!(room, Room::Behind(_)));
+        appender.stats.stalls = appender.stats.stalls.saturating_add(stalls);
         let result = loop {
             if appender.is_broken() {
                 drop(appender);
@@ -468,6 +472,16 @@ impl Core {
         }
         appender.stats.stalled = appender.stats.stalled.saturating_add(since.elapsed());
         result.map(|()| appender)
+    }
+
+    /// Goes on in the next segment, if there are records in this one.
+    pub(crate) fn roll_if_used(&self) -> Result<()> {
+        let appender = self.appender.lock();
+        let header = *appender.writer.segment().header();
+        if appender.writer.next_offset() == header.first_offset {
+            return Ok(());
+        }
+        self.wait_for_roll(appender, 0, Room::Behind(header.number)).map(|_| ())
     }
 
     /// Seals the active segment and goes on in `spare`.

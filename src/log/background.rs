@@ -1,17 +1,20 @@
-//! The three threads of a log, each a loop over steps that tests call one by one.
+//! The threads of a log, each a loop over steps that tests call one by one.
 //!
 //! Guarantees:
 //! 1. None waits for another: the preparer for no sync of data, the syncer for no file to be created, neither for a checkpoint,
 //!    nor for retention, which follows checkpoints; save for one sync of the directory, which preparer and checkpointer ask for
-//!    one after the other. The third makes index files too, and looks after checkpoints between two pieces of one.
-//! 2. All sleep without a deadline while nothing is appended or synced; an append or sync that matters wakes them. While
-//!    there are appends, the syncer looks every 50 ms, or as often as the sync interval asks.
+//!    one after the other. The third makes index files too, and looks after checkpoints between two pieces of one. A fourth
+//!    cleans, if that is asked for: it waits for the others, none of them for it.
+//! 2. The three sleep without a deadline while nothing is appended or synced; an append or sync that matters wakes them. While
+//!    there are appends, the syncer looks every 50 ms, or as often as the sync interval asks. The cleaner looks at each
+//!    checkpoint, and once a minute for what became old enough.
 //! 3. All end when the log is closed or dropped; one that is awake, also when it is poisoned.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::appender::Waiting;
+use super::clean::LOOK_AGAIN;
 use super::core::Core;
 use super::index::Step;
 use super::options::Sync;
@@ -47,7 +50,7 @@ impl Signal {
         self.changed.wait_while_for(&mut self.woken.lock(), |_kept| true, REST);
     }
 
-    fn sleep(&self, at_most: Option<Duration>) {
+    pub(crate) fn sleep(&self, at_most: Option<Duration>) {
         let mut woken = self.woken.lock();
         match at_most {
             Some(at_most) => {
@@ -97,6 +100,20 @@ pub(crate) fn start(core: &Arc<Core>) -> Result<()> {
         }
     })?;
     core.threads.lock().push(checkpointer);
+    if core.options.policies.is_empty() {
+        return Ok(());
+    }
+    let weak = Arc::downgrade(core);
+    let cleaner = spawn("esker-clean", move || {
+        while let Some(core) = running(&weak) {
+            core.hold_ballast();
+            core.clean_step();
+            let signal = Arc::clone(&core.clean.signal);
+            drop(core);
+            signal.sleep(Some(LOOK_AGAIN));
+        }
+    })?;
+    core.threads.lock().push(cleaner);
     Ok(())
 }
 
@@ -162,6 +179,7 @@ impl Core {
         self.preparer.wake();
         self.syncer.wake();
         self.checkpointer.wake();
+        self.clean.signal.wake();
         let threads: Vec<_> = self.threads.lock().drain(..).collect();
         for thread in threads {
             // A thread that panicked has nothing left to do either.
@@ -201,5 +219,7 @@ impl Core {
         self.checkpoint_step();
         self.retention_step();
         while self.index_step() == Step::Done {}
+        self.hold_ballast();
+        self.clean_step();
     }
 }

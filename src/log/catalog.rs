@@ -160,7 +160,6 @@ impl Catalog {
     }
 
     /// Puts a rewritten segment in place of those that it stands for.
-    #[cfg_attr(not(test), expect(dead_code, reason = "only a cleaner rewrites, and it is not built yet"))]
     pub(crate) fn replace(&mut self, rewritten: Entry) {
         let begin = self.entries.partition_point(|entry| entry.number() < rewritten.number());
         let end = self.entries.partition_point(|entry| entry.number() <= rewritten.header.last_number());

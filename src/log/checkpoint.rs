@@ -18,7 +18,7 @@ use super::core::Core;
 use super::fold::{Piece, fold};
 use super::reader::{LogSource, ReadMode};
 use super::survey::corrupt;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::checkpoint::{CheckpointHeader, EPOCH_BYTES};
 use crate::format::checkpoint_name;
 use crate::format::frame::FrameMark;
@@ -48,10 +48,14 @@ pub(crate) struct Checkpoints {
     pub(crate) stale: Vec<String>,
     /// The highest sequence that any file has.
     pub(crate) sequence: u64,
+    /// The highest that an open found.
+    pub(crate) found: u64,
     /// Up to where the last attempt went, whatever came of it.
     pub(crate) attempted: Line,
     pub(crate) written: u64,
     pub(crate) failures: u64,
+    /// Why the last attempt failed, if it did.
+    failure: Option<Error>,
 }
 
 impl Checkpoints {
@@ -62,8 +66,15 @@ impl Checkpoints {
 
     /// The first segment that has to stay: no line that a kept checkpoint goes up to may lie in one that is gone, and both
     /// have to be there, for one may rot.
-    pub(crate) fn lets_go(&self) -> u64 {
+    pub(crate) fn keeps(&self) -> u64 {
         self.kept.get(CHECKPOINTS_KEPT - 1).map_or(0, |older| older.line.place.segment)
+    }
+
+    /// The same for what goes now. Only what this process wrote counts: a sync of the directory that failed before it may
+    /// have given up the names of all that it found, and no later one says so.
+    pub(crate) fn lets_go(&self) -> u64 {
+        let own = self.kept.iter().take(CHECKPOINTS_KEPT).all(|kept| kept.sequence > self.found);
+        if own { self.keeps() } else { 0 }
     }
 
     pub(crate) fn body_bytes(&self) -> u64 {
@@ -76,25 +87,25 @@ enum Failed {
     /// The one before cannot be used.
     Before,
     /// Anything else.
-    Here,
+    Here(Error),
 }
 
 impl From<std::io::Error> for Failed {
-    fn from(_counted: std::io::Error) -> Self {
-        Self::Here
+    fn from(error: std::io::Error) -> Self {
+        Self::Here(Error::io("write the checkpoint", error))
     }
 }
 
 impl From<Error> for Failed {
-    fn from(_counted: Error) -> Self {
-        Self::Here
+    fn from(error: Error) -> Self {
+        Self::Here(error)
     }
 }
 
 /// Where a checkpoint is read, it is the one before.
 impl From<Unusable> for Failed {
     fn from(unusable: Unusable) -> Self {
-        if let Unusable::Closed(_) = unusable { Self::Here } else { Self::Before }
+        if let Unusable::Closed(error) = unusable { error.into() } else { Self::Before }
     }
 }
 
@@ -165,6 +176,7 @@ impl Core {
             let Some(sequence) = checkpoints.sequence.checked_add(1) else {
                 // Under a name that is taken it could be taken for what is stale.
                 checkpoints.failures = checkpoints.failures.wrapping_add(1);
+                checkpoints.failure = Some(Error::new(ErrorKind::Limit, "checkpoints are exhausted"));
                 return;
             };
             (checkpoints.kept.first().copied(), sequence)
@@ -172,12 +184,15 @@ impl Core {
         let written = self.write_checkpoint(before, sequence, line, last);
         if written.is_ok() {
             self.appender.lock().forget_state(line);
+            // More may be cleaned now.
+            self.clean.signal.wake();
         }
         let mut checkpoints = self.checkpoints.lock();
         match written {
             Ok(header) => {
                 checkpoints.sequence = sequence;
                 checkpoints.written = checkpoints.written.wrapping_add(1);
+                checkpoints.failure = None;
                 checkpoints.kept.insert(0, header);
                 let left = CHECKPOINTS_KEPT.min(checkpoints.kept.len());
                 let mut old = std::mem::take(&mut checkpoints.stale);
@@ -190,6 +205,7 @@ impl Core {
             }
             Err(failed) => {
                 checkpoints.failures = checkpoints.failures.wrapping_add(1);
+                checkpoints.failure = if let Failed::Here(error) = &failed { Some(error.clone()) } else { None };
                 if let Failed::Before = failed {
                     // The one before is rotten: the next attempt begins at the one before that.
                     let rotten = before.map_or(0, |kept| kept.sequence);
@@ -232,6 +248,18 @@ impl Core {
         self.appender.lock().recall_state(before);
     }
 
+    /// Writes checkpoints until what lies below this segment may go; or says why that cannot be had.
+    pub(crate) fn raise_checkpoints_to(&self, segment: u64) -> Result<()> {
+        for _ in 0..CHECKPOINTS_KEPT {
+            if self.checkpoints.lock().lets_go() >= segment {
+                return Ok(());
+            }
+            self.checkpoint_now();
+        }
+        let checkpoints = self.checkpoints.lock();
+        if checkpoints.lets_go() >= segment { Ok(()) } else { checkpoints.failure.clone().map_or(Ok(()), Err) }
+    }
+
     fn write_checkpoint(
         &self,
         before: Option<CheckpointHeader>,
@@ -243,12 +271,14 @@ impl Core {
         let (segment, partial) = {
             let catalog = self.catalog.read();
             let segment = catalog.get(line.place.segment).map(|entry| entry.header);
-            (segment, partial(catalog.entries().iter().map(|entry| &entry.header)).is_some())
+            (segment, partial(catalog.entries().iter().map(|entry| &entry.header)))
         };
-        let Some(segment) = segment else { return Err(Failed::Here) };
-        if before.is_none() && partial {
+        let Some(segment) = segment else {
+            return Err(corrupt(format!("there is no segment {}", line.place.segment)).into());
+        };
+        if let (None, Some(cause)) = (&before, partial) {
             // What it would have to hold cannot be read any more.
-            return Err(Failed::Here);
+            return Err(stateless(disk, cause).into());
         }
         let (time_max, clean, span) = {
             let appender = self.appender.lock();

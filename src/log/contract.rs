@@ -6,6 +6,7 @@
 //! 3. Nothing is changed, and no lock is held while segments are read.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::state::State;
 use super::window::{Scan, Scanned, View};
@@ -51,8 +52,11 @@ pub(crate) struct Standing {
     version: Option<Version>,
 }
 
-/// The topics of segments that have ended, as far as somebody asked; `None`: too many to keep.
-pub(crate) type Topics = BTreeMap<u64, Option<Box<[Topic]>>>;
+/// The topics of segments that have ended, as far as somebody asked, with the incarnation that was looked at.
+pub(crate) type Topics = BTreeMap<u64, (u64, TopicList)>;
+
+/// `None`: too many to keep.
+pub(crate) type TopicList = Option<Arc<[Topic]>>;
 
 /// All cursors with their contracts, by name.
 pub(crate) fn standings(state: &State) -> Vec<Standing> {
@@ -146,7 +150,7 @@ pub(crate) fn has_topics(view: &View, from: Offset, limit: u64, topics: &BTreeSe
 }
 
 /// The topics of a segment that ends at `limit`; `None`: too many, or it cannot be read.
-pub(crate) fn topics_of(view: &View, limit: u64) -> Option<Box<[Topic]>> {
+pub(crate) fn topics_of(view: &View, limit: u64) -> TopicList {
     let mut topics = BTreeSet::new();
     each_topic(view, limit, &mut |_, topic| {
         topics.insert(topic);

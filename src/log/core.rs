@@ -1,9 +1,10 @@
 //! What all handles, readers and background threads of one open log share.
 //!
 //! Guarantees:
-//! 1. Locks are taken in this order and never the other way: preparing or checkpointing, state, append lock, durability,
-//!    catalog. The locks inside a `Wake`, of the checkpoints, of the anchor, of the syncs of the directory and of the index are
-//!    leaves, save that views of the index come before the catalog.
+//! 1. Locks are taken in this order and never the other way: that of a run of the cleaner, preparing or checkpointing, state,
+//!    append lock, durability, that under which a file takes the name of another, catalog. The locks inside a `Wake`, of the
+//!    checkpoints, of the anchor, of the syncs of the directory, of what the cleaner remembers and of the index are leaves, save
+//!    that views of the index come before the last two of the list.
 //! 2. Nobody waits for the disk while holding the append lock.
 
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use super::appender::Appender;
 use super::background::Signal;
 use super::catalog::Catalog;
 use super::checkpoint::Checkpoints;
+use super::clean::Cleaning;
 use super::directory::DirectorySyncs;
 use super::durability::Durability;
 use super::epochs::Epochs;
@@ -69,6 +71,7 @@ pub(crate) struct Core {
     pub(crate) checkpoints: Mutex<Checkpoints>,
     pub(crate) anchor: Mutex<AnchorFile>,
     pub(crate) index: Index,
+    pub(crate) clean: Cleaning,
     pub(crate) threads: Mutex<Vec<JoinHandle<()>>>,
     /// The writer's lock on the directory; `None` once the log is closed.
     pub(crate) lock: Mutex<Option<Box<dyn LockGuard>>>,
@@ -89,6 +92,7 @@ impl Drop for Core {
         self.preparer.wake();
         self.syncer.wake();
         self.checkpointer.wake();
+        self.clean.signal.wake();
     }
 }
 
@@ -132,6 +136,7 @@ impl Core {
             checkpoints: Mutex::new(opened.checkpoints),
             anchor: Mutex::new(opened.anchor),
             index: Index::new(Role::Writer, options.index_memory),
+            clean: Cleaning::default(),
             threads: Mutex::new(Vec::new()),
             lock: Mutex::new(Some(lock)),
             options: options.clone(),

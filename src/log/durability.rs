@@ -332,6 +332,7 @@ impl Core {
                     let error = error.clone();
                     drop(appender);
                     self.join();
+                    self.clean.wait();
                     self.release();
                     return Err(error);
                 }
@@ -341,6 +342,7 @@ impl Core {
         };
         self.rolled.notify_all();
         self.join();
+        self.clean.wait();
         let result = self.wait_durable(tail.place).and_then(|()| self.append_close());
         self.release();
         result

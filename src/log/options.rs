@@ -8,11 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Log;
+use super::clean::{Cleaner, Cleanup, Policies};
 use super::retention::Retention;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::SEGMENT_BYTES_MAX;
 use crate::platform::{Disk, SystemDisk};
 use crate::segment::SUM_BEFORE_LOCK_BYTES;
+use crate::types::Topic;
 
 /// The smallest `segment_bytes`.
 pub const SEGMENT_BYTES_MIN: u64 = 16 * 1024;
@@ -55,7 +57,8 @@ pub enum FileSystems {
 /// How many background threads serve the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Background {
-    /// Three: one prepares segments, one syncs, one writes checkpoints and index files.
+    /// Three: one prepares segments, one syncs, one writes checkpoints and index files; and one that cleans, if
+    /// [`Options::cleanup`] asks for it.
     Threads,
     /// None: appends prepare segments themselves, and nothing happens between calls. For tests that need every step in
     /// their own hands; intervals and idle marks then only happen in [`Log::background_step`].
@@ -88,6 +91,8 @@ pub struct Options {
     pub(crate) checkpoint_bytes: u64,
     pub(crate) index_memory: u64,
     pub(crate) retention: Retention,
+    pub(crate) policies: Policies,
+    pub(crate) cleaner: Cleaner,
     pub(crate) file_systems: FileSystems,
     pub(crate) background: Background,
 }
@@ -105,6 +110,8 @@ impl Default for Options {
             checkpoint_bytes: 64 << 20,
             index_memory: 64 << 20,
             retention: Retention::new(),
+            policies: Policies::default(),
+            cleaner: Cleaner::new(),
             file_systems: FileSystems::Known,
             background: Background::Threads,
         }
@@ -189,6 +196,19 @@ impl Options {
         self
     }
 
+    /// Behaviour: what may go from a topic, wherever in the log it lies; default nothing. What may go does in the background,
+    /// as [`Options::cleaner`] says. Costs space for one more segment, held ready for the case that the disk is full.
+    pub fn cleanup(mut self, topic: Topic, cleanup: Cleanup) -> Self {
+        self.policies.set(topic, cleanup);
+        self
+    }
+
+    /// Behaviour and speed: how the cleaner works; see [`Cleaner`].
+    pub fn cleaner(mut self, cleaner: Cleaner) -> Self {
+        self.cleaner = cleaner;
+        self
+    }
+
     /// Behaviour: on which file systems to write; default [`FileSystems::Known`].
     pub fn file_systems(mut self, file_systems: FileSystems) -> Self {
         self.file_systems = file_systems;
@@ -236,6 +256,7 @@ impl Options {
         in_range("checkpoint_bytes", self.checkpoint_bytes, 4096, u64::MAX)?;
         in_range("index_memory", self.index_memory, INDEX_MEMORY_MIN, u64::MAX)?;
         in_range("unproven_segments_max", crate::types::length(self.unproven_segments_max), 1, 1000)?;
+        self.cleaner.check()?;
         if let Sync::Interval(interval) = self.sync
             && !(Duration::from_millis(1)..=SYNC_INTERVAL_MAX).contains(&interval)
         {

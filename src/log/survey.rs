@@ -57,6 +57,8 @@ pub(crate) struct Survey {
     pub(crate) indexes: Vec<u64>,
     /// Names of what was being written: checkpoints, index files, and what a repair makes.
     pub(crate) drafts: Vec<String>,
+    /// Whether space is held for the cleaner.
+    pub(crate) has_ballast: bool,
     /// Slots of the anchor that are valid, of whatever store.
     pub(crate) anchors: Vec<Anchor>,
     /// Slots of the anchor that do not decode; they are ignored, and reported.
@@ -138,6 +140,7 @@ fn look(disk: &dyn Disk) -> Result<Survey> {
         checkpoints: Vec::new(),
         indexes: Vec::new(),
         drafts: Vec::new(),
+        has_ballast: false,
         anchors: Vec::new(),
         anchor_faults: Vec::new(),
     };
@@ -159,6 +162,8 @@ fn look(disk: &dyn Disk) -> Result<Survey> {
             survey.indexes.push(number);
         } else if is_draft(&name) || format::is_repair_leftover(&name) {
             survey.drafts.push(name);
+        } else if name == BALLAST_NAME {
+            survey.has_ballast = true;
         }
     }
     survey.files.sort_by_key(|file| file.number);

@@ -49,7 +49,7 @@ pub(super) fn judge(known: &Known<'_>, segments: &[Becomes<'_>], gaps: &[Place])
     }
     for file in &known.chain.survey.checkpoints {
         let Ok(header) = &file.header else { continue };
-        if known.chain.is_below(header.line.place) {
+        if known.chain.is_outlived(header.line.place) {
             // The next checkpoint that is written removes it.
             continue;
         }

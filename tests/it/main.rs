@@ -2,6 +2,7 @@
 
 mod basic;
 mod checkpoints;
+mod compaction;
 mod cursors;
 mod damage;
 mod durability;

@@ -3,7 +3,7 @@
 //! Guarantees:
 //! 1. A topic of which nobody said anything keeps all that it has.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::log::retention::Retention;
@@ -68,12 +68,33 @@ impl Policies {
     }
 
     /// For topics that are not named.
+    #[cfg(test)]
     pub(crate) fn set_others(&mut self, cleanup: Cleanup) {
         self.others = Some(cleanup);
     }
 
     pub(crate) fn of(&self, topic: Topic) -> Option<&Cleanup> {
         self.named.get(&topic).or(self.others.as_ref())
+    }
+
+    /// Each of these topics compacted, besides what is said of it; of none, all topics.
+    pub(crate) fn compacted(&self, topics: &BTreeSet<Topic>) -> Self {
+        let compacted = |cleanup: Option<&Cleanup>| match cleanup {
+            Some(said) if said.grace.is_some() => *said,
+            Some(said) => Cleanup::compact().and_delete(said.retention),
+            None => Cleanup::compact(),
+        };
+        if !topics.is_empty() {
+            let named = topics.iter().map(|topic| (*topic, compacted(self.of(*topic))));
+            return Self { named: named.collect(), others: None };
+        }
+        let named = self.named.iter().map(|(topic, said)| (*topic, compacted(Some(said))));
+        Self { named: named.collect(), others: Some(compacted(self.others.as_ref())) }
+    }
+
+    /// What is kept of topics.
+    pub(crate) fn retentions(&self) -> impl Iterator<Item = &Retention> {
+        self.named.values().chain(&self.others).map(|cleanup| &cleanup.retention)
     }
 
     pub(crate) fn is_empty(&self) -> bool {

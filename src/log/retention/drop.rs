@@ -8,10 +8,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::control::StartLine;
 use crate::format::segment_name;
 use crate::log::catalog::Entry;
-use crate::log::contract::{Holder, Part, has_topics, holders, standings, still_lets, topics_of};
+use crate::log::contract::{Holder, Part, TopicList, has_topics, holders, standings, still_lets, topics_of};
 use crate::log::core::Core;
 use crate::log::reader::{LogSource, ReadLine, ReadMode};
-use crate::log::survey::io_error;
 use crate::types::{Offset, Place, Topic};
 
 /// How often to plan again because a cursor went back meanwhile.
@@ -119,9 +118,6 @@ impl Core {
                 continue;
             }
             if plan.target > shape.start {
-                // Of a checkpoint that an open found nobody knows whether its name is durable.
-                let synced = self.disk.sync_directory();
-                synced.map_err(|error| io_error(&*self.disk, "sync the directory", "", error))?;
                 let Some(end) = self.announce(&shape, plan.target)? else { continue };
                 self.wait_durable(end)?;
             }
@@ -140,11 +136,8 @@ impl Core {
         if checkpointing == Checkpointing::IfWorth && !worth {
             return false;
         }
-        for _ in 0..crate::log::checkpoint::CHECKPOINTS_KEPT {
-            if self.checkpoints.lock().lets_go() < plan.wants {
-                self.checkpoint_now();
-            }
-        }
+        // The report says what holds the rest.
+        let _as_far_as_it_goes = self.raise_checkpoints_to(plan.wants);
         true
     }
 
@@ -194,7 +187,7 @@ impl Core {
     }
 
     /// Segments and lines as of one moment, without cursors.
-    fn bare_shape(&self) -> Shape {
+    pub(crate) fn bare_shape(&self) -> Shape {
         loop {
             let entries = self.catalog.read().entries().to_vec();
             let (tail, time_max) = {
@@ -230,11 +223,15 @@ impl Core {
         let entry: Option<Entry> = self.catalog.read().get(part.number).cloned();
         let Some(entry) = entry else { return false };
         let whole = entry.end.is_some() && from <= part.first;
-        if whole && let Some(Some(known)) = self.retention.lock().topics.get(&part.number) {
+        // The cleaner may have made it of several.
+        let incarnation = entry.header.incarnation;
+        let is_of = |known: &&(u64, TopicList)| known.0 == incarnation;
+        let known = self.retention.lock().topics.get(&part.number).filter(is_of).map(|(_, known)| known.clone());
+        if whole && let Some(Some(known)) = &known {
             return known.iter().any(|topic| topics.contains(topic));
         }
         let Ok(view) = self.view(&entry, ReadMode::Map) else { return true };
-        if !whole || self.retention.lock().topics.contains_key(&part.number) {
+        if !whole || known.is_some() {
             return has_topics(&view, from, part.bytes, topics);
         }
         let found = topics_of(&view, part.bytes);
@@ -242,7 +239,7 @@ impl Core {
             Some(found) => found.iter().any(|topic| topics.contains(topic)),
             None => has_topics(&view, from, part.bytes, topics),
         };
-        self.retention.lock().topics.insert(part.number, found);
+        self.retention.lock().topics.insert(part.number, (incarnation, found));
         has
     }
 }

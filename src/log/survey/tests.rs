@@ -17,6 +17,7 @@ fn chain(segments: u64) -> Survey {
         checkpoints: Vec::new(),
         indexes: Vec::new(),
         drafts: Vec::new(),
+        has_ballast: false,
         anchors: Vec::new(),
         anchor_faults: Vec::new(),
     }

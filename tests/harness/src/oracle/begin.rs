@@ -43,7 +43,7 @@ impl History {
         })
     }
 
-    /// What was found, and before it what was known to lie there.
+    /// What was found, before it what was known to lie there, and between what a compaction may have taken.
     pub(super) fn whole(&self, found: &Found) -> Result<Found, String> {
         let mut records = self.settled.records.clone();
         for visible in &self.visible {
@@ -54,12 +54,19 @@ impl History {
         let Some(below) = records.get(..index_of(found.start)) else {
             return Err(format!("the log begins at {}, and only {} records are known", found.start, records.len()));
         };
-        let records = below.iter().chain(&found.records).copied().collect();
-        Ok(Found { records, ..found.clone() })
+        let mut whole: Vec<u64> = below.iter().chain(&found.records).copied().collect();
+        self.put_back(&records, &mut whole)?;
+        Ok(Found { records: whole, ..found.clone() })
     }
 
     /// Whether all that a frame holds may be gone.
     pub(super) fn may_be_dropped(&self, frame: &Visible) -> bool {
         frame.first + length(frame.frame.records.len()) <= self.begin.most
+    }
+    /// Whether all that stands in a segment up to where it is known may be gone.
+    #[must_use]
+    pub fn may_be_gone(&self, segment: u64) -> bool {
+        let last = self.visible.iter().rev().find(|frame| frame.place.segment == segment);
+        last.map_or(length(self.settled.records.len()) <= self.begin.most, |last| self.may_be_dropped(last))
     }
 }

@@ -1,0 +1,111 @@
+//! The cleaner in the background: when it is due, and what it leaves for later.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use esker::{Background, Cleaner, Cleanup, Log, Options, Retention};
+use harness::MemoryDisk;
+
+use super::{compacted, eager, fill, read, topic};
+
+fn policies(cleaner: Cleaner) -> Options {
+    eager().cleanup(topic(0), Cleanup::compact()).cleanup(topic(1), Cleanup::compact()).cleaner(cleaner)
+}
+
+fn step(log: &Log, numbers: std::ops::Range<u64>) {
+    for number in numbers {
+        fill(log, number..number + 1);
+        log.sync().expect("syncs");
+        log.background_step();
+    }
+}
+
+#[test]
+fn a_log_is_cleaned_as_it_grows_and_not_while_nothing_comes() {
+    let disk = MemoryDisk::new(1);
+    let log = policies(Cleaner::new()).open_on(Arc::new(disk.clone())).expect("opens");
+    step(&log, 0..600);
+    let stats = log.clean_stats();
+    assert!(stats.runs > 2 && stats.failures == 0, "{stats:?}");
+    assert!(stats.runs < 30, "not at each segment: {stats:?}");
+    let left = read(&log);
+    assert!(left.len() < 250, "{} of 600", left.len());
+    let mut all = left.clone();
+    all.retain(|seen| seen.2.is_some());
+    assert_eq!(compacted(&left).len(), compacted(&all).len() + left.len() - all.len());
+    for _ in 0..5 {
+        log.background_step();
+    }
+    assert_eq!(log.clean_stats().runs, stats.runs, "nothing came");
+    let numbers: Vec<u64> = left.iter().filter(|seen| seen.2.is_none()).map(|seen| seen.0).collect();
+    assert_eq!(numbers, (0..600).filter(|number| number % 10 == 9).collect::<Vec<_>>(), "what has no key stays");
+    log.close().expect("closes");
+    let log = policies(Cleaner::new()).open_on(Arc::new(disk)).expect("opens");
+    log.background_step();
+    assert!(log.clean_stats().runs <= 1);
+    assert_eq!(read(&log)[..5], left[..5]);
+}
+
+#[test]
+fn what_is_younger_than_the_lag_stays() {
+    let disk = MemoryDisk::new(2);
+    let cleaner = Cleaner::new().dirty_ratio(0.0).min_lag(Duration::from_secs(100));
+    let log = policies(cleaner).open_on(Arc::new(disk.clone())).expect("opens");
+    step(&log, 0..200);
+    assert_eq!((read(&log).len(), log.clean_stats().replaced.segments_before), (200, 0));
+    disk.advance(Duration::from_secs(101));
+    let report = log.clean().expect("cleans");
+    assert!(report.replaced.segments_before > 2, "{report:?}");
+    assert!(read(&log).len() < 100);
+}
+
+#[test]
+fn records_of_a_topic_that_are_too_old_go_from_between_the_others() {
+    let disk = MemoryDisk::new(3);
+    let hour = Cleanup::delete(Retention::new().age(Duration::from_secs(3600)));
+    let options = eager().cleanup(topic(1), hour);
+    let log = options.open_on(Arc::new(disk.clone())).expect("opens");
+    step(&log, 0..200);
+    assert_eq!(read(&log).len(), 200);
+    disk.advance(Duration::from_secs(3601));
+    log.background_step();
+    let left = read(&log);
+    assert_eq!(left.iter().filter(|seen| seen.1 == 0).count(), (0..200).filter(|number| number % 3 != 0).count());
+    assert!(left.iter().filter(|seen| seen.1 == 1).all(|seen| seen.0 > 100), "{:?}", log.clean_stats());
+    assert!(log.clean_stats().replaced.records_before > log.clean_stats().replaced.records_after);
+}
+
+#[test]
+fn threads_clean_while_others_append_and_read() {
+    let disk = MemoryDisk::new(4);
+    let options = policies(Cleaner::new().dirty_ratio(0.3)).background(Background::Threads);
+    let log = options.open_on(Arc::new(disk.clone())).expect("opens");
+    std::thread::scope(|scope| {
+        let appended = scope.spawn(|| {
+            for number in 0..4000 {
+                fill(&log, number..number + 1);
+                if number % 64 == 0 {
+                    log.sync().expect("syncs");
+                }
+            }
+        });
+        while !appended.is_finished() {
+            let left = read(&log);
+            assert!(left.is_sorted_by(|a, b| a.0 < b.0));
+            let unkeyed = left.iter().filter(|seen| seen.2.is_none()).map(|seen| seen.0);
+            let last = left.last().map_or(0, |seen| seen.0);
+            assert!(unkeyed.eq((0..=last).filter(|number| number % 10 == 9)), "none of these goes");
+        }
+        appended.join().expect("ends");
+    });
+    log.sync().expect("syncs");
+    let since = std::time::Instant::now();
+    while log.clean_stats().runs == 0 || log.clean_stats().progress.is_some() {
+        assert!(since.elapsed() < Duration::from_secs(60), "{:?}", log.clean_stats());
+        std::thread::yield_now();
+    }
+    let stats = log.clean_stats();
+    assert!(stats.failures == 0 && stats.replaced.records_after < stats.replaced.records_before, "{stats:?}");
+    log.close().expect("closes");
+    assert_eq!(super::verified(&disk), []);
+}

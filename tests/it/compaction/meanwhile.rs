@@ -1,0 +1,98 @@
+//! What happens to the log while it is compacted.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use esker::{Compaction, Log, Offset};
+use harness::{Call, MemoryDisk, Watch, WatchedDisk};
+
+use super::{compacted, eager, fill, filled, read, verified};
+
+type Act = Box<dyn FnOnce(&Log) + Send>;
+
+/// Does something once, when the draft of a segment is created.
+struct Meanwhile {
+    log: Mutex<Option<Log>>,
+    act: Mutex<Option<Act>>,
+}
+
+impl Watch for Meanwhile {
+    fn before(&self, call: Call<'_>) -> io::Result<()> {
+        let Call::Create(name) = call else { return Ok(()) };
+        if !name.contains(".seg.draft") {
+            return Ok(());
+        }
+        let act = self.act.lock().expect("free").take();
+        let log = self.log.lock().expect("free").clone();
+        if let (Some(act), Some(log)) = (act, log) {
+            act(&log);
+        }
+        Ok(())
+    }
+}
+
+fn compact_while(act: impl FnOnce(&Log) + Send + 'static) -> (MemoryDisk, esker::Result<esker::CompactionReport>, Log) {
+    let disk = MemoryDisk::new(5);
+    let log = filled(&disk, 200);
+    log.sync().expect("syncs");
+    let disk = disk.snapshot();
+    let watch = Meanwhile { log: Mutex::new(None), act: Mutex::new(Some(Box::new(act))) };
+    let watched = WatchedDisk::new(disk.clone(), watch);
+    let log = eager().open_on(Arc::new(watched.clone())).expect("opens");
+    *watched.log.lock().expect("free") = Some(log.clone());
+    let done = log.compact(&Compaction::new());
+    *watched.log.lock().expect("free") = None;
+    (disk, done, log)
+}
+
+#[test]
+fn what_retention_lets_go_meanwhile_stays_gone() {
+    let (disk, done, log) = compact_while(|log| {
+        let start = log.drop_before(Offset::new(90)).expect("drops");
+        assert_eq!(start, Offset::new(90));
+    });
+    let report = done.expect("ends");
+    assert_eq!(log.start(), Offset::new(90));
+    let left = read(&log);
+    assert!(left.iter().all(|seen| seen.0 >= 90) && report.replaced.segments_before == 0, "{report:?}");
+    let _ = log.compact(&Compaction::new()).expect("compacts");
+    let kept: Vec<_> = compacted(&left);
+    assert_eq!(read(&log), kept);
+    log.close().expect("closes");
+    assert_eq!(verified(&disk), []);
+    let log = eager().open_on(Arc::new(disk)).expect("opens");
+    assert_eq!((log.start(), read(&log)), (Offset::new(90), kept));
+}
+
+#[test]
+fn what_is_appended_meanwhile_is_there() {
+    let (disk, done, log) = compact_while(|log| fill(log, 200..300));
+    let _ = done.expect("compacts");
+    let left = read(&log);
+    let of_then: Vec<_> = left.iter().filter(|seen| seen.0 < 200).cloned().collect();
+    assert_eq!(compacted(&of_then), of_then);
+    assert_eq!(left.iter().filter(|seen| seen.0 >= 200).count(), 100);
+    log.close().expect("closes");
+    assert_eq!(verified(&disk), []);
+}
+
+#[test]
+fn a_close_ends_a_run_that_is_under_way() {
+    let closing = Arc::new(Mutex::new(None));
+    let started = Arc::clone(&closing);
+    let (disk, done, log) = compact_while(move |log| {
+        let other = log.clone();
+        *started.lock().expect("free") = Some(std::thread::spawn(move || other.close()));
+        while log.append(b"x").is_ok() {
+            std::thread::yield_now();
+        }
+    });
+    let error = done.expect_err("closed");
+    assert_eq!(error.kind(), esker::ErrorKind::Closed, "{error}");
+    let closed = closing.lock().expect("free").take().expect("was started").join().expect("ends");
+    closed.expect("closes");
+    drop(log);
+    assert_eq!(verified(&disk), [], "{:?}", disk.names());
+    let log = eager().open_on(Arc::new(disk)).expect("opens");
+    assert!(read(&log).len() >= 200);
+}
