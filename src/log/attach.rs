@@ -12,6 +12,7 @@
 
 mod follow;
 mod holds;
+mod live;
 mod state;
 
 use std::path::Path;
@@ -36,6 +37,7 @@ use crate::format::header::SegmentHeader;
 use crate::format::{FRAMES_START, VERSION, segment_name};
 use crate::platform::{Disk, Holder, SystemDisk};
 use crate::sync::Mutex;
+pub use live::LiveRecords;
 pub use state::{CheckpointInfo, StateView};
 
 use crate::types::{Epoch, Line, Offset, Place, StoreId, Timestamp, Topic};
