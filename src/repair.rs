@@ -242,8 +242,8 @@ pub struct Lost {
     pub position: u64,
     /// How long it is.
     pub bytes: u64,
-    /// Offsets of the records that are lost with it; none if it held no records. In a segment that was rewritten some of them
-    /// may have been dropped before.
+    /// Offsets of the records that are lost with it; none if it held no records, or only such as were dropped before. In a
+    /// segment that was rewritten some of them may have been dropped before too.
     pub offsets: Range<Offset>,
     /// What is wrong there.
     pub cause: String,

@@ -48,6 +48,8 @@ pub(crate) struct Checkpoints {
     pub(crate) stale: Vec<String>,
     /// The highest sequence that any file has.
     pub(crate) sequence: u64,
+    /// The highest that an open found.
+    pub(crate) found: u64,
     /// Up to where the last attempt went, whatever came of it.
     pub(crate) attempted: Line,
     pub(crate) written: u64,
@@ -64,8 +66,15 @@ impl Checkpoints {
 
     /// The first segment that has to stay: no line that a kept checkpoint goes up to may lie in one that is gone, and both
     /// have to be there, for one may rot.
-    pub(crate) fn lets_go(&self) -> u64 {
+    pub(crate) fn keeps(&self) -> u64 {
         self.kept.get(CHECKPOINTS_KEPT - 1).map_or(0, |older| older.line.place.segment)
+    }
+
+    /// The same for what goes now. Only what this process wrote counts: a sync of the directory that failed before it may
+    /// have given up the names of all that it found, and no later one says so.
+    pub(crate) fn lets_go(&self) -> u64 {
+        let own = self.kept.iter().take(CHECKPOINTS_KEPT).all(|kept| kept.sequence > self.found);
+        if own { self.keeps() } else { 0 }
     }
 
     pub(crate) fn body_bytes(&self) -> u64 {

@@ -58,6 +58,8 @@ pub(crate) struct Cleaning {
     /// Held while a run lasts.
     running: Mutex<()>,
     pub(crate) signal: Arc<Signal>,
+    /// Held while a file takes the name of another, until the catalog says so.
+    naming: Mutex<()>,
     known: Mutex<Known>,
 }
 
@@ -84,6 +86,11 @@ impl Cleaning {
     /// Waits for the run that is under way, if there is one.
     pub(crate) fn wait(&self) {
         drop(self.running.lock());
+    }
+
+    /// Waits for a file that is taking the name of another, so that the catalog says which of them has it.
+    pub(crate) fn wait_for_names(&self) {
+        drop(self.naming.lock());
     }
 
     fn show(&self, progress: CleanProgress) {

@@ -1,9 +1,10 @@
 //! What all handles, readers and background threads of one open log share.
 //!
 //! Guarantees:
-//! 1. Locks are taken in this order and never the other way: that of a run of the cleaner, preparing or checkpointing, state, append lock, durability,
-//!    catalog. The locks inside a `Wake`, of the checkpoints, of the anchor, of the syncs of the directory and of the index are
-//!    leaves, save that views of the index come before the catalog; so is what the cleaner remembers.
+//! 1. Locks are taken in this order and never the other way: that of a run of the cleaner, preparing or checkpointing, state,
+//!    append lock, durability, that under which a file takes the name of another, catalog. The locks inside a `Wake`, of the
+//!    checkpoints, of the anchor, of the syncs of the directory, of what the cleaner remembers and of the index are leaves, save
+//!    that views of the index come before the last two of the list.
 //! 2. Nobody waits for the disk while holding the append lock.
 
 use std::sync::Arc;

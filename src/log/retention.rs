@@ -3,8 +3,8 @@
 //! Guarantees:
 //! 1. The order is: a start-line frame, its sync, and only then unlinks. Whatever dies in between, no file is missing that
 //!    no durable start line let go.
-//! 2. Only segments wholly below the older of two checkpoints are unlinked, so that a log that was trimmed can be opened
-//!    although one of them rots. Never the segment in use, and nothing above the durable line.
+//! 2. Only segments wholly below the older of two checkpoints, both written by the process that lets them go, are unlinked, so
+//!    that a log that was trimmed can be opened although one of them rots. An open that finds less than two unlinks none. Never the segment in use, and nothing above the durable line.
 //! 3. No cursor loses what its contract holds, also if it is moved at the same time: whether it still lets the log begin
 //!    there is decided with all commits waiting, and a commit that comes later is measured by the new start.
 //! 4. Age is measured by a clock that never runs ahead of the wall clock at the open and the time since: a wall clock that

@@ -40,6 +40,24 @@ fn left_over(place: Place, view: &View) -> Option<Limit> {
     (place.position < position).then_some(Limit { position, sure: true, over: false })
 }
 
+impl Core {
+    fn open_view(&self, entry: &Entry, mode: ReadMode) -> Result<View> {
+        if mode == ReadMode::Copy {
+            return copy_for_reading(&*self.disk, entry);
+        }
+        let open = match &entry.handle {
+            Handle::Open { segment, .. } => Some(Arc::clone(segment)),
+            Handle::Cold(segment) => segment.upgrade(),
+        };
+        if let Some(segment) = open {
+            return Ok(View::mapped(segment));
+        }
+        let segment = map_for_reading(&*self.disk, entry)?;
+        self.catalog.write().remember(&segment);
+        Ok(View::mapped(segment))
+    }
+}
+
 impl LogSource for Core {
     fn disk(&self) -> &dyn Disk {
         &*self.disk
@@ -65,19 +83,12 @@ impl LogSource for Core {
     }
 
     fn view(&self, entry: &Entry, mode: ReadMode) -> Result<View> {
-        if mode == ReadMode::Copy {
-            return copy_for_reading(&*self.disk, entry);
+        let view = self.open_view(entry, mode);
+        if view.is_err() {
+            // Another file may be taking its place: who asks the catalog again then finds that one.
+            self.clean.wait_for_names();
         }
-        let open = match &entry.handle {
-            Handle::Open { segment, .. } => Some(Arc::clone(segment)),
-            Handle::Cold(segment) => segment.upgrade(),
-        };
-        if let Some(segment) = open {
-            return Ok(View::mapped(segment));
-        }
-        let segment = map_for_reading(&*self.disk, entry)?;
-        self.catalog.write().remember(&segment);
-        Ok(View::mapped(segment))
+        view
     }
 
     fn index(&self) -> &Index {

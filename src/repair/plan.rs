@@ -320,7 +320,7 @@ impl Planner<'_> {
             epoch,
             first_offset,
             predecessor: if slot.rebuilt == Rebuilt::Yes {
-                before.map(|(_, link)| *link)
+                slot.link_back(before.map(|(_, link)| *link), self.known.chain.start)
             } else {
                 stored.and_then(|header| header.predecessor)
             },
@@ -434,7 +434,8 @@ impl Planner<'_> {
         };
         let state = if sifted.lost.iter().any(stateless) { StateLoss::AsLeft } else { StateLoss::None };
         let mut step = step(self.known.disk, action, &segment_name(slot.number), Some(slot.number), cause);
-        (step.records_kept, step.lost, step.state) = (sifted.records, sifted.lost.clone(), state);
+        let start = self.sifted.iter().map(|sifted| sifted.start).fold(self.known.chain.start.offset, Offset::max);
+        (step.records_kept, step.lost, step.state) = (sifted.records, sifted.lost_from(start), state);
         step.tail = tail;
         self.steps.push(step);
         self.deeds.push(Deed::Write(Box::new(work)));

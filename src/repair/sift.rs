@@ -21,7 +21,7 @@ use crate::format::frame::{self, HEADER_BYTES};
 use crate::format::header::SegmentHeader;
 use crate::format::{FRAME_ALIGNMENT, FRAMES_START, Fault, GAP_FRAME_BYTES, Kind, SEGMENT_BYTES_MAX};
 use crate::inspect::chain::Source;
-use crate::log::{FoundFrame, Scan, Scanned, Store, open_segment};
+use crate::log::{FoundFrame, Scan, Scanned, Store, open_segment, start};
 use crate::types::{Line, Offset, Place, Timestamp, length};
 
 /// A stretch of the new segment.
@@ -52,6 +52,8 @@ pub(super) struct Sifted {
     pub(super) end: Line,
     pub(super) records: u64,
     pub(super) time_max: Timestamp,
+    /// Where the log begins, as far as the frames that are kept say.
+    pub(super) start: Offset,
     /// What its last frame is; `None` behind a gap.
     last_kind: Option<Kind>,
     /// Nothing behind its end belongs to the log.
@@ -66,6 +68,15 @@ impl Sifted {
     /// Whether the offset at its end is the one with which the next segment begins, whatever that says.
     pub(super) fn is_sealed(&self) -> bool {
         self.last_kind == Some(Kind::Seal)
+    }
+
+    /// What is lost of a log that begins at `start`: the records before it were dropped on purpose.
+    pub(super) fn lost_from(&self, start: Offset) -> Vec<Lost> {
+        let clipped = |lost: &Lost| {
+            let offsets = lost.offsets.start.max(start)..lost.offsets.end.max(start);
+            Lost { offsets, ..lost.clone() }
+        };
+        self.lost.iter().map(clipped).collect()
     }
 }
 
@@ -302,6 +313,9 @@ impl<'a> Sift<'a> {
         if found.header.kind == Kind::Gap {
             // Left by an earlier repair: what it took is not known any more.
             self.done.stateless.push(Place::new(self.slot.number, end));
+        }
+        if let Some(line) = start::of_frame(&scan.frame(found), self.slot.number) {
+            self.done.start = self.done.start.max(line.offset);
         }
         match self.done.runs.last_mut() {
             Some(Run::Frames { end: last, .. }) if *last == found.position => *last = end,

@@ -12,6 +12,7 @@
 use super::header;
 use crate::error::{Error, Result};
 use crate::format::checkpoint::CheckpointHeader;
+use crate::format::control::StartLine;
 use crate::format::header::{Link, SegmentHeader};
 use crate::format::{FRAME_ALIGNMENT, FRAMES_START, Kind};
 use crate::inspect::FindingClass;
@@ -226,6 +227,12 @@ impl Slot {
             stored.frames.first_offset = first;
         }
         Ok(())
+    }
+
+    /// The link of a header that is put together. What the start line let go came before too: state may begin there.
+    pub(super) fn link_back(&self, before: Option<Link>, start: StartLine) -> Option<Link> {
+        let gone = self.number.checked_sub(1).filter(|number| *number > 0 && self.number == start.segment);
+        before.or(gone.map(|number| Link { number, incarnation: 0, end: FRAMES_START }))
     }
 
     /// A checkpoint names the incarnation of the segment that its line lies in.

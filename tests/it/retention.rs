@@ -14,7 +14,7 @@ use esker::{
 };
 use harness::MemoryDisk;
 
-use crate::support::{append_numbered, checkpoints, expected, forget, open, options, payloads, segments};
+use crate::support::{append_numbered, checkpoints, drain, expected, forget, open, options, payloads, segments};
 
 fn eager() -> Options {
     options().checkpoint_bytes(4096)
@@ -312,9 +312,12 @@ fn a_file_that_is_missing_above_the_start_line_is_damage() {
         let error = open(&left).expect_err("a durable segment is gone");
         assert_eq!(error.kind(), ErrorKind::Corrupt, "{name}: {error}");
         assert!(inspect::verify_on(&left, &mut |_| {}).expect("verifies").is_damaged(), "{name}");
+        let outside = Attached::open_on(Arc::new(left.clone())).expect("attaches");
+        let told = drain(&mut outside.reader()).expect_err("a segment is gone");
+        assert_eq!(told.kind(), ErrorKind::Corrupt, "{name}: {told}");
         let done = repair::apply_on(&left, repair::Accept::Loss).expect("repairs");
         assert!(done.loses(), "{name}: {done:?}");
-        assert!(done.steps.iter().flat_map(|step| &step.lost).all(|lost| lost.offsets.start >= at(140)), "{done:?}");
+        assert!(done.steps.iter().flat_map(|step| &step.lost).all(|lost| lost.offsets.start >= at(150)), "{done:?}");
         let log = open(&left).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!(log.start(), at(150), "{name}");
     }
@@ -346,4 +349,51 @@ fn what_is_left_below_the_start_line_is_no_damage_and_is_removed_by_the_next_ope
         assert!(gone.iter().all(|name| !left.names().contains(name)), "{:?}", left.names());
         assert!(left.quarantined().is_empty());
     }
+}
+
+#[test]
+fn what_rots_behind_the_start_is_lost_and_what_was_dropped_before_is_not() {
+    let disk = MemoryDisk::new(12);
+    let log = open(&disk).expect("opens");
+    let ends = append_numbered(&log, 0..20);
+    assert_eq!(log.drop_before(at(10)).expect("drops"), at(10));
+    log.close().expect("closes");
+    let carried_by_frames_alone = disk.snapshot();
+    forget(&carried_by_frames_alone);
+    for disk in [disk, carried_by_frames_alone] {
+        for (number, lost) in [(4, at(10)..at(10)), (12, at(12)..at(13))] {
+            let left = disk.snapshot();
+            let last = usize::try_from(ends[number].position).expect("small") - 8;
+            left.edit_file("0000000001.seg", |bytes| bytes[last] ^= 1);
+            let plan = repair::plan_on(&left).expect("plans");
+            let found: Vec<_> =
+                plan.steps.iter().flat_map(|step| &step.lost).map(|lost| lost.offsets.clone()).collect();
+            assert_eq!((found, plan.loses()), (vec![lost.clone()], !lost.is_empty()), "{number}: {plan:?}");
+            let accept = if lost.is_empty() { repair::Accept::NoLoss } else { repair::Accept::Loss };
+            let _ = repair::apply_on(&left, accept).expect("repairs");
+            assert_eq!(open(&left).expect("opens").start(), at(10));
+        }
+    }
+}
+
+#[test]
+fn a_first_segment_whose_header_rots_still_says_that_something_came_before_it() {
+    let disk = MemoryDisk::new(13);
+    let log = open(&disk).expect("opens");
+    for key in 0..200_u64 {
+        let _ = log.commit(Commit::new().state(&key.to_le_bytes(), &[7; 200])).expect("commits");
+        log.background_step();
+    }
+    append_numbered(&log, 0..10);
+    assert_eq!(log.drop_before(at(0)).expect("drops"), at(0));
+    log.close().expect("closes");
+    let first = segments(&disk)[0].clone();
+    assert_ne!(first, "0000000001.seg");
+    disk.edit_file(&first, |bytes| bytes[20] ^= 0xff);
+    let done = repair::apply_on(&disk, repair::Accept::NoLoss).expect("loses nothing");
+    assert_eq!(done.steps.len(), 1, "{done:?}");
+    verified(&disk);
+    let log = open(&disk).expect("opens");
+    assert_eq!(payloads(&log), expected(0..10));
+    assert_eq!((0..200_u64).filter(|key| log.state(&key.to_le_bytes()).expect("says").is_some()).count(), 200);
 }

@@ -61,7 +61,7 @@ pub(crate) struct Segments<'a> {
 impl Loaded {
     /// The first segment that an open keeps: nothing goes that lies above the older checkpoint, and nothing without one.
     pub(crate) fn first_kept(&self) -> u64 {
-        self.checkpoints.lets_go().min(self.start.segment)
+        self.checkpoints.keeps().min(self.start.segment)
     }
 }
 
@@ -76,6 +76,7 @@ pub(crate) fn load(disk: &dyn Disk, survey: &Survey, segments: Segments<'_>) -> 
     let mut loaded = Loaded::default();
     let checkpoints = &mut loaded.checkpoints;
     checkpoints.sequence = survey.checkpoints.iter().map(|file| file.sequence).max().unwrap_or_default();
+    checkpoints.found = checkpoints.sequence;
     for file in survey.checkpoints.iter().rev() {
         let found = match (&file.header, checkpoints.kept.is_empty()) {
             (Ok(header), false) if misfit(header, first.header.store_id, file).is_none() => Ok(*header),

@@ -212,7 +212,6 @@ impl Book {
                     dropped: page.marks,
                     records: counts.records,
                     records_kept: counts.records.saturating_sub(page.records_dropped),
-                    bytes: counts.bytes,
                     bytes_kept,
                 });
             }

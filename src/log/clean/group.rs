@@ -82,28 +82,33 @@ fn choose(members: &[Member], range: Range<usize>, eagerness: Eagerness, found: 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::length;
 
     /// Members of so many kept kilobytes; of those marked something goes.
     fn members(kept: &[(u64, bool)]) -> Vec<Member> {
         let member = |(at, (kept, goes)): (usize, &(u64, bool))| Member {
             at,
             epoch: Epoch { counter: 1, word: 1 },
-            offsets: (Offset::new(at as u64 * 100), Offset::new(at as u64 * 100 + 100)),
+            offsets: (Offset::new(length(at) * 100), Offset::new(length(at) * 100 + 100)),
             bytes_kept: kept << 10,
             parts_dropped: u64::from(*goes),
         };
         kept.iter().enumerate().map(member).collect()
     }
 
-    fn plan(kept: &[(u64, bool)], eagerness: Eagerness) -> Vec<Range<usize>> {
-        groups(&members(kept), (100 << 10) + FRAMES_START, eagerness)
+    fn ends(groups: Vec<Range<usize>>) -> Vec<(usize, usize)> {
+        groups.into_iter().map(|group| (group.start, group.end)).collect()
+    }
+
+    fn plan(kept: &[(u64, bool)], eagerness: Eagerness) -> Vec<(usize, usize)> {
+        ends(groups(&members(kept), (100 << 10) + FRAMES_START, eagerness))
     }
 
     #[test]
     fn neighbours_are_merged_as_far_as_they_fit_one_segment() {
         let kept = [(40, true), (40, true), (20, true), (1, true), (99, true), (100, true), (100, true)];
         for eagerness in [Eagerness::ByHand, Eagerness::Background] {
-            assert_eq!(plan(&kept, eagerness), [0..3, 3..5, 5..6, 6..7]);
+            assert_eq!(plan(&kept, eagerness), [(0, 3), (3, 5), (5, 6), (6, 7)]);
             assert_eq!(plan(&[], eagerness), []);
         }
     }
@@ -111,19 +116,19 @@ mod tests {
     #[test]
     fn what_loses_nothing_is_written_only_to_be_merged() {
         let kept = [(100, false), (60, false), (40, false), (30, false), (50, true)];
-        assert_eq!(plan(&kept, Eagerness::ByHand), [1..3, 3..5]);
-        assert_eq!(plan(&kept, Eagerness::Background), [3..5]);
-        assert_eq!(plan(&[(40, false), (40, false)], Eagerness::Background), [0..2], "it doubles");
+        assert_eq!(plan(&kept, Eagerness::ByHand), [(1, 3), (3, 5)]);
+        assert_eq!(plan(&kept, Eagerness::Background), [(3, 5)]);
+        assert_eq!(plan(&[(40, false), (40, false)], Eagerness::Background), [(0, 2)], "it doubles");
         assert_eq!(plan(&[(41, false), (40, false)], Eagerness::Background), [], "it does not");
         assert_eq!(plan(&[(90, false)], Eagerness::ByHand), []);
     }
 
     #[test]
     fn a_segment_of_which_nothing_stays_joins_a_neighbour_that_is_written_anyway() {
-        assert_eq!(plan(&[(100, true), (0, true), (100, true)], Eagerness::Background), [0..2, 2..3]);
-        assert_eq!(plan(&[(0, true), (100, true)], Eagerness::Background), [0..2]);
-        assert_eq!(plan(&[(100, false), (0, true), (100, false)], Eagerness::Background), [1..2]);
-        assert_eq!(plan(&[(100, false), (0, true), (100, false)], Eagerness::ByHand), [0..2]);
+        assert_eq!(plan(&[(100, true), (0, true), (100, true)], Eagerness::Background), [(0, 2), (2, 3)]);
+        assert_eq!(plan(&[(0, true), (100, true)], Eagerness::Background), [(0, 2)]);
+        assert_eq!(plan(&[(100, false), (0, true), (100, false)], Eagerness::Background), [(1, 2)]);
+        assert_eq!(plan(&[(100, false), (0, true), (100, false)], Eagerness::ByHand), [(0, 2)]);
     }
 
     #[test]
@@ -133,11 +138,11 @@ mod tests {
         apart[2].epoch.counter = 2;
         apart[3].epoch.counter = 2;
         apart[3].at = 4;
-        assert_eq!(groups(&apart, 1 << 20, Eagerness::ByHand), [0..1, 1..3, 3..4]);
+        assert_eq!(ends(groups(&apart, 1 << 20, Eagerness::ByHand)), [(0, 1), (1, 3), (3, 4)]);
         let mut wide = members(&[(10, true), (10, true)]);
         wide[1].offsets.1 = Offset::new(u64::from(u32::MAX));
-        assert_eq!(groups(&wide, 1 << 20, Eagerness::ByHand), [0..2]);
+        assert_eq!(ends(groups(&wide, 1 << 20, Eagerness::ByHand)), [(0, 2)]);
         wide[1].offsets.1 = Offset::new(u64::from(u32::MAX) + 1);
-        assert_eq!(groups(&wide, 1 << 20, Eagerness::ByHand), [0..1, 1..2]);
+        assert_eq!(ends(groups(&wide, 1 << 20, Eagerness::ByHand)), [(0, 1), (1, 2)]);
     }
 }

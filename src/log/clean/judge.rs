@@ -81,9 +81,7 @@ pub(crate) struct Judged {
     pub(crate) dropped: Marks,
     pub(crate) records: u64,
     pub(crate) records_kept: u64,
-    /// What its frames take that a rewritten segment can have.
-    pub(crate) bytes: u64,
-    /// What they take at most without what goes.
+    /// What its frames take at most without what goes.
     pub(crate) bytes_kept: u64,
 }
 

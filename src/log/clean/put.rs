@@ -182,6 +182,7 @@ impl Core {
                 return Ok(None);
             }
             let changing = self.directory_syncs.begin();
+            let _naming = self.clean.naming.lock();
             let entry = put_in_place(&*self.disk, header)?;
             self.catalog.write().replace(entry.clone());
             (changing, entry)

@@ -171,8 +171,9 @@ impl<'a> Run<'a> {
         self.show();
         self.core.check_open()?;
         let Some(rate) = self.plan.bytes_per_second.filter(|_| !self.core.is_manual()) else { return Ok(()) };
-        let nanoseconds = u128::from(self.bytes).saturating_mul(1_000_000_000) / u128::from(rate.max(1));
-        let due = self.began.saturating_add(Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX)));
+        let nanoseconds = u128::from(self.bytes).saturating_mul(1_000_000_000).checked_div(rate.into());
+        let needed = Duration::from_nanos(nanoseconds.and_then(|it| u64::try_from(it).ok()).unwrap_or(u64::MAX));
+        let due = self.began.saturating_add(needed);
         loop {
             let left = due.saturating_sub(self.core.disk.monotonic());
             if left.is_zero() {

@@ -316,7 +316,7 @@ impl<H: KeyHash> Seen<H> {
         if self.arena.len().saturating_add(bytes) > self.arena_max {
             return false;
         }
-        let fits = |slots: usize, count: usize| count < slots / 4 * 3;
+        let fits = |slots: usize, count: usize| count < (slots >> 2).saturating_mul(3);
         if !fits(self.slots.len(), self.count) && self.slots.len() < self.slots_max {
             let slots = self.slots.len().saturating_mul(2).min(self.slots_max);
             // The old ones go before the new ones come.

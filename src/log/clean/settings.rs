@@ -93,9 +93,11 @@ impl Cleaner {
     }
 
     /// Whether so many bytes of so many are enough to begin.
-    #[expect(clippy::cast_precision_loss, reason = "a ratio")]
     pub(crate) fn is_due(&self, dirty: u64, all: u64) -> bool {
-        dirty > 0 && dirty as f64 >= all as f64 * self.dirty_ratio
+        // As many bits as a ratio needs.
+        let shift = 32_u32.saturating_sub(all.leading_zeros());
+        let part = |bytes: u64| f64::from(u32::try_from(bytes >> shift).unwrap_or(u32::MAX));
+        dirty > 0 && part(dirty) >= part(all) * self.dirty_ratio
     }
 }
 
@@ -186,6 +188,7 @@ mod tests {
         let cleaner = Cleaner::new();
         assert!(cleaner.is_due(50, 100) && cleaner.is_due(1, 1));
         assert!(!cleaner.is_due(49, 100) && !cleaner.is_due(0, 0));
+        assert!(cleaner.is_due(1 << 50, 1 << 51) && !cleaner.is_due(1 << 50, (1 << 51) + (1 << 21)));
         assert!(cleaner.dirty_ratio(0.0).is_due(1, 100) && !cleaner.dirty_ratio(0.0).is_due(0, 100));
     }
 }

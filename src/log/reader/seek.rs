@@ -64,6 +64,8 @@ impl Reader {
             return Err(trimmed(offset, start));
         }
         if offset > end.offset {
+            // Who looks at a log that an open refuses is told why: the start may lie behind all that can be reached.
+            self.source.entry(&|_| None)?;
             let text = format!("seek to offset {offset}, the log holds {start} to {}", end.offset);
             let error = Error::new(ErrorKind::Invalid, text).at_offset(offset);
             return Err(error.next_step("seek to an offset that the log has reached"));

@@ -11,7 +11,6 @@ use crate::log::catalog::Entry;
 use crate::log::contract::{Holder, Part, TopicList, has_topics, holders, standings, still_lets, topics_of};
 use crate::log::core::Core;
 use crate::log::reader::{LogSource, ReadLine, ReadMode};
-use crate::log::survey::io_error;
 use crate::types::{Offset, Place, Topic};
 
 /// How often to plan again because a cursor went back meanwhile.
@@ -119,9 +118,6 @@ impl Core {
                 continue;
             }
             if plan.target > shape.start {
-                // Of a checkpoint that an open found nobody knows whether its name is durable.
-                let synced = self.disk.sync_directory();
-                synced.map_err(|error| io_error(&*self.disk, "sync the directory", "", error))?;
                 let Some(end) = self.announce(&shape, plan.target)? else { continue };
                 self.wait_durable(end)?;
             }

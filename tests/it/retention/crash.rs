@@ -8,7 +8,7 @@ use harness::dice::Dice;
 use harness::{Call, MemoryDisk, Watch, WatchedDisk};
 
 use super::{at, eager, filled};
-use crate::support::{expected, payloads, segments};
+use crate::support::{append_numbered, expected, options, payloads, segment_name, segments};
 
 /// What would be left before each operation.
 struct Moments {
@@ -68,6 +68,28 @@ fn a_drop_that_dies_before_any_of_its_operations_loses_nothing_that_is_held() {
             log.close().expect("closes");
             let found = inspect::verify_on(&left, &mut |_| {}).expect("verifies");
             assert!(!found.is_damaged(), "{what}: {:?}", found.findings);
+        }
+    }
+}
+
+#[test]
+fn checkpoints_whose_names_were_given_up_before_the_open_let_nothing_go() {
+    for seed in 0..16 {
+        let disk = MemoryDisk::new(seed);
+        for (numbers, failing) in [(0..150, 1), (150..250, 1)] {
+            let log = options().open_on(Arc::new(disk.clone())).expect("opens");
+            append_numbered(&log, numbers);
+            log.sync().expect("syncs");
+            disk.fail_directory_sync(failing);
+            log.close().expect("closes");
+        }
+        let log = options().open_on(Arc::new(disk.clone())).expect("opens");
+        assert_eq!(log.drop_before(at(100)).expect("drops"), at(100));
+        assert!(!segments(&disk).contains(&segment_name(1)), "{:?}", segments(&disk));
+        for second in 0..8 {
+            let left = disk.lose_power(&mut ByDice::new(Dice::new(second)));
+            let log = options().open_on(Arc::new(left)).unwrap_or_else(|error| panic!("{seed}, {second}: {error}"));
+            assert_eq!((log.start(), payloads(&log)), (at(100), expected(100..250)), "{seed}, {second}");
         }
     }
 }

@@ -25,6 +25,8 @@ pub(super) struct Valid {
     durable: Place,
     /// The start lines in valid frames: where each begins, and the first segment that it keeps.
     starts: Vec<(Place, u64)>,
+    /// Segments, and where the one before each ends.
+    links: Vec<(u64, Place)>,
 }
 
 impl Valid {
@@ -60,10 +62,13 @@ impl Valid {
         Err(format!("it ends at {end}, and what is stored says that it was durable up to {}", self.durable))
     }
 
-    /// The first segment that a log keeps that ends there, as far as its frames say.
+    /// The first segment that a log keeps that ends there, as far as its frames say. What lies behind the end that the
+    /// next segment names is dead: a start line there was cut by an open before, and keeps and lets go nothing.
     pub(super) fn start_segment(&self, end: Place) -> u64 {
-        let kept = self.starts.iter().filter(|(place, _)| *place < end).map(|(_, segment)| *segment);
-        kept.max().unwrap_or_default()
+        let before = |end: &Place| self.links.iter().find(|(number, _)| *number == end.segment).map(|(_, end)| *end);
+        let ends: Vec<Place> = std::iter::successors(Some(end), before).collect();
+        let lives = |place: Place| ends.iter().any(|end| end.segment == place.segment && place < *end);
+        self.starts.iter().filter(|(place, _)| lives(*place)).map(|(_, kept)| *kept).max().unwrap_or_default()
     }
 
     /// The same, one by one.
@@ -79,6 +84,7 @@ pub(super) fn valid(image: &MemoryDisk) -> Valid {
         let Some(number) = name.strip_suffix(".seg").and_then(|number| number.parse::<u64>().ok()) else { continue };
         if let Some(bytes) = image.read_file(&name).filter(|bytes| has_header(bytes)) {
             valid.durable = valid.durable.max(place(&bytes, 112));
+            valid.links.extend(link(&bytes).map(|end| (number, end)));
             valid.find(&bytes, number);
         }
     }
@@ -99,7 +105,32 @@ fn frame_at(bytes: &[u8], seed: Seed, at: usize) -> Option<&[u8]> {
     (crc32(frame.get(FRAME_HEADER_BYTES..)?) == half(header, 8)).then_some(frame)
 }
 
+/// Where the segment before ends, if there is one.
+fn link(header: &[u8]) -> Option<Place> {
+    let number = word(header, 88);
+    (number > 0).then(|| Place { segment: number, position: word(header, 104) })
+}
+
 /// A place that is stored there.
 fn place(bytes: &[u8], at: usize) -> Place {
     Place { segment: word(bytes, at), position: word(bytes, at + 8) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_start_line_behind_the_end_of_its_segment_keeps_nothing() {
+        let at = |segment, position| Place { segment, position };
+        let log = |end| Valid {
+            starts: vec![(at(2, 8424), 2)],
+            links: vec![(2, at(1, 5056)), (3, at(2, end))],
+            ..Valid::default()
+        };
+        assert_eq!(log(8480).start_segment(at(3, 4176)), 2);
+        assert_eq!(log(4176).start_segment(at(3, 4176)), 0);
+        assert_eq!(log(4176).start_segment(at(2, 8480)), 2);
+        assert_eq!(log(4176).start_segment(at(2, 8424)), 0);
+    }
 }

@@ -62,4 +62,10 @@ impl History {
     pub(super) fn may_be_dropped(&self, frame: &Visible) -> bool {
         frame.first + length(frame.frame.records.len()) <= self.begin.most
     }
+    /// Whether all that stands in a segment up to where it is known may be gone.
+    #[must_use]
+    pub fn may_be_gone(&self, segment: u64) -> bool {
+        let last = self.visible.iter().rev().find(|frame| frame.place.segment == segment);
+        last.map_or(length(self.settled.records.len()) <= self.begin.most, |last| self.may_be_dropped(last))
+    }
 }
