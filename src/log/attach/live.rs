@@ -29,10 +29,12 @@ pub struct LiveRecords {
 
 impl LiveRecords {
     /// The live records as a part of all; 1 for a segment without records.
-    #[expect(clippy::cast_precision_loss, reason = "a ratio")]
     #[must_use]
     pub fn ratio(&self) -> f64 {
-        if self.records == 0 { 1.0 } else { self.live as f64 / self.records as f64 }
+        // No segment has as many records as this could not count.
+        let [live, records] =
+            [self.live, self.records].map(|count| f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
+        if self.records == 0 { 1.0 } else { live / records }
     }
 }
 
