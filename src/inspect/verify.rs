@@ -106,7 +106,8 @@ pub(crate) fn durable_line(disk: &dyn Disk, chain: &Chain) -> Result<Line> {
         } else {
             (FRAMES_START, piece.header.first_offset)
         };
-        let counted = scan_of(disk, piece, piece.header.first_offset, position, offset)?.count_on(&mut durable);
+        let mut scan = scan_of(disk, piece, piece.header.first_offset, position, offset)?;
+        let counted = scan.count_on(piece.number(), &mut durable);
         counted.map_err(|error| read_error(disk, piece, error))?;
     }
     Ok(durable)
@@ -424,7 +425,7 @@ impl Check<'_, '_> {
         let failed = |error| read_error(self.disk, piece, error);
         let mut counted = (0, 0);
         if scan.resync().map_err(failed)? {
-            counted = scan.count_on(&mut Line::default()).map_err(failed)?;
+            counted = scan.count_on(piece.number(), &mut Line::default()).map_err(failed)?;
         }
         (scan.position, scan.offset) = (position, offset);
         let (frames, records) = self.count_behind(index.saturating_add(1))?;
@@ -445,7 +446,7 @@ impl Check<'_, '_> {
         for piece in chain.pieces.iter().skip(first) {
             let first_offset = piece.header.first_offset;
             let mut scan = scan_of(self.disk, piece, first_offset, FRAMES_START, first_offset)?;
-            let counted = scan.count_on(&mut Line::default());
+            let counted = scan.count_on(piece.number(), &mut Line::default());
             let counted = counted.map_err(|error| read_error(self.disk, piece, error))?;
             (frames, records) = (frames.saturating_add(counted.0), records.saturating_add(counted.1));
             self.told.piece(piece.limit());

@@ -525,7 +525,7 @@ impl Planner<'_> {
         let limit = header.capacity.min(file.length);
         let mut scan = Scan::new(store, Frames::new(header, limit), FRAMES_START, header.first_offset, limit);
         let path = self.known.disk.directory().join(&file.name);
-        scan.count_on(&mut Line::default()).map_err(|error| Error::io("read the segment", error).at_path(path))
+        scan.count_on(file.number, &mut Line::default()).map_err(|error| Error::io("read the segment", error).at_path(path))
     }
 
     /// Segments of other stores, and those that were in use and that no link leads to.
@@ -571,7 +571,7 @@ fn carried_by_unheaded(known: &Known<'_>, slots: &[Slot]) -> Result<Line> {
         let Some(stored) = &slot.frames else { continue };
         let store = Store::File(open_segment(known.disk, &stored.name)?);
         let mut scan = Scan::new(store, stored.frames, FRAMES_START, stored.frames.first_offset, stored.limit);
-        let counted = scan.count_on(&mut durable);
+        let counted = scan.count_on(slot.number, &mut durable);
         let path = known.disk.directory().join(&stored.name);
         counted.map_err(|error| Error::io("read the segment", error).at_path(path))?;
     }

@@ -211,7 +211,7 @@ impl Slot {
                 lines.push(Line { place: Place::new(number, end), offset });
             }
             go_over(known.disk, stored, &mut |scan, found| {
-                let line = found.and_then(|found| scan.frame(found).line()).map(|body| body.durable);
+                let line = found.and_then(|found| scan.frame(found).line(number)).map(|body| body.durable);
                 lines.extend(line.filter(|line| line.place.segment == number && lines.len() < LINES_MAX));
             })?;
             let mut first = None;
