@@ -118,7 +118,7 @@ fn cut_short(expected: u64) -> String {
 }
 
 fn scan_of(disk: &dyn Disk, piece: &Piece, first_offset: Offset, position: u64, offset: Offset) -> Result<Scan> {
-    let frames = Frames { first_offset, ..Frames::new(&piece.header, piece.limit()) };
+    let frames = Frames { first_offset, ..piece.frames() };
     let store = Store::File(open_segment(disk, &piece.name)?);
     Ok(Scan::new(store, frames, position, offset, piece.limit()))
 }

@@ -139,7 +139,8 @@ pub(super) fn read(bytes: &[u8], number: u64) -> Reading {
     reading.end = place(at);
     reading.later = fault == Fault::Later;
     let behind = (at..bytes.len()).step_by(8).filter_map(|at| Some((at, frame_at(bytes, seed, at, kept).ok()?)));
-    let carried = behind.filter(|(_, frame)| body_sum_is_right(frame)).map(|(at, frame)| line_of(&frame, place(at))).max();
+    let carried =
+        behind.filter(|(_, frame)| body_sum_is_right(frame)).map(|(at, frame)| line_of(&frame, place(at))).max();
     reading.durable_anywhere = reading.durable.max(carried.unwrap_or_default());
     reading
 }
