@@ -228,8 +228,8 @@ fn rewritten_in_the_middle(folder: &Path) -> (Vec<u64>, u64) {
 
 /// Loses the header of each of the first segments, and expects that nothing else is lost.
 fn lose_headers(folder: &Path, kept: &[u64], end: u64, covered: &[u64]) {
-    let ways = [Lost::Zeroed, Lost::Flipped(44, 170), Lost::Flipped(0, 255), Lost::Flipped(60, 161)];
-    for (at, lost) in (0..covered.len()).flat_map(|at| ways.map(|lost| (at, lost))) {
+    let kinds = [Lost::Zeroed, Lost::Flipped(44, 170), Lost::Flipped(0, 255), Lost::Flipped(60, 161)];
+    for (at, lost) in (0..covered.len()).flat_map(|at| kinds.map(|lost| (at, lost))) {
         let copy = copied(folder);
         let file = &segments(copy.path())[at];
         let was = header(file);
