@@ -378,13 +378,13 @@ impl Scan {
     }
 
     /// Counts valid frames and their records from here to the limit, whatever lies between them, and raises `durable` to the
-    /// highest line that they carry.
-    pub(crate) fn count_on(&mut self, durable: &mut Line) -> io::Result<(u64, u64)> {
+    /// highest line that they carry in segment `number`.
+    pub(crate) fn count_on(&mut self, number: u64, durable: &mut Line) -> io::Result<(u64, u64)> {
         let (mut frames, mut records) = (0_u64, 0_u64);
         while let Some(found) = self.next_whole()? {
             frames = frames.saturating_add(1);
             records = records.saturating_add(found.records.into());
-            if let Some(line) = self.frame(&found).line() {
+            if let Some(line) = self.frame(&found).line(number) {
                 *durable = (*durable).max(line.durable);
             }
         }

@@ -15,7 +15,7 @@ use crate::format::frame::{self, FrameHeader, Layout, Look};
 use crate::format::header::{Rewritten, SegmentHeader};
 use crate::format::state::States;
 use crate::format::{FRAME_ALIGNMENT, FRAMES_START, Fault, Kind, control, record};
-use crate::types::{Offset, index};
+use crate::types::{Offset, Place, index};
 
 /// What of a segment a walk needs to know.
 #[derive(Debug, Clone, Copy)]
@@ -109,12 +109,14 @@ impl<'a> Frame<'a> {
         record::states(self.body, &self.header)
     }
 
-    /// The durable line that it carries, if it is of a kind that does.
-    pub(crate) fn line(&self) -> Option<control::LineBody> {
-        match self.header.kind {
-            Kind::Mark | Kind::Seal | Kind::Close => control::LineBody::decode(self.body).ok(),
-            _ => None,
+    /// The durable line that it carries in segment `number`, if it is of a kind that does. One that lies behind its own frame is
+    /// no writer's.
+    pub(crate) fn line(&self, number: u64) -> Option<control::LineBody> {
+        if !matches!(self.header.kind, Kind::Mark | Kind::Seal | Kind::Close) {
+            return None;
         }
+        let line = control::LineBody::decode(self.body).ok()?;
+        (line.durable.place <= Place::new(number, self.position)).then_some(line)
     }
 }
 

@@ -90,7 +90,7 @@ impl Shared {
         while let Scanned::Frame(found) = scan.next().map_err(failed)? {
             time_max = time_max.max(found.time_of_records());
             let frame = scan.frame(&found);
-            durable = durable.max(frame.line().map(|line| line.durable).unwrap_or_default());
+            durable = durable.max(frame.line(entry.number()).map(|line| line.durable).unwrap_or_default());
             start = start.max(start::of_frame(&frame, entry.number()).unwrap_or_default());
         }
         let mut state = self.state.lock();
