@@ -11,6 +11,7 @@
 mod ballast;
 mod book;
 pub(crate) mod draft;
+mod gathered;
 mod group;
 mod judge;
 mod marks;

@@ -15,6 +15,7 @@
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::arithmetic_side_effects))]
 
 use super::book::{Book, Counts, Sort, Weights};
+use super::gathered::{Gathered, Met as Gather};
 use super::marks::Marks;
 use super::policy::Policies;
 use super::seen::{Crowded, End, KeyHash, Met, Older, Place as Seat, Scope, Seen, Xxh3};
@@ -147,6 +148,7 @@ struct Judging<'t, 'a, H> {
     memory: usize,
     book: Book,
     seen: Seen<H>,
+    gathered: Gathered,
     tally: Tally,
     /// Of the topic that was asked about last.
     treatment: Treatment,
@@ -165,6 +167,7 @@ impl<'t, 'a, H: KeyHash> Judging<'t, 'a, H> {
             memory,
             book: Book::new(task.inputs.iter().map(|input| input.rewritable), room),
             seen: Seen::new(hash, memory.saturating_sub(room).saturating_sub(tally_bytes)),
+            gathered: Gathered::default(),
             tally: Tally::new(tally_bytes),
             treatment: treatment(&rule, Topic::default()),
             passes: 0,
@@ -224,8 +227,10 @@ impl<'t, 'a, H: KeyHash> Judging<'t, 'a, H> {
         let mut visitor = Visitor { visit, at, counts: Counts::default() };
         if let Err(damage) = self.visit_sound(&mut scan, &mut visitor)? {
             self.note_damage(at, damage)?;
-            return self.visit_behind(&mut scan, &mut visitor);
+            self.visit_behind(&mut scan, &mut visitor)?;
+            return self.meet_gathered(at);
         }
+        self.meet_gathered(at)?;
         if self.book.end(at, visitor.counts) { Ok(()) } else { Err(self.reads_otherwise(at)) }
     }
 
@@ -360,13 +365,27 @@ impl<'t, 'a, H: KeyHash> Judging<'t, 'a, H> {
     }
 
     fn key(&mut self, part: Part, sort: Sort, scope: Scope, key: &[u8], bytes: u32, end: End) -> Result<()> {
+        let Some(hash) = self.seen.hash(scope, key) else { return Ok(()) };
         let ordinal = u32::try_from(part.ordinal).unwrap_or(u32::MAX);
-        let met = self.seen.meet(scope, key, Seat { segment: seat(part.at), ordinal, bytes, end });
-        match met.map_err(|Crowded| crowded_keys(self.memory))? {
-            Met::Newer => self.book.mark(part.at, part.ordinal, sort, bytes),
-            Met::Earlier(earlier) => self.book.mark(part.at, earlier.ordinal.into(), sort, earlier.bytes),
-            Met::First | Met::Elsewhere => {}
+        let place = Seat { segment: seat(part.at), ordinal, bytes, end };
+        self.gathered.push(&Gather { hash, scope, key, place, sort });
+        if self.gathered.is_full() { self.meet_gathered(part.at) } else { Ok(()) }
+    }
+
+    fn meet_gathered(&mut self, at: usize) -> Result<()> {
+        let mut gathered = std::mem::take(&mut self.gathered);
+        self.seen.warm(gathered.hashes());
+        for Gather { hash, scope, key, place, sort } in gathered.iter() {
+            let met = self.seen.meet(hash, scope, key, place).map_err(|Crowded| crowded_keys(self.memory))?;
+            let superseded = match met {
+                Met::Newer => place,
+                Met::Earlier(earlier) => earlier,
+                Met::First | Met::Elsewhere => continue,
+            };
+            self.book.mark(at, superseded.ordinal.into(), sort, superseded.bytes);
         }
+        gathered.clear();
+        self.gathered = gathered;
         Ok(())
     }
 

@@ -89,6 +89,7 @@ fn place(ordinal: u64) -> (usize, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::length;
     use harness::allocation::peak_during;
     use proptest::prelude::*;
     use std::collections::BTreeSet;
@@ -103,10 +104,10 @@ mod tests {
             for ordinal in ordinals {
                 prop_assert_eq!(marks.set(ordinal), model.insert(ordinal));
             }
-            prop_assert_eq!(marks.count(), model.len() as u64);
+            prop_assert_eq!(marks.count(), length(model.len()));
             for (start, parts) in ranges {
                 prop_assert_eq!(marks.contains(start), model.contains(&start));
-                let found = model.range(start..start + parts).count() as u64;
+                let found = length(model.range(start..start + parts).count());
                 let expected = match found {
                     0 => Some(Fate::Keep),
                     all if all == parts => Some(Fate::Drop),

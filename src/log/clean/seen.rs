@@ -23,6 +23,8 @@ const SLOTS_PART: usize = 4;
 /// Slots know where an entry begins in 32 bits.
 const ARENA_BYTES_MAX: u64 = 0xffff_ffff;
 const HEAD_BYTES: usize = 19;
+/// How many keys are loaded at once, at most: more loads than that a processor does not keep under way.
+pub(crate) const GATHERED_MAX: usize = 32;
 const SPACE: u8 = 1;
 const RIPE: u8 = 2;
 const OLDER: u8 = 4;
@@ -136,42 +138,43 @@ struct Head {
 }
 
 impl Head {
+    /// Segment and ordinal, bytes and scope, length of the key, flags: in words, as most of the time goes here.
     #[inline]
     fn encode(&self) -> [u8; HEAD_BYTES] {
         let mut bytes = [0; HEAD_BYTES];
-        let flags = if self.scope >> 32 == 0 { 0 } else { SPACE };
-        let flags = flags | if self.place.end == End::Ripe { RIPE } else { 0 };
-        let flags = flags | if self.older == Older::Met { OLDER } else { 0 };
-        let [a, b, c, d, ..] = self.scope.to_le_bytes();
-        let words = [
-            self.place.segment.to_le_bytes(),
-            self.place.ordinal.to_le_bytes(),
-            self.place.bytes.to_le_bytes(),
-            [a, b, c, d],
-        ];
-        if let Some((to, rest)) = bytes.split_first_chunk_mut::<16>() {
-            to.copy_from_slice(words.as_flattened());
-            let [a, b] = self.key_bytes.to_le_bytes();
-            rest.copy_from_slice(&[a, b, flags]);
+        let end = if self.place.end == End::Ripe { RIPE } else { 0 };
+        let older = if self.older == Older::Met { OLDER } else { 0 };
+        let [space, ..] = (self.scope >> 32).to_le_bytes();
+        let place = u64::from(self.place.segment) | u64::from(self.place.ordinal) << 32;
+        let rest = u64::from(self.place.bytes) | self.scope << 32;
+        if let Some((to, bytes)) = bytes.split_first_chunk_mut() {
+            *to = place.to_le_bytes();
+            if let Some((to, bytes)) = bytes.split_first_chunk_mut() {
+                *to = rest.to_le_bytes();
+                let [a, b] = self.key_bytes.to_le_bytes();
+                bytes.copy_from_slice(&[a, b, end | older | space]);
+            }
         }
         bytes
     }
 
+    /// The head at the front of these bytes, and what is behind it.
     #[inline]
-    fn decode(bytes: [u8; HEAD_BYTES]) -> Self {
-        let [s0, s1, s2, s3, o0, o1, o2, o3, b0, b1, b2, b3, t0, t1, t2, t3, k0, k1, flags] = bytes;
-        let end = if flags & RIPE == 0 { End::No } else { End::Ripe };
-        Self {
-            place: Place {
-                segment: u32::from_le_bytes([s0, s1, s2, s3]),
-                ordinal: u32::from_le_bytes([o0, o1, o2, o3]),
-                bytes: u32::from_le_bytes([b0, b1, b2, b3]),
-                end,
-            },
-            scope: u64::from_le_bytes([t0, t1, t2, t3, flags & SPACE, 0, 0, 0]),
-            key_bytes: u16::from_le_bytes([k0, k1]),
-            older: if flags & OLDER == 0 { Older::None } else { Older::Met },
-        }
+    fn decode(bytes: &[u8]) -> Option<(Self, &[u8])> {
+        let (place, bytes) = bytes.split_first_chunk()?;
+        let (rest, bytes) = bytes.split_first_chunk()?;
+        let (key_bytes, bytes) = bytes.split_first_chunk()?;
+        let (flags, bytes) = bytes.split_first()?;
+        let (place, rest) = (u64::from_le_bytes(*place), u64::from_le_bytes(*rest));
+        let place = Place {
+            segment: low(place),
+            ordinal: low(place >> 32),
+            bytes: low(rest),
+            end: if flags & RIPE == 0 { End::No } else { End::Ripe },
+        };
+        let scope = rest >> 32 | u64::from(flags & SPACE) << 32;
+        let older = if flags & OLDER == 0 { Older::None } else { Older::Met };
+        Some((Self { place, scope, key_bytes: u16::from_le_bytes(*key_bytes), older }, bytes))
     }
 
     fn entry_bytes(&self) -> usize {
@@ -226,11 +229,30 @@ impl<H: KeyHash> Seen<H> {
         behind.is_some()
     }
 
+    /// The hash of a key; `None`: it is of another pass.
+    #[inline]
+    pub(crate) fn hash(&self, scope: Scope, key: &[u8]) -> Option<u64> {
+        Some(self.hash.hash(scope.word(), key)).filter(|hash| self.range.contains(hash))
+    }
+
+    /// Loads what [`Seen::meet`] looks at first. No load waits for another, as those of one key after the other would.
+    pub(crate) fn warm(&self, hashes: impl Iterator<Item = u64>) {
+        let mut slots = [0; GATHERED_MAX];
+        for (to, hash) in slots.iter_mut().zip(hashes) {
+            *to = self.slots.get(self.slot(hash)).copied().unwrap_or_default();
+        }
+        let byte = |at: usize| self.arena.get(at).copied().unwrap_or_default();
+        let loaded = slots
+            .iter()
+            .map(|slot| begin(*slot))
+            .fold(0, |sum, at| sum ^ byte(at) ^ byte(at.saturating_add(HEAD_BYTES)));
+        std::hint::black_box(loaded);
+    }
+
     /// Meets a key at a place that is older than all places before, but for those in the same segment, than which it is newer.
     #[inline]
-    pub(crate) fn meet(&mut self, scope: Scope, key: &[u8], place: Place) -> Result<Met, Crowded> {
+    pub(crate) fn meet(&mut self, hash: u64, scope: Scope, key: &[u8], place: Place) -> Result<Met, Crowded> {
         let scope = scope.word();
-        let hash = self.hash.hash(scope, key);
         if !self.range.contains(&hash) {
             return Ok(Met::Elsewhere);
         }
@@ -270,8 +292,7 @@ impl<H: KeyHash> Seen<H> {
 
     #[inline]
     fn entry(&self, at: usize) -> Option<(Head, &[u8])> {
-        let (head, rest) = self.arena.get(at..)?.split_first_chunk()?;
-        Some((Head::decode(*head), rest))
+        Head::decode(self.arena.get(at..)?)
     }
 
     fn meet_again(&mut self, at: usize, head: Head, place: Place) -> Met {
@@ -316,15 +337,15 @@ impl<H: KeyHash> Seen<H> {
         if self.arena.len().saturating_add(bytes) > self.arena_max {
             return false;
         }
-        let fits = |slots: usize, count: usize| count < (slots >> 2).saturating_mul(3);
-        if !fits(self.slots.len(), self.count) && self.slots.len() < self.slots_max {
+        // As long as there is memory, hardly a key shares its slot.
+        if self.count >= self.slots.len() / 4 && self.slots.len() < self.slots_max {
             let slots = self.slots.len().saturating_mul(2).min(self.slots_max);
             // The old ones go before the new ones come.
             self.slots = Vec::new();
             self.slots = vec![0; slots];
             self.fill_slots();
         }
-        fits(self.slots.len(), self.count)
+        self.count < self.slots.len().saturating_sub(self.slots.len() / 4)
     }
 
     fn fill_slots(&mut self) {
@@ -376,6 +397,13 @@ impl<H: KeyHash> Seen<H> {
             Some(Newest { sort, place: head.place, older: head.older })
         })
     }
+}
+
+/// The lower half of a word.
+#[inline]
+fn low(word: u64) -> u32 {
+    let [a, b, c, d, ..] = word.to_le_bytes();
+    u32::from_le_bytes([a, b, c, d])
 }
 
 /// Where the entry of a slot begins.
