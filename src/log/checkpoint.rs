@@ -250,14 +250,20 @@ impl Core {
 
     /// Writes checkpoints until what lies below this segment may go; or says why that cannot be had.
     pub(crate) fn raise_checkpoints_to(&self, segment: u64) -> Result<()> {
-        for _ in 0..CHECKPOINTS_KEPT {
+        // As many as are kept, and for each rotten one that they should have begun with one more.
+        for _ in 0..2 * CHECKPOINTS_KEPT {
             if self.checkpoints.lock().lets_go() >= segment {
                 return Ok(());
             }
             self.checkpoint_now();
+            if let Some(error) = self.checkpoints.lock().failure.clone() {
+                return Err(error);
+            }
         }
-        let checkpoints = self.checkpoints.lock();
-        if checkpoints.lets_go() >= segment { Ok(()) } else { checkpoints.failure.clone().map_or(Ok(()), Err) }
+        if self.checkpoints.lock().lets_go() >= segment {
+            return Ok(());
+        }
+        Err(corrupt("no checkpoint can be read again that was just written").at_path(self.disk.directory()))
     }
 
     fn write_checkpoint(

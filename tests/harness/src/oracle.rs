@@ -14,10 +14,12 @@
 //! 5. Of two histories that end alike the epoch tells which is meant: an end that is not clean raises it.
 //! 6. The log begins where it was dropped to: never lower than was acknowledged, never higher than was asked for, and never
 //!    above a cursor that holds.
-//! 7. Whoever looks while the log is written sees what the log holds, and the state of one moment: see [`Audience`].
+//! 7. Of a log that was compacted only what a later record supersedes is missing: see [`History::compacts`].
+//! 8. Whoever looks while the log is written sees what the log holds, and the state of one moment: see [`Audience`].
 
 mod audience;
 mod begin;
+mod gone;
 #[cfg(test)]
 mod tests;
 
@@ -30,6 +32,8 @@ use crate::memory::mix;
 use crate::numbers::{index as index_of, length};
 pub use audience::{Audience, Moment, Sight};
 use begin::Begin;
+use gone::Compacted;
+pub use gone::GONE;
 
 /// Who submits, one frame at a time.
 pub type Producer = u64;
@@ -61,7 +65,7 @@ pub enum Death {
 pub struct Found {
     /// Offset of the first record.
     pub start: u64,
-    /// Fingerprints of all records, from there on.
+    /// Fingerprints of all records, from there on; [`GONE`] where none is.
     pub records: Vec<u64>,
     /// State entries and cursors.
     pub state: StateMap,
@@ -92,6 +96,7 @@ pub struct History {
     /// What a recovery kept, from offset 0 on, also what was dropped since: all of it is durable.
     settled: Found,
     begin: Begin,
+    compacted: Compacted,
     /// In the order of the log.
     visible: Vec<Visible>,
     /// Submitted and not answered, or answered with an unknown outcome.

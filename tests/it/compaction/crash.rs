@@ -182,3 +182,16 @@ fn when_the_name_of_an_output_may_not_be_durable_nothing_is_unlinked_and_the_cle
     }
     panic!("none of {} was the one behind a rename; {} records", syncs, all.len());
 }
+
+#[test]
+fn a_compaction_for_which_a_checkpoint_is_missing_says_so() {
+    for number in 1..30 {
+        let disk = grown(5);
+        let log = eager().open_on(Arc::new(disk.clone())).expect("opens");
+        let kept = compacted(&read(&log));
+        disk.fail_sync(number);
+        let done = log.compact(&Compaction::new());
+        disk.fail_sync(0);
+        assert_eq!(done.is_ok(), read(&log) == kept, "sync {number}: {done:?}");
+    }
+}

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use esker::Sync;
 
-use super::plan::{Operation, Plan, Settings};
+use super::plan::{Cleaned, Operation, Plan, Settings};
 use super::run::{Conditions, Conduct, Outcome, Run, Tempo};
 use super::world::{Attention, World};
 use crate::dice::Dice;
@@ -16,7 +16,7 @@ use crate::memory::AfterFailure;
 use crate::numbers::{index, length};
 
 /// Small enough that what one or two of them leave unsynced is tried in full.
-const ALPHABET: [Operation; 13] = [
+const ALPHABET: [Operation; 14] = [
     Operation::Append { bytes: 20 },
     Operation::Append { bytes: 600 },
     Operation::Append { bytes: 3600 },
@@ -30,6 +30,7 @@ const ALPHABET: [Operation; 13] = [
     Operation::Reopen,
     Operation::Kill,
     Operation::Drop { part: 255 },
+    Operation::Compact,
 ];
 /// What the log holds before: nothing, or so much that the next segment is near, or several segments and two checkpoints.
 const BASES: [&[Operation]; 3] = [
@@ -53,8 +54,13 @@ const BASES: [&[Operation]; 3] = [
         Operation::Background,
     ],
 ];
-const SETTINGS: Settings =
-    Settings { sync: Sync::OnRequest, segment_bytes: 16_384, unproven_segments: 8, retention_bytes: None };
+const SETTINGS: Settings = Settings {
+    sync: Sync::OnRequest,
+    segment_bytes: 16_384,
+    unproven_segments: 8,
+    retention_bytes: None,
+    cleanup: Cleaned::No,
+};
 
 /// How many workloads there are of at most so many operations.
 #[must_use]

@@ -9,12 +9,14 @@
 //! 6. Lookups by key say what the records say, whatever index files the crash left.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use esker::{Attached, Contract, CursorInfo, Ending, ErrorKind, Log, Offset, Reader, RecoveryReport, Topic};
 
 use super::fate::ByDice;
 use super::frames;
+use super::plan::Cleaned;
 use super::run::{Conduct, DEPTH_MAX, Run, Tempo};
 use super::watch::{Fault, FaultKind, Mode, Watcher};
 use super::world::append_one;
@@ -22,7 +24,7 @@ use crate::dice::Dice;
 use crate::memory::{AfterFailure, MemoryDisk};
 use crate::numbers::{index, length};
 use crate::oracle::{
-    Death, Found, History, Key, Raised, StateMap, contract_key, cursor_key, fingerprint, fingerprint_of,
+    Death, Found, GONE, History, Key, Raised, StateMap, contract_key, cursor_key, fingerprint, fingerprint_of,
 };
 use crate::watched::WatchedDisk;
 
@@ -302,6 +304,9 @@ impl Case {
             if self.run.settings.retention_bytes.is_some() {
                 history.drops(log.visible().get());
             }
+            if self.run.settings.cleanup == Cleaned::Yes {
+                history.compacts();
+            }
             log.background_step();
             history.begins(log.start().get());
             self.judge_checkpoints(log)?;
@@ -328,7 +333,7 @@ pub(super) fn look(disk: &MemoryDisk) -> Result<Found, String> {
         return Err(format!("attach: {error}"));
     }
     let latest = |key: &[u8]| attached.latest(Topic::default(), key);
-    let records = read_records(attached.reader(), attached.start(), &latest)?;
+    let records = read_records(attached.reader(), attached.start()..attached.visible(), &latest)?;
     let view = attached.state().map_err(|error| format!("look at the state: {error}"))?;
     let states = view.with_prefix(b"").into_iter().map(|(key, value)| (key.into_vec(), fingerprint(&[value.value()])));
     let cursors = view.cursors().into_iter().map(|cursor| (cursor_key(&cursor.name), cursor.offset.get()));
@@ -392,7 +397,7 @@ fn contract_entry(cursor: &CursorInfo) -> Option<(Key, u64)> {
 
 /// All that an open log holds.
 pub(super) fn read(log: &Log) -> Result<Found, String> {
-    let records = read_records(log.reader(), log.start(), &|key| log.latest(Topic::default(), key))?;
+    let records = read_records(log.reader(), log.start()..log.visible(), &|key| log.latest(Topic::default(), key))?;
     let failed = |error: esker::Error| format!("read the state: {error}");
     let mut state: StateMap = StateMap::new();
     for (key, value) in log.states(b"").map_err(failed)? {
@@ -409,20 +414,22 @@ pub(super) fn read(log: &Log) -> Result<Found, String> {
 type Latest<'a> = &'a dyn Fn(&[u8]) -> esker::Result<Option<esker::Found>>;
 
 /// All records; and what lookups say of their keys, whatever index files there are, is what the records say.
-fn read_records(mut reader: Reader, start: Offset, latest: Latest<'_>) -> Result<Vec<u64>, String> {
+fn read_records(mut reader: Reader, range: Range<Offset>, latest: Latest<'_>) -> Result<Vec<u64>, String> {
     let (mut records, mut newest) = (Vec::new(), BTreeMap::new());
     while let Some(batch) = reader.poll().map_err(|error| format!("read: {error}"))? {
         for record in &batch {
-            let expected = start.after(length(records.len())).get();
-            if record.offset().get() != expected {
+            let expected = range.start.after(length(records.len()));
+            if record.offset() < expected {
                 return Err(format!("offset {} stands where {expected} is next", record.offset()));
             }
+            records.resize(index(record.offset().since(range.start)), GONE);
             records.push(fingerprint_of(&record));
             if let Some(key) = record.key() {
                 newest.insert(key.to_vec(), record.offset());
             }
         }
     }
+    records.resize(records.len().max(index(range.end.since(range.start))), GONE);
     for (key, offset) in
         newest.iter().map(|(key, offset)| (key.as_slice(), Some(*offset))).chain([(&b"none"[..], None)])
     {

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use esker::{Background, Options, Retention, Sync};
+use esker::{Background, Cleaner, Cleanup, Options, Retention, Sync, Topic};
 
 use crate::dice::Dice;
 use crate::memory::AfterFailure;
@@ -33,6 +33,8 @@ pub(super) enum Operation {
     Sync,
     /// What the threads would do.
     Background,
+    /// Compacts the whole log.
+    Compact,
     /// Drops all before such a part of the log.
     Drop { part: u8 },
     /// Sets what a cursor holds: everything, or so many KiB, or nothing.
@@ -72,6 +74,15 @@ pub(super) struct Settings {
     pub(super) unproven_segments: usize,
     /// How much of the log is kept.
     pub(super) retention_bytes: Option<u64>,
+    /// Whether it is cleaned in the background.
+    pub(super) cleanup: Cleaned,
+}
+
+/// Whether a log is cleaned in the background.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cleaned {
+    No,
+    Yes,
 }
 
 /// Settings and operations.
@@ -93,12 +104,19 @@ impl Settings {
         let segment_bytes = [16_384, 16_384, 20_480, 32_768][dice.index(4)];
         let unproven_segments = [8, 8, 1, 2][dice.index(4)];
         let retention_bytes = [None, None, Some(36_000), Some(1)][dice.index(4)];
-        Self { sync, segment_bytes, unproven_segments, retention_bytes }
+        let cleanup = [Cleaned::No, Cleaned::Yes][dice.index(2)];
+        Self { sync, segment_bytes, unproven_segments, retention_bytes, cleanup }
     }
 
     /// As options, for a log without threads.
     pub(super) fn options(&self) -> Options {
-        Options::new()
+        let options = match self.cleanup {
+            Cleaned::No => Options::new(),
+            Cleaned::Yes => Options::new()
+                .cleanup(Topic::default(), Cleanup::compact())
+                .cleaner(Cleaner::new().dirty_ratio(0.3).memory(1 << 20)),
+        };
+        options
             .segment_bytes(self.segment_bytes)
             .checkpoint_bytes(4096)
             .sync(self.sync)
@@ -130,7 +148,7 @@ impl Operation {
     fn thrown(dice: &mut Dice) -> Self {
         let key = u8::try_from(dice.below(4)).expect("small");
         let small = u8::try_from(1 + dice.below(6)).expect("small");
-        match dice.below(74) {
+        match dice.below(78) {
             0..=15 => Self::Append { bytes: size(dice) },
             16..=21 => Self::Batch { records: small, bytes: size(dice) / 4 },
             22..=26 => Self::State { key, bytes: size(dice) / 2 },
@@ -150,6 +168,7 @@ impl Operation {
             61 => Self::Kill,
             62..=63 => Self::Repair { bytes: [1, small, 200][dice.index(3)] },
             64..=65 => Self::Power,
+            74..=77 => Self::Compact,
             66..=71 => Self::Drop { part: u8::try_from(dice.below(256)).expect("small") },
             _ => Self::Contract { cursor: key % 2, kibibytes: [None, Some(0), Some(24)][dice.index(3)] },
         }

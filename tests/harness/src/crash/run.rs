@@ -81,6 +81,8 @@ pub struct Totals {
     pub repairs_lost_power: u64,
     /// ... in which a sync of the directory failed.
     pub repairs_names_failed: u64,
+    /// Segments that compactions by hand replaced.
+    pub compacted: u64,
     /// Opens or reads that were refused, on a careless disk.
     pub refused: u64,
     /// Records compared.
@@ -106,6 +108,7 @@ impl Totals {
         self.repairs_died += other.repairs_died;
         self.repairs_lost_power += other.repairs_lost_power;
         self.repairs_names_failed += other.repairs_names_failed;
+        self.compacted += other.compacted;
         self.refused += other.refused;
         self.records += other.records;
         self.events_all += other.events_all;
@@ -119,7 +122,7 @@ impl fmt::Display for Totals {
             f,
             "{} plans, {} images recovered ({} inside a recovery, by depth {:?}; {} right behind one; {} process deaths), \
              {} torn tails, {} trimmed ({} with segments gone), {} recoveries with a fault, {} repairs that died, \
-             {} that lost power, {} with names that failed, {} records compared",
+             {} that lost power, {} with names that failed, {} segments compacted, {} records compared",
             self.plans,
             self.images,
             self.inside,
@@ -133,6 +136,7 @@ impl fmt::Display for Totals {
             self.repairs_died,
             self.repairs_lost_power,
             self.repairs_names_failed,
+            self.compacted,
             self.records
         )?;
         if self.refused > 0 {

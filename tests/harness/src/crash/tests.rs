@@ -43,9 +43,9 @@ fn every_outcome_of_every_workload_of_one_operation_loses_nothing() {
 fn workloads_are_numbered_without_a_gap_or_a_repetition() {
     let mut seen: Vec<String> = (0..workloads(2)).map(|number| workload(number).to_string()).collect();
     seen.sort_unstable();
-    assert_eq!(seen.len(), 3 * (1 + 13 + 169));
+    assert_eq!(seen.len(), 3 * (1 + 14 + 196));
     seen.dedup();
-    assert_eq!(seen.len(), 3 * (1 + 13 + 169));
+    assert_eq!(seen.len(), 3 * (1 + 14 + 196));
 }
 
 /// The alarms work: on a disk that writes nothing the run fails, and comes down to what is needed to fail.

@@ -223,7 +223,7 @@ impl Watcher {
         let ends = (1..segment).rev().map_while(|before| Some((before, history.end_in(before)?)));
         for (segment, end) in std::iter::once((segment, position)).filter(|(number, _)| *number > 0).chain(ends) {
             let file = format!("{segment:010}.seg");
-            if history.may_be_gone(segment) && !self.disk.names().contains(&file) {
+            if history.may_be_rewritten(segment) || history.may_be_gone(segment) && !self.disk.names().contains(&file) {
                 continue;
             }
             if let Some(why) = self.disk.could_lose(&file, end) {

@@ -6,11 +6,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use esker::{Commit, Contract, Ending, Error, ErrorKind, Log, Offset, Record, Ticket};
+use esker::{Commit, Compaction, Contract, Ending, Error, ErrorKind, Log, Offset, Record, Ticket};
 
 use super::fate::ByDice;
 use super::judge::{look, read, turn_off};
-use super::plan::Operation;
+use super::plan::{Cleaned, Operation};
 use super::repair::{Repair, damage_and_repair};
 use super::run::{Conduct, Run, Tempo};
 use super::watch::{Fault, FaultKind, Mode, Watcher};
@@ -230,6 +230,7 @@ impl World {
             Operation::Sync => self.sync()?,
             Operation::Background => self.background()?,
             Operation::Drop { part } => self.drop_part(part)?,
+            Operation::Compact => self.compact()?,
             Operation::Advance { milliseconds } => disk.advance(Duration::from_millis(milliseconds.into())),
             Operation::WriteBack { sectors } => {
                 for _ in 0..sectors {
@@ -284,9 +285,42 @@ impl World {
         if self.run.settings.retention_bytes.is_some() {
             self.disk.note(|history| history.drops(log.visible().get()));
         }
+        if self.run.settings.cleanup == Cleaned::Yes {
+            self.disk.note(History::compacts);
+        }
         log.background_step();
+        if self.run.settings.cleanup == Cleaned::Yes {
+            self.disk.note(|history| history.compacted(log.visible().get()));
+        }
         if log.state(b"").is_ok() {
             self.disk.note(|history| history.begins(log.start().get()));
+        }
+        Ok(())
+    }
+
+    fn compact(&mut self) -> Result<(), String> {
+        if self.poisoned {
+            return Ok(());
+        }
+        let log = self.log()?;
+        let before = log.visible().get();
+        self.disk.note(History::compacts);
+        let done = log.compact(&Compaction::new());
+        self.disk.note(|history| history.compacted(log.visible().get()));
+        match done {
+            Ok(report) if !report.damaged.is_empty() => {
+                return Err(format!("a compaction found damage: {:?}", report.damaged));
+            }
+            Ok(report) => {
+                let found = read(&log)?;
+                self.disk.history().judge_compacted(found.start, &found.records, before)?;
+                self.run.count(|totals| totals.compacted += report.replaced.segments_before);
+            }
+            Err(error) => match error.kind() {
+                ErrorKind::Poisoned => self.poisoned = true,
+                ErrorKind::OutOfSpace | ErrorKind::Io => {}
+                _ => return Err(format!("compact: {error}")),
+            },
         }
         Ok(())
     }
@@ -325,7 +359,13 @@ impl World {
         if self.poisoned {
             return Ok(());
         }
-        self.disk.note(|history| history.submit(OWNER, content.frame()));
+        let frame = content.frame();
+        self.disk.note(|history| {
+            for ((_, key), record) in content.records.iter().zip(&frame.records) {
+                key.iter().for_each(|key| history.keyed(*record, key));
+            }
+            history.submit(OWNER, frame);
+        });
         let log = self.log()?;
         let answer = content.give(&log);
         self.answered(answer.as_ref())

@@ -43,7 +43,7 @@ impl History {
         })
     }
 
-    /// What was found, and before it what was known to lie there.
+    /// What was found, before it what was known to lie there, and between what a compaction may have taken.
     pub(super) fn whole(&self, found: &Found) -> Result<Found, String> {
         let mut records = self.settled.records.clone();
         for visible in &self.visible {
@@ -54,8 +54,9 @@ impl History {
         let Some(below) = records.get(..index_of(found.start)) else {
             return Err(format!("the log begins at {}, and only {} records are known", found.start, records.len()));
         };
-        let records = below.iter().chain(&found.records).copied().collect();
-        Ok(Found { records, ..found.clone() })
+        let mut whole: Vec<u64> = below.iter().chain(&found.records).copied().collect();
+        self.put_back(&records, &mut whole)?;
+        Ok(Found { records: whole, ..found.clone() })
     }
 
     /// Whether all that a frame holds may be gone.
