@@ -27,6 +27,9 @@ use crate::types::{Epoch, Line, Offset, Place};
 /// The most durable lines that are looked for in a segment.
 const LINES_MAX: usize = 256;
 
+/// Of a segment that nothing names.
+const NOT_THERE: &str = "what came before the next segment is not there";
+
 /// A place of the chain.
 #[derive(Debug, Clone)]
 pub(super) struct Slot {
@@ -100,6 +103,11 @@ pub(super) fn slots(known: &Known<'_>) -> Result<Vec<Slot>> {
                 slots.push(Slot::lost(link.number, Some(link), &gap.cause));
             }
         }
+        let ended = slots.last().filter(|before| before.rewritten.is_some()).map(Slot::last_number);
+        if ended.is_some_and(|ended| piece.source == Source::Rebuilt && ended.saturating_add(1) < piece.number()) {
+            // The one before says where it ends: what is lost behind it does not fit there.
+            slots.push(Slot::lost(piece.number().saturating_sub(1), None, NOT_THERE));
+        }
         slots.push(Slot::of_piece(known, piece));
     }
     let newest = known.chain.newest();
@@ -128,7 +136,7 @@ pub(super) fn slots(known: &Known<'_>) -> Result<Vec<Slot>> {
         && first.first_offset.is_some_and(|offset| offset > Offset::ZERO)
     {
         let before = first.number.saturating_sub(1);
-        slots.insert(0, Slot::lost(before, None, "what came before the next segment is not there"));
+        slots.insert(0, Slot::lost(before, None, NOT_THERE));
     }
     Ok(slots)
 }

@@ -389,3 +389,24 @@ fn a_lost_header_behind_a_segment_that_was_not_rewritten_costs_no_record() {
     assert_eq!(salvage(folder.path()), ((0..150).filter(stays).collect(), 0));
     assert!(verify(folder.path(), &mut |_| ()).expect("verifies").findings.is_empty());
 }
+
+#[test]
+fn of_two_neighbours_without_headers_what_is_lost_is_said() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let (kept, end) = rewritten(folder.path());
+    for at in 1..segments(folder.path()).len() {
+        let copy = copied(folder.path());
+        let files = segments(copy.path());
+        files[at - 1..=at].iter().for_each(|file| Lost::Zeroed.of(file));
+        let done = apply(copy.path(), Accept::Loss).expect("repairs");
+        let (left, _) = salvage(copy.path());
+        assert!(left.len() < kept.len() && left.iter().all(|offset| kept.binary_search(offset).is_ok()));
+        let said = |offset: u64| {
+            let mut lost = done.steps.iter().flat_map(|step| &step.lost);
+            lost.any(|lost| lost.offsets.contains(&Offset::new(offset)))
+        };
+        assert!(kept.iter().all(|offset| left.binary_search(offset).is_ok() != said(*offset)), "{done:?}");
+        assert!(!verify(copy.path(), &mut |_| ()).expect("verifies").is_damaged());
+        assert_eq!(Log::open(copy.path()).expect("opens").visible().get(), end);
+    }
+}
