@@ -67,3 +67,7 @@ pub use log::{
 pub use types::{
     Contract, Epoch, Header, Headers, Line, Offset, Place, Record, RecordRef, StoreId, Timestamp, Topic, Version,
 };
+
+#[cfg(all(test, not(loom)))]
+#[global_allocator]
+static ALLOCATOR: harness::allocation::Noting = harness::allocation::Noting;

@@ -43,7 +43,9 @@ fn planned() -> impl Strategy<Value = Planned> {
     let one = (0..TOPICS, key, any::<u8>(), 0..500_usize);
     let records = (proptest::collection::vec(one, 0..5), any::<bool>()).prop_map(|(mut records, mixed)| {
         let first = records.first().map_or(0, |(topic, ..)| *topic);
-        records.iter_mut().filter(|_| !mixed).for_each(|record| record.0 = first);
+        for record in records.iter_mut().filter(|_| !mixed) {
+            record.0 = first;
+        }
         records
     });
     let entries = proptest::collection::vec((0..9_u8, proptest::option::of(any::<u8>())), 0..3);
@@ -448,9 +450,13 @@ fn check_case(frames: &[Planned], case: &Case) {
 
     let mut policies = Policies::default();
     for (topic, cleanup) in (0..).filter_map(Topic::new).zip(&case.cleanups) {
-        cleanup.iter().for_each(|cleanup| policies.set(topic, *cleanup));
+        if let Some(cleanup) = cleanup {
+            policies.set(topic, *cleanup);
+        }
     }
-    case.others.iter().for_each(|cleanup| policies.set_others(*cleanup));
+    if let Some(cleanup) = case.others {
+        policies.set_others(cleanup);
+    }
     let passed = |topic: Topic| Offset::new(end * case.passed[usize::try_from(topic.get()).expect("small")] / 100);
     let rule =
         Rule { policies: &policies, now: disk.now(), start: Offset::new(end * case.start / 100), passed: &passed };
@@ -478,9 +484,13 @@ fn check_case(frames: &[Planned], case: &Case) {
         assert_eq!(judged, (0..inputs.len()).filter(|at| open[*at]).collect::<Vec<_>>());
         // One of them: a sync takes its time.
         let some = verdict.segments.iter().cycle().nth(frames.len()).filter(|_| frames.len() % 2 == 0);
-        some.iter().for_each(|judged| check_sizes(&disk, &inputs[judged.at].entry, judged));
+        if let Some(judged) = some {
+            check_sizes(&disk, &inputs[judged.at].entry, judged);
+        }
         let Some(next) = next else { break };
-        inputs.iter_mut().skip(next + 1).for_each(|input| input.rewritable = false);
+        for newer in &mut inputs[next + 1..] {
+            newer.rewritable = false;
+        }
     }
 }
 
@@ -514,14 +524,14 @@ fn more_keys_of_one_hash_than_there_is_memory_for_are_an_error() {
     let folder = tempfile::tempdir().expect("temporary folder");
     let frame = |key: u8| Planned { records: vec![(0, Some(key), 1, 20)], entries: Vec::new(), advance: 1 };
     let frames: Vec<_> = (0..100).chain(0..100).map(frame).collect();
-    let disk = write(folder.path(), &frames, 14 << 10);
+    let disk = write(folder.path(), &frames, 16 << 10);
     let error = judge_all(&disk, Poor { bits: 0 }, 4 << 10).expect_err("they do not fit");
     assert_eq!((error.kind(), error.to_string().contains("one hash")), (ErrorKind::Limit, true), "{error}");
     let verdict = judge_all(&disk, Poor { bits: 0 }, 32 << 10).expect("they fit");
     let whole = judge_all(&disk, Xxh3 { seed: 1 }, 4 << 10).expect("they need not fit");
     let dropped = |verdict: &Verdict| verdict.segments.iter().map(|judged| judged.dropped.count()).sum::<u64>();
     assert_eq!((verdict.keys, whole.keys, verdict.passes), (100, 100, 1));
-    assert_eq!((dropped(&verdict), dropped(&whole), whole.passes > 2), (100, 100, true));
+    assert_eq!((dropped(&verdict), dropped(&whole), whole.passes > 1), (100, 100, true));
 }
 
 #[test]

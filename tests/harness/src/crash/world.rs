@@ -362,7 +362,9 @@ impl World {
         let frame = content.frame();
         self.disk.note(|history| {
             for ((_, key), record) in content.records.iter().zip(&frame.records) {
-                key.iter().for_each(|key| history.keyed(*record, key));
+                if let Some(key) = key {
+                    history.keyed(*record, key);
+                }
             }
             history.submit(OWNER, frame);
         });
