@@ -18,6 +18,8 @@ use crate::repairs::{Files, Happens, Steps, Truth, files, judge_originals};
 
 /// Where a segment header names the end of the segment before.
 const PREDECESSOR_END: usize = 104;
+/// Where it names its own, if it was rewritten.
+const REWRITTEN_END: usize = 160;
 /// A header of another version is a later program's, and refused, not repaired.
 const BEHIND_VERSION: usize = 10;
 
@@ -110,7 +112,11 @@ fn damage(disk: &MemoryDisk, bytes: usize, dice: &mut Dice) -> bool {
         return false;
     }
     let chosen = dice.index(sealed);
-    let end = index(word(&segments[chosen + 1].1, PREDECESSOR_END));
+    let end = match word(&segments[chosen].1, REWRITTEN_END) {
+        0 => word(&segments[chosen + 1].1, PREDECESSOR_END),
+        own => own,
+    };
+    let end = index(end);
     // A crash may have left a segment without frames.
     let within =
         if end <= FRAMES_START || dice.one_in(8) { BEHIND_VERSION..SEGMENT_HEADER_BYTES } else { FRAMES_START..end };
