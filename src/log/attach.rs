@@ -405,6 +405,10 @@ impl LogSource for Shared {
         }
     }
 
+    fn replacements(&self) -> u64 {
+        self.state.lock().catalog.replacements()
+    }
+
     fn view(&self, entry: &Entry, _always_copy: ReadMode) -> Result<View> {
         copy_for_reading(&*self.disk, entry)
     }

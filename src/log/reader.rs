@@ -78,6 +78,8 @@ pub(crate) trait LogSource: Send + Sync {
     /// The end of what may be read now.
     fn end(&self, line: ReadLine) -> Line;
     fn entry(&self, find: &dyn Fn(&Catalog) -> Option<Entry>) -> Result<Option<Entry>>;
+    /// How often a rewritten segment took the place of others, as far as that is known.
+    fn replacements(&self) -> u64;
     fn view(&self, entry: &Entry, mode: ReadMode) -> Result<View>;
     /// What is known of where keys are.
     fn index(&self) -> &Index;

@@ -64,6 +64,10 @@ impl LogSource for Core {
         Ok(find(&self.catalog.read()))
     }
 
+    fn replacements(&self) -> u64 {
+        self.catalog.read().replacements()
+    }
+
     fn view(&self, entry: &Entry, mode: ReadMode) -> Result<View> {
         if mode == ReadMode::Copy {
             return copy_for_reading(&*self.disk, entry);
