@@ -437,6 +437,14 @@ impl LogSource for Shared {
         Some(Limit { position, sure, over: end == Some(position) })
     }
 
+    fn is_readable(&self, sealed: &Entry, line: ReadLine) -> bool {
+        let Some(end) = sealed.end else { return false };
+        match line {
+            ReadLine::Visible => true,
+            ReadLine::Durable => self.state.lock().durable.place >= Place::new(sealed.number(), end),
+        }
+    }
+
     fn look_again(&self) -> Result<()> {
         Self::look_again(self)
     }

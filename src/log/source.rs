@@ -124,6 +124,14 @@ impl LogSource for Core {
         Some(Limit { position, sure: true, over: end == Some(position) })
     }
 
+    fn is_readable(&self, sealed: &Entry, line: ReadLine) -> bool {
+        let Some(end) = sealed.end else { return false };
+        match self.line_shown(line) {
+            ReadLine::Visible => true,
+            ReadLine::Durable => self.durability.lock().durable.place >= Place::new(sealed.number(), end),
+        }
+    }
+
     fn wait(&self, place: Place, line: ReadLine, timeout: Duration) {
         // The ticket comes first: whatever is not seen by the looks that follow changes the generation after it.
         let (wake, ticket) = match self.line_shown(line) {

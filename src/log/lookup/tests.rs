@@ -72,6 +72,10 @@ impl LogSource for Between {
         self.log.core().limit(place, view, line)
     }
 
+    fn is_readable(&self, sealed: &Entry, line: ReadLine) -> bool {
+        self.log.core().is_readable(sealed, line)
+    }
+
     fn wait(&self, place: Place, line: ReadLine, timeout: Duration) {
         LogSource::wait(self.log.core(), place, line, timeout);
     }
