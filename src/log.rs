@@ -26,6 +26,7 @@ mod decide;
 mod directory;
 mod durability;
 mod epochs;
+mod filter;
 mod fold;
 mod index;
 mod lookup;

@@ -407,6 +407,10 @@ impl LogSource for Shared {
         }
     }
 
+    fn replacements(&self) -> u64 {
+        self.state.lock().catalog.replacements()
+    }
+
     fn view(&self, entry: &Entry, _always_copy: ReadMode) -> Result<View> {
         copy_for_reading(&*self.disk, entry)
     }
@@ -433,6 +437,14 @@ impl LogSource for Shared {
         // Behind the last segment that can be reached the refusal tells what is wrong, better than what is missing there.
         let sure = end.is_some() || (place.position < durable && state.refusal.is_none());
         Some(Limit { position, sure, over: end == Some(position) })
+    }
+
+    fn is_readable(&self, sealed: &Entry, line: ReadLine) -> bool {
+        let Some(end) = sealed.end else { return false };
+        match line {
+            ReadLine::Visible => true,
+            ReadLine::Durable => self.state.lock().durable.place >= Place::new(sealed.number(), end),
+        }
     }
 
     fn look_again(&self) -> Result<()> {

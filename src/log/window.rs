@@ -112,6 +112,13 @@ impl View {
         Self { header, frames: Frames::new(&header, header.capacity), store: Store::File(file), index }
     }
 
+    /// Offset of the frame that begins with these bytes of a chunk, if one does that ends before `limit`.
+    pub(crate) fn offset_at(&self, chunk: &Chunk, position: u64, limit: u64) -> Option<Offset> {
+        let room = limit.saturating_sub(position);
+        let header = crate::format::frame::header(chunk.from(position), self.frames.seed, position, room)?;
+        Some(self.frames.first_offset.after(header.offset_delta.into()))
+    }
+
     /// Takes in what is known of a block from elsewhere. `false`: it was known before.
     pub(crate) fn note(&self, entry: Entry) -> bool {
         let known = self.index.knows(entry.position);
