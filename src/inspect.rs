@@ -18,6 +18,7 @@ mod evidence;
 mod indexes;
 mod origin;
 mod progress;
+pub(crate) mod unheaded;
 pub(crate) mod unreadable;
 mod verify;
 

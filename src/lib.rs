@@ -59,9 +59,10 @@ pub use format::{
 pub use log::{
     Attached, Background, Batch, COMMIT_CONDITIONS_MAX, COMMIT_RECORD_CONDITIONS_MAX, CURSOR_NAME_BYTES_MAX,
     CheckpointInfo, CleanPhase, CleanProgress, CleanStats, Cleaner, Cleanup, Commit, Compaction, CompactionReport,
-    Cursor, CursorInfo, Cut, Ending, Evidence, FileSystems, Found, Held, HeldBy, History, Holder, Iter, Log, Options,
-    ReadLine, ReadMode, Reader, Recovery, RecoveryReport, Replaced, Retention, RetentionReport, SEGMENT_BYTES_MIN,
-    Salvage, Salvaged, SegmentInfo, SegmentState, Skipped, Start, StateValue, StateView, Stats, Sync, Ticket,
+    Cursor, CursorInfo, Cut, Ending, Evidence, FileSystems, Found, Held, HeldBy, History, Holder, Iter, LiveRecords,
+    Log, Options, ReadLine, ReadMode, Reader, Recovery, RecoveryReport, Replaced, Retention, RetentionReport,
+    SEGMENT_BYTES_MIN, Salvage, Salvaged, SegmentInfo, SegmentState, Skipped, Start, StateValue, StateView, Stats,
+    Sync, Ticket,
 };
 pub use types::{
     Contract, Epoch, Header, Headers, Line, Offset, Place, Record, RecordRef, StoreId, Timestamp, Topic, Version,

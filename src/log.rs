@@ -26,6 +26,7 @@ mod decide;
 mod directory;
 mod durability;
 mod epochs;
+mod filter;
 mod fold;
 mod index;
 mod lookup;
@@ -47,7 +48,7 @@ use std::borrow::Borrow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use attach::{Attached, CheckpointInfo, SegmentInfo, SegmentState, StateView};
+pub use attach::{Attached, CheckpointInfo, LiveRecords, SegmentInfo, SegmentState, StateView};
 pub use batch::{Batch, Iter};
 pub use clean::{CleanPhase, CleanProgress, CleanStats, Cleaner, Cleanup, Compaction, CompactionReport, Replaced};
 pub use commit::{COMMIT_CONDITIONS_MAX, COMMIT_RECORD_CONDITIONS_MAX, Commit};

@@ -85,7 +85,7 @@ pub trait File: Send + Sync + Debug {
     /// What the system says.
     fn identity(&self) -> io::Result<Identity>;
 
-    /// Reserves space for all of its bytes, as at creation; for a file that was copied with holes.
+    /// Reserves space for all of its bytes up to a length, as at creation; the file is then at least so long.
     ///
     /// # Errors
     /// What the system says; `StorageFull` if there is no room.

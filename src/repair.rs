@@ -42,7 +42,6 @@
 mod apply;
 mod aside;
 mod checkpoints;
-mod header;
 mod original;
 mod plan;
 mod sift;

@@ -8,7 +8,7 @@
 //! 3. What a lookup says is a hint if the body was not summed before, and true of the segment if the file is bound to it.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::arithmetic_side_effects))]
 
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
@@ -33,6 +33,9 @@ const ENTRIES_MAX: u32 = 1 << 28;
 const BUCKET_ENTRIES: u32 = 16;
 const BITS_A_KEY: u64 = 10;
 const NUMBER_BYTES: usize = 4;
+/// How much of a section is read at once; whole rows of each length.
+const PIECE_BYTES: usize = 1024 - 1024 % (ENTRY_BYTES * NUMBER_BYTES);
+const OUTSIDE: Fault = Fault::Content { what: "an index file that leads outside of itself" };
 /// Keys up to this length are hashed in one piece.
 const SHORT_KEY_BYTES: usize = 252;
 
@@ -229,6 +232,14 @@ impl TopicRow {
         topic_table::FIRST.put(&mut bytes, self.first.to_le_bytes());
         bytes
     }
+
+    fn decode(bytes: &[u8; topic_table::BYTES]) -> Self {
+        Self {
+            records: topic_table::RECORDS.u64(bytes),
+            topic: topic_table::TOPIC.u32(bytes),
+            first: topic_table::FIRST.u32(bytes),
+        }
+    }
 }
 
 impl Layout {
@@ -365,7 +376,7 @@ impl Tables<'_> {
     fn read<const N: usize>(&self, section: &Range<u64>, row: u64) -> Result<[u8; N], Fault> {
         let position = section.start.saturating_add(row.saturating_mul(length(N)));
         if position.saturating_add(length(N)) > section.end {
-            return Err(Fault::Content { what: "an index file that leads outside of itself" });
+            return Err(OUTSIDE);
         }
         let mut bytes = [0; N];
         self.bytes.fill(position, &mut bytes)?;
@@ -376,10 +387,65 @@ impl Tables<'_> {
         self.read(section, row).map(u32::from_le_bytes)
     }
 
+    /// Goes over rows of a section, in pieces.
+    fn each<const N: usize>(
+        &self,
+        section: &Range<u64>,
+        rows: Range<u64>,
+        take: &mut dyn FnMut(&[u8; N]) -> ControlFlow<()>,
+    ) -> Result<(), Fault> {
+        let mut piece = [0; PIECE_BYTES];
+        let mut next = rows.start;
+        while next < rows.end {
+            let left = rows.end.saturating_sub(next).saturating_mul(length(N));
+            let wanted = crate::types::index(left.min(length(PIECE_BYTES)));
+            let part = piece.get_mut(..wanted).unwrap_or_default();
+            let position = section.start.saturating_add(next.saturating_mul(length(N)));
+            if position.saturating_add(length(part.len())) > section.end {
+                return Err(OUTSIDE);
+            }
+            self.bytes.fill(position, part)?;
+            let (whole, _no_rest) = part.as_chunks::<N>();
+            for row in whole {
+                if take(row).is_break() {
+                    return Ok(());
+                }
+            }
+            next = next.saturating_add(length(whole.len()));
+        }
+        Ok(())
+    }
+
     /// How many rows the block table has.
     pub(crate) fn blocks(&self) -> u64 {
-        let blocks = &self.layout.blocks;
-        blocks.end.saturating_sub(blocks.start).checked_div(length(block_table::BYTES)).unwrap_or_default()
+        rows::<{ block_table::BYTES }>(&self.layout.blocks)
+    }
+
+    /// Goes over the numbers of the blocks in which frames begin that hold records of a topic, if topics are listed.
+    pub(crate) fn each_block_of(&self, topic: Topic, take: &mut dyn FnMut(u32)) -> Result<(), Fault> {
+        let count = rows::<{ topic_table::BYTES }>(&self.layout.topics);
+        let row = |number| self.read(&self.layout.topics, number).map(|row| TopicRow::decode(&row));
+        let at = first_where(0..count, |number| Ok(row(number)?.topic >= topic.get()))?;
+        if at == count || row(at)?.topic != topic.get() {
+            return Ok(());
+        }
+        let next = at.saturating_add(1);
+        let end = if next < count { row(next)?.first.into() } else { rows::<NUMBER_BYTES>(&self.layout.topic_blocks) };
+        let listed = row(at)?.first.into()..end;
+        self.each::<NUMBER_BYTES>(&self.layout.topic_blocks, listed, &mut |number| {
+            take(u32::from_le_bytes(*number));
+            ControlFlow::Continue(())
+        })
+    }
+
+    /// Goes over entries, by their numbers.
+    pub(crate) fn each_entry(
+        &self,
+        numbers: Range<u32>,
+        take: &mut dyn FnMut(&KeyEntry) -> ControlFlow<()>,
+    ) -> Result<(), Fault> {
+        let numbers = numbers.start.into()..numbers.end.into();
+        self.each(&self.layout.entries, numbers, &mut |row| take(&KeyEntry::decode(row)))
     }
 
     pub(crate) fn block(&self, number: u64) -> Result<BlockRow, Fault> {
@@ -406,23 +472,40 @@ impl Tables<'_> {
         if start > end {
             return Err(Fault::Content { what: "buckets of an index file out of order" });
         }
-        let first = self.first_where(start..end, |upper| upper >= hash.upper())?;
-        Ok(first..self.first_where(first..end, |upper| upper > hash.upper())?)
+        let first = self.first_entry_where(start..end, |entry| Ok(entry.upper >= hash.upper()))?;
+        Ok(first..self.first_entry_where(first..end, |entry| Ok(entry.upper > hash.upper()))?)
     }
 
     /// The first entry of a range of which `is` is true; it is true of a last part of them.
-    fn first_where(&self, range: Range<u32>, is: impl Fn(u32) -> bool) -> Result<u32, Fault> {
-        let (mut low, mut high) = (range.start, range.end);
-        while low < high {
-            let middle = low.midpoint(high);
-            if is(self.entry(middle)?.upper) {
-                high = middle;
-            } else {
-                low = middle.saturating_add(1);
-            }
-        }
-        Ok(low)
+    pub(crate) fn first_entry_where(
+        &self,
+        range: Range<u32>,
+        mut is: impl FnMut(&KeyEntry) -> Result<bool, Fault>,
+    ) -> Result<u32, Fault> {
+        let found = first_where(range.start.into()..range.end.into(), |number| {
+            is(&self.read(&self.layout.entries, number).map(|row| KeyEntry::decode(&row))?)
+        });
+        found.map(|number| u32::try_from(number).unwrap_or(range.end))
     }
+}
+
+/// The first number of a range of which `is` is true; it is true of a last part of them.
+fn first_where(range: Range<u64>, mut is: impl FnMut(u64) -> Result<bool, Fault>) -> Result<u64, Fault> {
+    let (mut low, mut high) = (range.start, range.end);
+    while low < high {
+        let middle = low.midpoint(high);
+        if is(middle)? {
+            high = middle;
+        } else {
+            low = middle.saturating_add(1);
+        }
+    }
+    Ok(low)
+}
+
+/// How many rows of this length a section has.
+fn rows<const N: usize>(section: &Range<u64>) -> u64 {
+    section.end.saturating_sub(section.start).checked_div(length(N)).unwrap_or_default()
 }
 
 #[cfg(test)]

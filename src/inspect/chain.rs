@@ -3,21 +3,23 @@
 //! Guarantees:
 //! 1. Without damage the pieces are the chain of `log::survey`.
 //! 2. A segment whose header is lost, but whose incarnation and end its successor names, is still a piece; what is not
-//!    known of it is put together from its neighbours.
+//!    known of it is put together from its neighbours, and from its frames ([`unheaded`](super::unheaded)).
 //! 3. What does not fit is looked at again before it is believed: a writer may be at work.
 //! 4. What lies below the start line is no piece, and nothing there is missing.
 //! 5. Only a header that a later program may have written is an error; and, where files are to be mended, two stores that as
 //!    much speaks for, and two files under each other's names.
 
+use super::unheaded::{Proof, Thinned, prove};
 use super::{Finding, FindingClass};
-use crate::checksum;
+use crate::checksum::{self, Seed};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::control::StartLine;
-use crate::format::header::{self, Link, SegmentHeader};
+use crate::format::header::{self, Link, Places, Rewritten, SegmentHeader};
 use crate::format::{FRAMES_START, Fault, SEGMENT_BYTES_MAX, VERSION, segment_header, segment_name, segment_number};
 use crate::log::{ANCHOR_NAME, Links, Member, SegmentFile, Survey, decide, holds_frames, open_segment, start};
 use crate::platform::Disk;
-use crate::types::{Line, Place, StoreId};
+use crate::segment::walk::Frames;
+use crate::types::{Line, Offset, Place, StoreId};
 
 /// How often a directory that does not fit together is looked at.
 const LOOKS_MAX: usize = 3;
@@ -28,6 +30,8 @@ pub(crate) struct Piece {
     pub(crate) name: String,
     pub(crate) header: SegmentHeader,
     pub(crate) source: Source,
+    /// Of its frames.
+    pub(crate) seed: Seed,
     pub(crate) length: u64,
     /// Where its successor says that it ends.
     pub(crate) end: Option<u64>,
@@ -40,7 +44,7 @@ pub(crate) struct Piece {
 pub(crate) enum Source {
     /// From its file.
     Stored,
-    /// Put together from what its neighbours say; the first offset is not known.
+    /// Put together from what its neighbours say, and its frames; the first offset is not known.
     Rebuilt,
 }
 
@@ -92,25 +96,51 @@ impl Piece {
         self.end.unwrap_or(self.header.capacity).min(self.length)
     }
 
+    pub(crate) fn frames(&self) -> Frames {
+        Frames { seed: self.seed, ..Frames::new(&self.header, self.limit()) }
+    }
+
     fn stored(file: &SegmentFile, header: &SegmentHeader, successor: Option<&Link>) -> Self {
-        let end = header.end(successor);
-        Self { name: file.name.clone(), header: *header, source: Source::Stored, length: file.length, end, gap: None }
+        let (end, seed) = (header.end(successor), Seed::new(header.incarnation));
+        let (name, length) = (file.name.clone(), file.length);
+        Self { name, header: *header, source: Source::Stored, seed, length, end, gap: None }
     }
 
     /// A segment without header of its own, before `next`, which has `link`.
-    fn rebuilt(file: &SegmentFile, next: &SegmentHeader, link: Link) -> Self {
+    fn rebuilt(file: &SegmentFile, next: &SegmentHeader, link: Link, proof: Proof) -> Self {
         let capacity = file.length.clamp(FRAMES_START, SEGMENT_BYTES_MAX);
+        let (rewritten, seed) = match proof {
+            Proof::Nothing | Proof::Named => (None, Seed::new(link.incarnation)),
+            Proof::Anew(seed) => (None, seed),
+            Proof::Thinned(thinned) => (Some(thinned.before(next, link)), thinned.seed),
+        };
         let header = SegmentHeader {
-            number: link.number,
+            number: file.number,
             incarnation: link.incarnation,
+            first_offset: if file.number == 1 { Offset::ZERO } else { next.first_offset },
             predecessor: None,
             durable: Line::default(),
             capacity,
-            generation: 0,
-            rewritten: None,
+            generation: rewritten.is_some().into(),
+            rewritten,
             ..*next
         };
-        Self { source: Source::Rebuilt, ..Self::stored(file, &header, Some(&link)) }
+        Self { source: Source::Rebuilt, seed, ..Self::stored(file, &header, Some(&link)) }
+    }
+}
+
+impl Thinned {
+    /// What the lost header said, before the segment `next`, which has `link`.
+    fn before(&self, next: &SegmentHeader, link: Link) -> Rewritten {
+        Rewritten {
+            end: self.end,
+            last_number: link.number,
+            end_offset: next.first_offset,
+            records: self.records,
+            incarnation: link.incarnation,
+            original_end: link.end,
+            places: Places::Moved,
+        }
     }
 }
 
@@ -132,10 +162,10 @@ impl Chain {
         refuse_unknown(disk, &mut survey)?;
         let mut mended = if manner == Manner::Mended { mend(disk, &mut survey)? } else { Vec::new() };
         let mut foreign = set_foreign_aside(disk, &mut survey);
-        let mut pieces = pieces(&survey);
+        let mut pieces = pieces(disk, &survey)?;
         if take_names_back(&mut survey, &mut mended, &pieces) {
             foreign.extend(set_foreign_aside(disk, &mut survey));
-            pieces = self::pieces(&survey);
+            pieces = self::pieces(disk, &survey)?;
         }
         let mut chain = Self { pieces, start: survey.start(), survey, foreign, mended };
         chain.begin(disk)?;
@@ -470,7 +500,7 @@ fn refuse_two_stores(disk: &dyn Disk, survey: &Survey) -> Result<()> {
     }
 }
 
-fn pieces(survey: &Survey) -> Vec<Piece> {
+fn pieces(disk: &dyn Disk, survey: &Survey) -> Result<Vec<Piece>> {
     let mut pieces: Vec<Piece> = Vec::new();
     let links = Links::of(survey);
     let mut below = u64::MAX;
@@ -485,34 +515,70 @@ fn pieces(survey: &Survey) -> Vec<Piece> {
                     current = *before;
                 }
                 Err(cause) => {
-                    below = cross(survey, &mut pieces, &current, link, &cause);
+                    below = cross(disk, survey, &mut pieces, &current, link, &cause)?;
                     break;
                 }
             }
         }
     }
     pieces.reverse();
-    pieces
+    Ok(pieces)
 }
 
 /// Notes a link of `current` that does not hold; the chain goes on at or below the number returned.
-fn cross(survey: &Survey, pieces: &mut Vec<Piece>, current: &SegmentHeader, link: Link, cause: &str) -> u64 {
-    let cause = format!("{} links to segment {}: {cause}", segment_name(current.number), link.number);
+fn cross(
+    disk: &dyn Disk,
+    survey: &Survey,
+    pieces: &mut Vec<Piece>,
+    current: &SegmentHeader,
+    link: Link,
+    cause: &str,
+) -> Result<u64> {
     let found = survey.files.iter().find(|file| file.number == link.number);
     let class = match found.map(|file| &file.header) {
         None => FindingClass::MissingSegment,
         Some(Ok(Some(_))) => FindingClass::BrokenChain,
         Some(Ok(None) | Err(_)) => FindingClass::HeaderRot,
     };
-    let gap = Some(Gap { number: link.number, class, cause });
-    if let (FindingClass::HeaderRot, Some(file)) = (class, found) {
-        pieces.push(Piece { gap, ..Piece::rebuilt(file, current, link) });
-        return link.number.saturating_sub(1);
+    let rebuilt = match (class, found) {
+        (FindingClass::HeaderRot, Some(file)) => {
+            let proof = prove(disk, survey, file, (Seed::new(link.incarnation), link.end), current.first_offset)?;
+            Some(Piece::rebuilt(file, current, link, proof))
+        }
+        (FindingClass::MissingSegment, _) => covering(disk, survey, current, link)?,
+        _ => None,
+    };
+    let text = |cause: &str| format!("{} links to segment {}: {cause}", segment_name(current.number), link.number);
+    if let Some(piece) = rebuilt {
+        let number = piece.number();
+        let cause = if number == link.number {
+            text(cause)
+        } else {
+            text(&format!("{} stands for it, and has no valid header", piece.name))
+        };
+        pieces.push(Piece { gap: Some(Gap { number, class: FindingClass::HeaderRot, cause }), ..piece });
+        return Ok(number.saturating_sub(1));
     }
     if let Some(last) = pieces.last_mut() {
-        last.gap = gap;
+        last.gap = Some(Gap { number: link.number, class, cause: text(cause) });
     }
-    current.number.saturating_sub(1)
+    Ok(current.number.saturating_sub(1))
+}
+
+/// The segment that stood for the one that a link leads to and that is not there, if it lost its header: the one before it,
+/// if records were dropped from that. Not if something is left of a file of its own, or if a checkpoint kept it from being
+/// rewritten.
+fn covering(disk: &dyn Disk, survey: &Survey, next: &SegmentHeader, link: Link) -> Result<Option<Piece>> {
+    let before = survey.files.iter().rev().find(|file| file.number < link.number);
+    let Some(file) = before.filter(|file| !matches!(file.header, Ok(Some(_)))) else { return Ok(None) };
+    let behind = file.number.saturating_add(1)..=link.number;
+    let is_own = survey.indexes.iter().any(|number| behind.contains(number));
+    let is_held = survey.own_checkpoints().any(|checkpoint| checkpoint.line.place.segment <= link.number);
+    if is_own || is_held {
+        return Ok(None);
+    }
+    let proof = prove(disk, survey, file, (Seed::new(link.incarnation), link.end), next.first_offset)?;
+    Ok(matches!(proof, Proof::Thinned(_)).then(|| Piece::rebuilt(file, next, link, proof)))
 }
 
 /// Whether a segment without (valid) header was known to be durable.

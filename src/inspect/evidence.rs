@@ -100,7 +100,7 @@ pub(super) fn lines(
     }
     if lines.iter().all(|carried| carried.line < durable) {
         for piece in chain.pieces.iter().rev() {
-            if let Some(position) = frame_with(&mut scan_of(piece)?, durable) {
+            if let Some(position) = frame_with(&mut scan_of(piece)?, piece.number(), durable) {
                 let carrier = format!("{} at position {position}", segment_name(piece.number()));
                 lines.push(CarriedLine { line: durable, carrier });
                 break;
@@ -112,10 +112,10 @@ pub(super) fn lines(
     Ok(lines.into())
 }
 
-/// Where the frame begins that carries this line.
-fn frame_with(scan: &mut Scan, line: Line) -> Option<u64> {
+/// Where the frame of segment `number` begins that carries this line.
+fn frame_with(scan: &mut Scan, number: u64, line: Line) -> Option<u64> {
     while let Some(found) = scan.next_whole().ok()? {
-        if scan.frame(&found).line().is_some_and(|carried| carried.durable == line) {
+        if scan.frame(&found).line(number).is_some_and(|carried| carried.durable == line) {
             return Some(found.position);
         }
     }

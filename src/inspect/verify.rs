@@ -106,7 +106,8 @@ pub(crate) fn durable_line(disk: &dyn Disk, chain: &Chain) -> Result<Line> {
         } else {
             (FRAMES_START, piece.header.first_offset)
         };
-        let counted = scan_of(disk, piece, piece.header.first_offset, position, offset)?.count_on(&mut durable);
+        let mut scan = scan_of(disk, piece, piece.header.first_offset, position, offset)?;
+        let counted = scan.count_on(piece.number(), &mut durable);
         counted.map_err(|error| read_error(disk, piece, error))?;
     }
     Ok(durable)
@@ -117,7 +118,7 @@ fn cut_short(expected: u64) -> String {
 }
 
 fn scan_of(disk: &dyn Disk, piece: &Piece, first_offset: Offset, position: u64, offset: Offset) -> Result<Scan> {
-    let frames = Frames { first_offset, ..Frames::new(&piece.header, piece.limit()) };
+    let frames = Frames { first_offset, ..piece.frames() };
     let store = Store::File(open_segment(disk, &piece.name)?);
     Ok(Scan::new(store, frames, position, offset, piece.limit()))
 }
@@ -423,7 +424,7 @@ impl Check<'_, '_> {
         let failed = |error| read_error(self.disk, piece, error);
         let mut counted = (0, 0);
         if scan.resync().map_err(failed)? {
-            counted = scan.count_on(&mut Line::default()).map_err(failed)?;
+            counted = scan.count_on(piece.number(), &mut Line::default()).map_err(failed)?;
         }
         (scan.position, scan.offset) = (position, offset);
         let (frames, records) = self.count_behind(index.saturating_add(1))?;
@@ -444,7 +445,7 @@ impl Check<'_, '_> {
         for piece in chain.pieces.iter().skip(first) {
             let first_offset = piece.header.first_offset;
             let mut scan = scan_of(self.disk, piece, first_offset, FRAMES_START, first_offset)?;
-            let counted = scan.count_on(&mut Line::default());
+            let counted = scan.count_on(piece.number(), &mut Line::default());
             let counted = counted.map_err(|error| read_error(self.disk, piece, error))?;
             (frames, records) = (frames.saturating_add(counted.0), records.saturating_add(counted.1));
             self.told.piece(piece.limit());

@@ -12,6 +12,7 @@
 
 mod follow;
 mod holds;
+mod live;
 mod state;
 
 use std::path::Path;
@@ -36,6 +37,7 @@ use crate::format::header::SegmentHeader;
 use crate::format::{FRAMES_START, VERSION, segment_name};
 use crate::platform::{Disk, Holder, SystemDisk};
 use crate::sync::Mutex;
+pub use live::LiveRecords;
 pub use state::{CheckpointInfo, StateView};
 
 use crate::types::{Epoch, Line, Offset, Place, StoreId, Timestamp, Topic};
@@ -405,6 +407,10 @@ impl LogSource for Shared {
         }
     }
 
+    fn replacements(&self) -> u64 {
+        self.state.lock().catalog.replacements()
+    }
+
     fn view(&self, entry: &Entry, _always_copy: ReadMode) -> Result<View> {
         copy_for_reading(&*self.disk, entry)
     }
@@ -431,6 +437,14 @@ impl LogSource for Shared {
         // Behind the last segment that can be reached the refusal tells what is wrong, better than what is missing there.
         let sure = end.is_some() || (place.position < durable && state.refusal.is_none());
         Some(Limit { position, sure, over: end == Some(position) })
+    }
+
+    fn is_readable(&self, sealed: &Entry, line: ReadLine) -> bool {
+        let Some(end) = sealed.end else { return false };
+        match line {
+            ReadLine::Visible => true,
+            ReadLine::Durable => self.state.lock().durable.place >= Place::new(sealed.number(), end),
+        }
     }
 
     fn look_again(&self) -> Result<()> {

@@ -1,12 +1,14 @@
 //! A batch: the records that a reader got from one poll, pinned and checked.
 //!
 //! Guarantees:
-//! 1. Every frame in a batch was checked in full before the batch was handed out.
-//! 2. Offsets rise, and are dense but where records were dropped.
+//! 1. Every frame that records are handed out of was checked in full before the batch was handed out.
+//! 2. Offsets rise, and are dense but where records were dropped, or are none of those that a filter lets through.
 //! 3. Its bytes stay as they are while the batch lives, whatever happens to the log meanwhile.
 
 use std::ops::Range;
+use std::sync::Arc;
 
+use super::filter::Filter;
 use super::window::Chunk;
 use crate::format::record::Records;
 use crate::segment::walk::{Frames, Step, Walk};
@@ -31,21 +33,43 @@ pub struct Batch {
     pub(super) chunk: Chunk,
     pub(super) frames: Frames,
     pub(super) segment: u64,
-    /// Position and offset of the first frame.
-    pub(super) position: u64,
-    pub(super) offset: Offset,
+    /// The first frame.
+    pub(super) start: FrameAt,
     /// Records handed out: those of the frames that lie in this range.
     pub(super) offsets: Range<Offset>,
     /// How many they are.
     pub(super) records: u64,
+    /// Behind a filter: which of the frames, and which of their records.
+    pub(super) picked: Option<Arc<Picked>>,
+}
+
+/// Where a frame begins, and its offset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct FrameAt {
+    pub(super) position: u64,
+    pub(super) offset: Offset,
+}
+
+/// What a filter lets through.
+#[derive(Debug)]
+pub(super) struct Picked {
+    pub(super) filter: Arc<Filter>,
+    /// Those that have some; only they were checked.
+    pub(super) frames: Vec<FrameAt>,
 }
 
 impl Batch {
     /// The records, oldest first.
     #[must_use]
     pub fn iter(&self) -> Iter<'_> {
-        let walk = self.frames.walk(self.chunk.from(self.position), self.position, self.offset);
-        Iter { walk, records: None, offsets: self.offsets.clone() }
+        let FrameAt { position, offset } = self.start;
+        let walk = self.frames.walk(self.chunk.from(position), position, offset);
+        let offsets = self.offsets.clone();
+        let Some(picked) = &self.picked else {
+            return Iter { walk, records: None, judged_below: offsets.start, offsets, picked: None };
+        };
+        let picked = Some((&*picked.filter, picked.frames.iter()));
+        Iter { walk, records: None, judged_below: Offset::new(u64::MAX), offsets, picked }
     }
 
     /// The records, newest first. Collects them first, as frames are only linked forward.
@@ -72,7 +96,7 @@ impl Batch {
         self.offsets.start
     }
 
-    /// The offset behind the last record, and behind those dropped that came next: where to go on.
+    /// The offset behind the last record, and behind what came next and was dropped, or let by: where to go on.
     #[must_use]
     pub fn next(&self) -> Offset {
         self.offsets.end
@@ -81,7 +105,7 @@ impl Batch {
     /// The place of the frame that holds the first record.
     #[must_use]
     pub fn place(&self) -> Place {
-        Place::new(self.segment, self.position)
+        Place::new(self.segment, self.start.position)
     }
 }
 
@@ -107,6 +131,17 @@ pub struct Iter<'a> {
     walk: Walk<'a>,
     records: Option<Records<'a>>,
     offsets: Range<Offset>,
+    /// Records below this are handed out only if they are wanted, others without a look.
+    judged_below: Offset,
+    /// The frames to go to, and what of them is wanted.
+    picked: Option<(&'a Filter, std::slice::Iter<'a, FrameAt>)>,
+}
+
+impl Iter<'_> {
+    #[cold]
+    fn wants(&self, record: &RecordRef<'_>) -> bool {
+        record.offset() >= self.offsets.start && self.picked.as_ref().is_none_or(|(filter, _)| filter.matches(record))
+    }
 }
 
 impl<'a> Iterator for Iter<'a> {
@@ -116,13 +151,17 @@ impl<'a> Iterator for Iter<'a> {
     fn next(&mut self) -> Option<RecordRef<'a>> {
         loop {
             if let Some(record) = self.records.as_mut().and_then(Iterator::next) {
-                if record.offset() < self.offsets.start {
+                if record.offset() < self.judged_below && !self.wants(&record) {
                     continue;
                 }
                 return Some(record).filter(|record| record.offset() < self.offsets.end);
             }
             if self.walk.offset >= self.offsets.end {
                 return None;
+            }
+            if let Some((_, frames)) = &mut self.picked {
+                let frame = frames.next()?;
+                (self.walk.position, self.walk.offset) = (frame.position, frame.offset);
             }
             match self.walk.skim() {
                 Step::Frame(frame) => self.records = Some(frame.records()),

@@ -4,6 +4,7 @@
 //! 1. Entries are ordered by number, first offset and time; all but the last have an end.
 //! 2. A segment stays open while it is active or not yet durable; later only while somebody reads it.
 //! 3. What is opened by the name of an entry is the file of the entry: another one that has its name by now is an error.
+//! 4. [`Catalog::replacements`] grows with each entry that takes the place of others, and in no other way.
 
 use std::sync::{Arc, Weak};
 
@@ -14,11 +15,12 @@ use crate::format::header::{self, SegmentHeader};
 use crate::format::segment_name;
 use crate::platform::{Access, Disk, File};
 use crate::segment::Segment;
-use crate::types::{Line, Offset, Place, Timestamp};
+use crate::types::{Line, Offset, Place, Timestamp, length};
 
 #[derive(Debug, Default)]
 pub(crate) struct Catalog {
     entries: Vec<Entry>,
+    replacements: u64,
 }
 
 /// A segment of the log.
@@ -51,11 +53,27 @@ impl Entry {
 
 impl Catalog {
     pub(crate) fn new(entries: Vec<Entry>) -> Self {
-        Self { entries }
+        Self { entries, replacements: 0 }
     }
 
     pub(crate) fn entries(&self) -> &[Entry] {
         &self.entries
+    }
+
+    /// How often a segment was put in place of others.
+    pub(crate) fn replacements(&self) -> u64 {
+        self.replacements
+    }
+
+    /// Takes what was looked at anew, in which other files may have the old numbers.
+    pub(crate) fn follow(&mut self, fresh: Self) {
+        let is_another = |entry: &&Entry| {
+            let known = self.get(entry.number());
+            known.is_some_and(|known| known.header.incarnation != entry.header.incarnation)
+        };
+        let replaced = fresh.entries.iter().filter(is_another).count();
+        self.replacements = self.replacements.saturating_add(length(replaced));
+        self.entries = fresh.entries;
     }
 
     /// Makes room for one more, so that [`Catalog::roll`] need not.
@@ -164,6 +182,7 @@ impl Catalog {
         let begin = self.entries.partition_point(|entry| entry.number() < rewritten.number());
         let end = self.entries.partition_point(|entry| entry.number() <= rewritten.header.last_number());
         self.entries.splice(begin..end, [rewritten]);
+        self.replacements = self.replacements.saturating_add(1);
     }
 
     /// Notes that a segment was mapped, for the next who asks.
@@ -260,8 +279,23 @@ mod tests {
             (Some(77), Some(77), Some(77))
         );
         assert_eq!(beyond(&catalog, 4, 50), Some(6));
+        assert_eq!(catalog.replacements(), 1);
         assert!(catalog.of(&old[1].header).is_none() && catalog.of(&header).is_some());
         let below = |offset| catalog.below(Offset::new(offset)).map(Entry::number);
         assert_eq!((below(0), below(10), below(11), below(50), below(51)), (None, Some(1), Some(2), Some(2), Some(6)));
+    }
+
+    #[test]
+    fn a_file_of_another_incarnation_is_a_replacement_and_one_that_came_or_went_is_none() {
+        let seen = entries(4);
+        let mut catalog = Catalog::new(seen.clone());
+        let mut follow = |entries: &[Entry]| {
+            catalog.follow(Catalog::new(entries.to_vec()));
+            (catalog.entries().len(), catalog.replacements())
+        };
+        assert_eq!((follow(&seen), follow(&entries(6)), follow(&seen[1..])), ((4, 0), (6, 0), (3, 0)));
+        let header = SegmentHeader { generation: 1, incarnation: 77, ..seen[1].header };
+        let rewritten = Entry { header, ..seen[1].clone() };
+        assert_eq!((follow(&[rewritten.clone()]), follow(&[rewritten])), ((1, 1), (1, 1)));
     }
 }

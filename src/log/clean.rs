@@ -32,6 +32,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub(crate) use judge::{Input, Rule, Task, judge};
 pub use policy::Cleanup;
 pub(crate) use policy::Policies;
 pub use report::{CleanPhase, CleanProgress, CleanStats, CompactionReport, Replaced};

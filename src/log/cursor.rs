@@ -22,7 +22,7 @@ use super::ticket::Ticket;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::state::{CursorValue, Space};
 use crate::log::contract::contract_of;
-use crate::types::{Contract, Epoch, Offset, Timestamp, Version};
+use crate::types::{Contract, Epoch, Offset, Timestamp, Topic, Version};
 
 /// The longest name of a cursor.
 pub const CURSOR_NAME_BYTES_MAX: usize = 255;
@@ -152,6 +152,21 @@ impl Cursor {
     #[must_use]
     pub fn mode(mut self, mode: ReadMode) -> Self {
         self.reader = self.reader.mode(mode);
+        self
+    }
+
+    /// Reads records of these topics alone, as [`Reader::topics`]; what is let by is committed with what is handled. The place
+    /// to name these topics to retention too is [`Cursor::set_contract`].
+    #[must_use]
+    pub fn topics(mut self, topics: impl IntoIterator<Item = Topic>) -> Self {
+        self.reader = self.reader.topics(topics);
+        self
+    }
+
+    /// Reads records with this key in this topic alone, as [`Reader::key`].
+    #[must_use]
+    pub fn key<K: AsRef<[u8]> + ?Sized>(mut self, topic: Topic, key: &K) -> Self {
+        self.reader = self.reader.key(topic, key);
         self
     }
 

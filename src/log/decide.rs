@@ -318,7 +318,7 @@ impl<'a> Judge<'a> {
             };
             let mut scan = self.scan_of(member, start, offset)?;
             let mut durable = self.durable;
-            let counted = scan.count_on(&mut durable);
+            let counted = scan.count_on(self.chain[member].header.number, &mut durable);
             let (more_frames, more_records) = counted.map_err(|error| self.read_error(member, error))?;
             self.durable = durable;
             frames = frames.saturating_add(more_frames);
@@ -333,7 +333,7 @@ impl<'a> Judge<'a> {
         self.last_kind = Some(found.header.kind);
         self.time_max = self.time_max.max(found.time_of_records());
         let frame = scan.frame(found);
-        if let Some(line) = frame.line() {
+        if let Some(line) = frame.line(self.chain[member].header.number) {
             self.durable = self.durable.max(line.durable);
             self.time_max = self.time_max.max(line.time_max);
         }

@@ -5,7 +5,9 @@
 //!    key are those that were asked for, in full. Where an index leads astray, the segment is read instead.
 //! 2. An answer is as of one moment, and never an older value: damage or a gap behind the record that was found, and in
 //!    front of the line, is an error.
-//! 3. What is handed out stays as it is: it pins its segment.
+//! 3. While segments are replaced a lookup is asked again: what it did not find may have been dropped for the sake of a record
+//!    that is newer than its moment. A key that always had a value is always found.
+//! 4. What is handed out stays as it is: it pins its segment.
 
 mod history;
 mod segment;
@@ -16,7 +18,7 @@ use super::batch::Batch;
 use super::catalog::Entry;
 use super::reader::{LogSource, ReadLine, ReadMode};
 use super::window::View;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::index::KeyHash;
 use crate::types::{Line, Offset, Place, RecordRef, Topic};
 
@@ -86,15 +88,21 @@ pub(crate) fn latest(source: &dyn LogSource, topic: Topic, key: &[u8], line: Rea
     source.check_lookups()?;
     source.index().count(|counts| counts.lookups = counts.lookups.saturating_add(1));
     let question = Question { source, topic, key, hash: KeyHash::of(topic, key) };
-    let mut tries = TRIES_MAX;
-    loop {
-        tries = tries.saturating_sub(1);
+    let mut last = busy();
+    for _ in 0..TRIES_MAX {
+        let replacements = source.replacements();
         match question.latest(line) {
+            Ok(_) if source.replacements() != replacements => {}
             Ok(found) => return Ok(found.filter(|found| !found.record().is_tombstone())),
-            Err(Failure { moved: Moved::Yes, .. }) if tries > 0 => {}
+            Err(Failure { moved: Moved::Yes, error }) => last = error,
             Err(failure) => return Err(failure.error),
         }
     }
+    Err(last)
+}
+
+fn busy() -> Error {
+    Error::new(ErrorKind::Io, "segments were replaced faster than this could read them").next_step("try again")
 }
 
 /// Whether the segment was replaced or dropped since it was chosen.
@@ -156,3 +164,6 @@ impl Question<'_> {
 fn limit_of(entry: &Entry, end: Line) -> u64 {
     if entry.number() == end.place.segment { end.place.position } else { entry.end.unwrap_or(entry.header.capacity) }
 }
+
+#[cfg(test)]
+mod tests;

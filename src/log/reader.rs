@@ -2,7 +2,7 @@
 //!
 //! Guarantees:
 //! 1. Records come in the order of the log, each once, none left out but what was dropped on purpose; damage, and a gap that a
-//!    repair left in its place, is an error, never a silent step.
+//!    repair left in its place, is an error, never a silent step. With a filter, see `matching`.
 //! 2. After an error the reader stands where it stood; [`Reader::skip_damage`] steps over, and says what it left out.
 //! 3. A reader leaves a segment only at its end as the log knows it: behind the seal, or where the successor says. It goes on
 //!    by its offset: a file that is rewritten under it is read on, or left for the one that took its place.
@@ -12,7 +12,10 @@
 
 mod back;
 mod errors;
+mod matching;
+mod plan;
 mod seek;
+mod selection;
 
 use std::fmt;
 use std::ops::Range;
@@ -25,11 +28,14 @@ use super::epochs::Epochs;
 use super::index::Index;
 use super::window::{Chunk, Scan, Scanned, View};
 use crate::error::{Error, Result};
+use crate::format::header::SegmentHeader;
 use crate::format::{FRAMES_START, Fault, Kind};
 use crate::platform::Disk;
-use crate::segment::walk::{Frame, Step};
+use crate::segment::walk::Step;
 use crate::types::{Line, Offset, Place, length};
 pub(crate) use errors::{damage, gap};
+use matching::Matching;
+use selection::Found;
 
 /// A batch is made of frames that begin within this many bytes.
 const BATCH_BYTES: u64 = 128 * 1024;
@@ -78,11 +84,15 @@ pub(crate) trait LogSource: Send + Sync {
     /// The end of what may be read now.
     fn end(&self, line: ReadLine) -> Line;
     fn entry(&self, find: &dyn Fn(&Catalog) -> Option<Entry>) -> Result<Option<Entry>>;
+    /// How often a rewritten segment took the place of others, as far as that is known.
+    fn replacements(&self) -> u64;
     fn view(&self, entry: &Entry, mode: ReadMode) -> Result<View>;
     /// What is known of where keys are.
     fn index(&self) -> &Index;
     /// Why lookups cannot be answered, if so.
     fn check_lookups(&self) -> Result<()>;
+    /// Whether all of a segment that has an end may be read.
+    fn is_readable(&self, sealed: &Entry, line: ReadLine) -> bool;
     /// For a reader at `place`: up to where its segment may be read. `None`: the file of the view is not part of the log any
     /// more.
     fn limit(&self, place: Place, view: &View, line: ReadLine) -> Option<Limit>;
@@ -127,6 +137,8 @@ pub struct Reader {
     frame_offset: Offset,
     /// Offset of the next record to hand out; larger than `frame_offset` after a seek into a frame.
     next: Offset,
+    /// `None`: all records are handed out.
+    matching: Option<Box<Matching>>,
 }
 
 impl fmt::Debug for Reader {
@@ -163,41 +175,6 @@ enum Taken {
     Nothing,
 }
 
-/// Records to hand out.
-#[derive(Debug, Clone, Copy)]
-struct Found {
-    /// Position and offset of the first frame that has some.
-    position: u64,
-    offset: Offset,
-    /// Offset of the first of them.
-    first: Offset,
-    count: u64,
-}
-
-impl Found {
-    /// Adds those of a frame that are in `range`.
-    #[inline]
-    fn add(found: &mut Option<Self>, frame: &Frame<'_>, range: &Range<Offset>) {
-        let Some((first, count)) = frame.records_in(range) else { return };
-        match found {
-            Some(found) => found.count = found.count.saturating_add(count),
-            None => *found = Some(Self { position: frame.position, offset: frame.offset, first, count }),
-        }
-    }
-
-    fn batch(&self, chunk: Chunk, view: &View, end: Offset) -> Batch {
-        Batch {
-            chunk,
-            frames: view.frames,
-            segment: view.header.number,
-            position: self.position,
-            offset: self.offset,
-            offsets: self.first..end,
-            records: self.count,
-        }
-    }
-}
-
 /// What a walk over a chunk found.
 struct Walked {
     records: Option<Found>,
@@ -230,6 +207,7 @@ impl Reader {
             place: Place::default(),
             frame_offset: next,
             next,
+            matching: None,
         };
         reader.seek_earliest();
         reader
@@ -250,7 +228,8 @@ impl Reader {
         self
     }
 
-    /// Offset of the next record that a poll hands out, if it was not dropped; else of what is dropped before that.
+    /// Offset of the next record that a poll hands out, if it was not dropped, and is let through by a filter; else of what
+    /// comes before that.
     #[must_use]
     pub fn offset(&self) -> Offset {
         self.next
@@ -273,6 +252,9 @@ impl Reader {
     /// [`ErrorKind::Trimmed`]: crate::ErrorKind::Trimmed
     pub fn poll(&mut self) -> Result<Option<Batch>> {
         loop {
+            if self.matching.is_some() {
+                self.pass_over()?;
+            }
             let Some((view, limit)) = self.segment()? else { return Ok(None) };
             if self.place.position < limit.position {
                 match self.take(&view, limit)? {
@@ -290,17 +272,17 @@ impl Reader {
             if self.place.position > limit.position {
                 return Err(self.diverged(limit)?);
             }
-            if self.leave(&view)? == Left::Nowhere {
+            let next = view.frames.offset_at(self.place.position, self.next);
+            if self.leave(&view.header, next)? == Left::Nowhere {
                 return Ok(None);
             }
         }
     }
 
-    /// Goes from the end of a segment to the one that holds the next offset.
-    fn leave(&mut self, view: &View) -> Result<Left> {
-        let next = view.frames.offset_at(self.place.position, self.next);
+    /// Goes from a segment that it is through with to the one that holds the next offset.
+    fn leave(&mut self, header: &SegmentHeader, next: Offset) -> Result<Left> {
         self.check_trimmed(next)?;
-        let Some(entry) = self.source.entry(&|catalog| catalog.beyond(&view.header, next).cloned())? else {
+        let Some(entry) = self.source.entry(&|catalog| catalog.beyond(header, next).cloned())? else {
             return Ok(Left::Nowhere);
         };
         if entry.header.first_offset < next {
@@ -400,6 +382,9 @@ impl Reader {
 
     /// Takes whole frames from the position on.
     fn take(&mut self, view: &View, limit: Limit) -> Result<Taken> {
+        if self.matching.is_some() {
+            return self.take_matching(view, limit);
+        }
         let start = self.place;
         let room = limit.position.saturating_sub(start.position);
         let mut wanted = BATCH_BYTES;
@@ -421,12 +406,17 @@ impl Reader {
             self.next = walked.offset;
             return Ok(Taken::Batch(found.batch(chunk, view, walked.offset)));
         }
-        let fault = match walked.stop {
+        self.stopped(&chunk, walked.stop, limit)
+    }
+
+    /// What it means that a walk came over no frame at the position.
+    fn stopped(&self, chunk: &Chunk, stop: Stop, limit: Limit) -> Result<Taken> {
+        let fault = match stop {
             Stop::Fault(fault) => fault,
-            Stop::Gap { lost } => return Err(self.gap(start, lost.start, lost.end)),
+            Stop::Gap { lost } => return Err(self.gap(self.place, lost.start, lost.end)),
             Stop::Short { needed } => Fault::Short { found: length(chunk.bytes().len()), expected: needed },
         };
-        if limit.sure { Err(self.damage(start, self.next, fault)) } else { Ok(Taken::Nothing) }
+        if limit.sure { Err(self.damage(self.place, self.next, fault)) } else { Ok(Taken::Nothing) }
     }
 
     fn walk(&self, view: &View, chunk: &Chunk) -> Walked {
@@ -452,3 +442,6 @@ impl Reader {
         Walked { records, end: walk.position, offset: view.frames.offset_at(walk.position, walk.offset), stop }
     }
 }
+
+#[cfg(test)]
+mod tests;

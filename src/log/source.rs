@@ -82,6 +82,10 @@ impl LogSource for Core {
         Ok(find(&self.catalog.read()))
     }
 
+    fn replacements(&self) -> u64 {
+        self.catalog.read().replacements()
+    }
+
     fn view(&self, entry: &Entry, mode: ReadMode) -> Result<View> {
         let view = self.open_view(entry, mode);
         if view.is_err() {
@@ -129,6 +133,14 @@ impl LogSource for Core {
             }
         };
         Some(Limit { position, sure: true, over: end == Some(position) })
+    }
+
+    fn is_readable(&self, sealed: &Entry, line: ReadLine) -> bool {
+        let Some(end) = sealed.end else { return false };
+        match self.line_shown(line) {
+            ReadLine::Visible => true,
+            ReadLine::Durable => self.durability.lock().durable.place >= Place::new(sealed.number(), end),
+        }
     }
 
     fn wait(&self, place: Place, line: ReadLine, timeout: Duration) {

@@ -491,7 +491,7 @@ fn count_all(disk: &dyn Disk, members: &[Member], durable: &mut Line) -> Result<
         let within = Frames::new(&member.header, member.limit());
         let store = Store::File(open_segment(disk, &member.name)?);
         let mut scan = Scan::new(store, within, FRAMES_START, member.header.first_offset, member.limit());
-        let counted = scan.count_on(durable);
+        let counted = scan.count_on(member.header.number, durable);
         let counted = counted.map_err(|error| io_error(disk, "read the segment", &member.name, error))?;
         frames = frames.saturating_add(counted.0);
         records = records.saturating_add(counted.1);

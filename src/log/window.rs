@@ -112,6 +112,13 @@ impl View {
         Self { header, frames: Frames::new(&header, header.capacity), store: Store::File(file), index }
     }
 
+    /// Offset of the frame that begins with these bytes of a chunk, if one does that ends before `limit`.
+    pub(crate) fn offset_at(&self, chunk: &Chunk, position: u64, limit: u64) -> Option<Offset> {
+        let room = limit.saturating_sub(position);
+        let header = crate::format::frame::header(chunk.from(position), self.frames.seed, position, room)?;
+        Some(self.frames.first_offset.after(header.offset_delta.into()))
+    }
+
     /// Takes in what is known of a block from elsewhere. `false`: it was known before.
     pub(crate) fn note(&self, entry: Entry) -> bool {
         let known = self.index.knows(entry.position);
@@ -378,13 +385,13 @@ impl Scan {
     }
 
     /// Counts valid frames and their records from here to the limit, whatever lies between them, and raises `durable` to the
-    /// highest line that they carry.
-    pub(crate) fn count_on(&mut self, durable: &mut Line) -> io::Result<(u64, u64)> {
+    /// highest line that they carry in segment `number`.
+    pub(crate) fn count_on(&mut self, number: u64, durable: &mut Line) -> io::Result<(u64, u64)> {
         let (mut frames, mut records) = (0_u64, 0_u64);
         while let Some(found) = self.next_whole()? {
             frames = frames.saturating_add(1);
             records = records.saturating_add(found.records.into());
-            if let Some(line) = self.frame(&found).line() {
+            if let Some(line) = self.frame(&found).line(number) {
                 *durable = (*durable).max(line.durable);
             }
         }

@@ -174,10 +174,7 @@ impl Planner<'_> {
         }
         self.blame_unreadable();
         let end = self.sifted.last().map(|sifted| sifted.end).unwrap_or_default();
-        let stands_for = |slot: &Slot| {
-            let last = slot.header.map_or(slot.number, |header| header.last_number());
-            (slot.number..=last).contains(&durable.place.segment)
-        };
+        let stands_for = |slot: &Slot| (slot.number..=slot.last_number()).contains(&durable.place.segment);
         let held = durable == Line::default() || self.slots.iter().any(stands_for);
         let short = end.place < durable.place || self.sifted.is_empty() || !held;
         Ok(short.then(|| {
@@ -309,13 +306,12 @@ impl Planner<'_> {
         };
         let incarnation = if slot.incarnation == 0 { random()?.max(1) } else { slot.incarnation };
         let cut = position == Position::Last && self.slots.len() > self.sifted.len();
-        let before_it = stored.and_then(|header| header.rewritten);
-        let original_end = before_it.map(|rewritten| rewritten.original_end);
+        let original_end = slot.rewritten.map(|rewritten| rewritten.original_end);
         let first_offset = slot.first_offset.unwrap_or_else(|| self.first_expected(slot));
         Ok(SegmentHeader {
             store_id: self.store_id,
             number: slot.number,
-            generation: stored.map_or(0, |header| header.generation).saturating_add(1),
+            generation: stored.map_or(slot.rewritten.is_some().into(), |header| header.generation).saturating_add(1),
             incarnation,
             epoch,
             first_offset,
@@ -330,13 +326,13 @@ impl Planner<'_> {
             capacity: end.max(FRAMES_START.saturating_add(PAGE_BYTES)).next_multiple_of(PAGE_BYTES),
             rewritten: Some(Rewritten {
                 end,
-                last_number: stored.map_or(slot.number, |header| header.last_number()),
+                last_number: slot.last_number(),
                 end_offset: sifted.end.offset,
                 records: sifted.records,
                 incarnation,
                 // Nothing goes on behind a segment that ends early.
                 original_end: if cut { end } else { original_end.or(slot.end).unwrap_or(end) },
-                places: before_it.map_or(Places::Kept, |rewritten| rewritten.places),
+                places: slot.rewritten.map_or(Places::Kept, |rewritten| rewritten.places),
             }),
         })
     }
@@ -528,7 +524,8 @@ impl Planner<'_> {
         let limit = header.capacity.min(file.length);
         let mut scan = Scan::new(store, Frames::new(header, limit), FRAMES_START, header.first_offset, limit);
         let path = self.known.disk.directory().join(&file.name);
-        scan.count_on(&mut Line::default()).map_err(|error| Error::io("read the segment", error).at_path(path))
+        scan.count_on(file.number, &mut Line::default())
+            .map_err(|error| Error::io("read the segment", error).at_path(path))
     }
 
     /// Segments of other stores, and those that were in use and that no link leads to.
@@ -574,7 +571,7 @@ fn carried_by_unheaded(known: &Known<'_>, slots: &[Slot]) -> Result<Line> {
         let Some(stored) = &slot.frames else { continue };
         let store = Store::File(open_segment(known.disk, &stored.name)?);
         let mut scan = Scan::new(store, stored.frames, FRAMES_START, stored.frames.first_offset, stored.limit);
-        let counted = scan.count_on(&mut durable);
+        let counted = scan.count_on(slot.number, &mut durable);
         let path = known.disk.directory().join(&stored.name);
         counted.map_err(|error| Error::io("read the segment", error).at_path(path))?;
     }

@@ -219,7 +219,7 @@ impl<'a> Sift<'a> {
         let mut settled = within.unwrap_or_default();
         let store = Store::File(open_segment(known.disk, &stored.name)?);
         let mut scan = Scan::new(store, stored.frames, FRAMES_START, stored.frames.first_offset, stored.limit);
-        let counted = scan.count_on(&mut settled);
+        let counted = scan.count_on(number, &mut settled);
         let path = known.disk.directory().join(&stored.name);
         counted.map_err(|error| Error::io("read the segment", error).at_path(path))?;
         Ok(Some(settled.place))

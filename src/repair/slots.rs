@@ -3,20 +3,21 @@
 //! Guarantees:
 //! 1. Slots come in the order of the log. Each knows what its successor calls it, if anything does.
 //! 2. A segment without a valid header is a slot with frames only if they prove it: by the incarnation that its successor
-//!    or a checkpoint names, or by themselves ([`header`](super::header)), as those do that a repair wrote.
+//!    or a checkpoint names, or by themselves ([`unheaded`](crate::inspect::unheaded)), as those do that were written anew.
 //! 3. The offset with which such a segment begins is never guessed: what follows tells it, a durable line that lies in it, or
-//!    the segment before it, if that was written anew; else it is left open, for what comes before to tell.
+//!    the segment before it, if that was written anew; else it is left open, for what comes before to tell. Places in a
+//!    segment from which records were dropped tell nothing.
 //! 4. What was not durable has no slot, and neither has anything behind it.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::arithmetic_side_effects))]
 
-use super::header;
 use crate::error::{Error, Result};
 use crate::format::checkpoint::CheckpointHeader;
 use crate::format::control::StartLine;
-use crate::format::header::{Link, SegmentHeader};
+use crate::format::header::{Link, Rewritten, SegmentHeader};
 use crate::format::{FRAME_ALIGNMENT, FRAMES_START, Kind};
 use crate::inspect::FindingClass;
 use crate::inspect::chain::{Chain, Mended, Piece, Source, was_durable};
+use crate::inspect::unheaded::seed_of;
 use crate::inspect::unreadable::Readable;
 use crate::log::{FoundFrame, Scan, Scanned, Store, open_segment};
 use crate::platform::Disk;
@@ -26,6 +27,9 @@ use crate::types::{Epoch, Line, Offset, Place};
 /// The most durable lines that are looked for in a segment.
 const LINES_MAX: usize = 256;
 
+/// Of a segment that nothing names.
+const NOT_THERE: &str = "what came before the next segment is not there";
+
 /// A place of the chain.
 #[derive(Debug, Clone)]
 pub(super) struct Slot {
@@ -34,6 +38,8 @@ pub(super) struct Slot {
     pub(super) frames: Option<Stored>,
     /// Its header as stored, or as far as it is known.
     pub(super) header: Option<SegmentHeader>,
+    /// What that says of the originals that it stands for.
+    pub(super) rewritten: Option<Rewritten>,
     /// The incarnation by which others know it; 0 if nobody says.
     pub(super) incarnation: u64,
     /// Where its frames end, if that is settled.
@@ -97,7 +103,12 @@ pub(super) fn slots(known: &Known<'_>) -> Result<Vec<Slot>> {
                 slots.push(Slot::lost(link.number, Some(link), &gap.cause));
             }
         }
-        slots.push(Slot::of_piece(known, piece)?);
+        let ended = slots.last().filter(|before| before.rewritten.is_some()).map(Slot::last_number);
+        if ended.is_some_and(|ended| piece.source == Source::Rebuilt && ended.saturating_add(1) < piece.number()) {
+            // The one before says where it ends: what is lost behind it does not fit there.
+            slots.push(Slot::lost(piece.number().saturating_sub(1), None, NOT_THERE));
+        }
+        slots.push(Slot::of_piece(known, piece));
     }
     let newest = known.chain.newest();
     let mut last = known.chain.highest_known().max(known.durable.place.segment);
@@ -113,7 +124,7 @@ pub(super) fn slots(known: &Known<'_>) -> Result<Vec<Slot>> {
     }
     for index in 0..slots.len() {
         let follows = slots.get(index.saturating_add(1)).and_then(|next| next.first_offset);
-        let before = index.checked_sub(1).and_then(|before| slots.get(before)).and_then(|slot| slot.header);
+        let before = index.checked_sub(1).and_then(|before| slots.get(before)).and_then(|slot| slot.rewritten);
         if let Some(slot) = slots.get_mut(index) {
             slot.find_first_offset(known, before, follows)?;
             slot.find_incarnation(known.checkpoints);
@@ -125,7 +136,7 @@ pub(super) fn slots(known: &Known<'_>) -> Result<Vec<Slot>> {
         && first.first_offset.is_some_and(|offset| offset > Offset::ZERO)
     {
         let before = first.number.saturating_sub(1);
-        slots.insert(0, Slot::lost(before, None, "what came before the next segment is not there"));
+        slots.insert(0, Slot::lost(before, None, NOT_THERE));
     }
     Ok(slots)
 }
@@ -137,7 +148,7 @@ fn newest_lost(known: &Known<'_>, number: u64) -> Result<Slot> {
     };
     let cause = file.header.as_ref().err().map_or("its header is zero".to_owned(), ToString::to_string);
     let mut slot = Slot::lost(number, None, &cause);
-    if let Some(seed) = header::seed_of(known, file)? {
+    if let Some(seed) = seed_of(known.disk, &known.chain.survey, file)? {
         let frames = Frames { seed, first_offset: Offset::ZERO, end: file.length, rewritten: None };
         slot.frames = Some(Stored { name: file.name.clone(), frames, limit: file.length, capacity: file.length });
     }
@@ -150,6 +161,7 @@ impl Slot {
             number,
             frames: None,
             header: None,
+            rewritten: None,
             incarnation: link.map_or(0, |link| link.incarnation),
             end: link.map(|link| link.end.max(FRAMES_START)),
             first_offset: None,
@@ -159,7 +171,7 @@ impl Slot {
         }
     }
 
-    fn of_piece(known: &Known<'_>, piece: &Piece) -> Result<Self> {
+    fn of_piece(known: &Known<'_>, piece: &Piece) -> Self {
         let number = piece.number();
         let mended = known.chain.mended.iter().find_map(|mended| match mended {
             Mended::Header { number: of, fault } if *of == number => Some(fault.to_string()),
@@ -175,44 +187,47 @@ impl Slot {
         let expected = piece.end.unwrap_or(capacity);
         let cut = || format!("the file was cut at {}, at least {expected} bytes are expected", piece.length);
         let cause = cause.or_else(|| (piece.length < expected).then(cut));
-        let frames = Frames::new(&piece.header, limit);
-        let frames = if stored { frames } else { proved(known, piece, frames)? };
-        Ok(Self {
+        Self {
             number,
-            frames: Some(Stored { name: piece.name.clone(), frames, limit, capacity }),
+            frames: Some(Stored { name: piece.name.clone(), frames: piece.frames(), limit, capacity }),
             header: stored.then_some(piece.header),
+            rewritten: piece.header.rewritten,
             incarnation: piece.header.known_incarnation(),
             end: piece.end,
             first_offset: stored.then_some(piece.header.first_offset),
             cause,
             rebuilt: if stored { Rebuilt::No } else { Rebuilt::Yes },
             cut: is_cut.then_some(piece.length),
-        })
+        }
+    }
+
+    /// The last number that it stands for.
+    pub(super) fn last_number(&self) -> u64 {
+        self.rewritten.map_or(self.number, |rewritten| rewritten.last_number)
     }
 
     /// Frames count offsets from the first of their segment: wherever one of them is known, the first is.
     fn find_first_offset(
         &mut self,
         known: &Known<'_>,
-        before: Option<SegmentHeader>,
+        before: Option<Rewritten>,
         follows: Option<Offset>,
     ) -> Result<()> {
         let (Some(stored), None) = (&mut self.frames, self.first_offset) else { return Ok(()) };
         let number = self.number;
-        let rewritten = before.and_then(|before| before.rewritten);
-        let ended = rewritten.filter(|rewritten| rewritten.last_number.saturating_add(1) == number);
+        let ended = before.filter(|before| before.last_number.saturating_add(1) == number);
         if number == 1 {
             self.first_offset = Some(Offset::ZERO);
         } else if let Some(ended) = ended {
             self.first_offset = Some(ended.end_offset);
-        } else {
+        } else if self.rewritten.is_none() {
             let within = known.checkpoints.iter().map(|checkpoint| checkpoint.line).chain([known.durable]);
             let mut lines: Vec<Line> = within.filter(|line| line.place.segment == number).collect();
             if let (Some(offset), Some(end)) = (follows, self.end) {
                 lines.push(Line { place: Place::new(number, end), offset });
             }
             go_over(known.disk, stored, &mut |scan, found| {
-                let line = found.and_then(|found| scan.frame(found).line()).map(|body| body.durable);
+                let line = found.and_then(|found| scan.frame(found).line(number)).map(|body| body.durable);
                 lines.extend(line.filter(|line| line.place.segment == number && lines.len() < LINES_MAX));
             })?;
             let mut first = None;
@@ -242,20 +257,6 @@ impl Slot {
             self.incarnation = within.map(|checkpoint| checkpoint.incarnation).next_back().unwrap_or_default();
         }
     }
-}
-
-/// The frames of a segment that its successor names. A repair wrote them under an incarnation that only the lost header had:
-/// where none checks under the one that is named, they prove their own.
-fn proved(known: &Known<'_>, piece: &Piece, named: Frames) -> Result<Frames> {
-    let store = Store::File(open_segment(known.disk, &piece.name)?);
-    let mut scan = Scan::new(store, named, FRAMES_START, named.first_offset, piece.limit());
-    let failed = |error| Error::io("read the segment", error).at_path(known.disk.directory().join(&piece.name));
-    if matches!(scan.next().map_err(failed)?, Scanned::Frame(_)) || scan.resync().map_err(failed)? {
-        return Ok(named);
-    }
-    let file = known.chain.survey.files.iter().find(|file| file.name == piece.name);
-    let seed = file.map(|file| header::seed_of(known, file)).transpose()?.flatten();
-    Ok(Frames { seed: seed.unwrap_or(named.seed), ..named })
 }
 
 /// Goes over the frames in a file, offsets counted from 0, and shows each place that a frame is known to end at, or begin.

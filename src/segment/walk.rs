@@ -15,7 +15,7 @@ use crate::format::frame::{self, FrameHeader, Layout, Look};
 use crate::format::header::{Rewritten, SegmentHeader};
 use crate::format::state::States;
 use crate::format::{FRAME_ALIGNMENT, FRAMES_START, Fault, Kind, control, record};
-use crate::types::{Offset, index};
+use crate::types::{Offset, Place, index};
 
 /// What of a segment a walk needs to know.
 #[derive(Debug, Clone, Copy)]
@@ -109,12 +109,14 @@ impl<'a> Frame<'a> {
         record::states(self.body, &self.header)
     }
 
-    /// The durable line that it carries, if it is of a kind that does.
-    pub(crate) fn line(&self) -> Option<control::LineBody> {
-        match self.header.kind {
-            Kind::Mark | Kind::Seal | Kind::Close => control::LineBody::decode(self.body).ok(),
-            _ => None,
+    /// The durable line that it carries in segment `number`, if it is of a kind that does. One that lies behind its own frame is
+    /// no writer's.
+    pub(crate) fn line(&self, number: u64) -> Option<control::LineBody> {
+        if !matches!(self.header.kind, Kind::Mark | Kind::Seal | Kind::Close) {
+            return None;
         }
+        let line = control::LineBody::decode(self.body).ok()?;
+        (line.durable.place <= Place::new(number, self.position)).then_some(line)
     }
 }
 
@@ -230,6 +232,21 @@ impl Frames {
         }
     }
 
+    /// As [`Frames::skim`], also where only the header is at hand: the body is then empty.
+    pub(crate) fn glance<'a>(&self, bytes: &'a [u8], position: u64, expected: Offset) -> Step<'a> {
+        let skimmed = self.skim(bytes, position, expected);
+        let Step::Short { .. } = skimmed else { return skimmed };
+        // How far a gap goes stands in its body.
+        match frame::header(bytes, self.seed, position, self.end.saturating_sub(position)) {
+            Some(header) if header.kind != Kind::Gap => {
+                let offset = self.first_offset.after(header.offset_delta.into());
+                let frame = Frame { header, body: &[], position, offset };
+                self.fits(&frame, expected).map_or_else(bad, |()| Step::Frame(frame))
+            }
+            _ => skimmed,
+        }
+    }
+
     /// Finds the next place at or after `position` in `bytes` (which begins there) where a valid header stands, whatever its
     /// offset; for looking behind damage. `None`: none begins in these bytes.
     pub(crate) fn resync(&self, bytes: &[u8], position: u64) -> Option<(u64, Offset)> {
@@ -308,6 +325,11 @@ impl<'a> Walk<'a> {
         self.go(Frames::skim)
     }
 
+    /// As [`Walk::skim`], also where only the header is at hand.
+    pub(crate) fn glance(&mut self) -> Step<'a> {
+        self.go(Frames::glance)
+    }
+
     #[inline]
     fn go(&mut self, step: impl Fn(&Frames, &'a [u8], u64, Offset) -> Step<'a>) -> Step<'a> {
         let at = index(self.position.saturating_sub(self.start));
@@ -376,10 +398,15 @@ mod tests {
             let frames = Frames::new(&header, 8192);
             let bytes = frame(frames.seed, delta, count, layout);
             let what = (delta, count, layout, header.generation);
-            for step in [Frames::step, Frames::skim] {
+            for step in [Frames::step, Frames::skim, Frames::glance] {
                 let found = step(&frames, &bytes, FRAMES_START, Offset::new(expected));
                 assert_eq!(matches!(found, Step::Frame(_)), valid, "{what:?}");
             }
+            let head = &bytes[..HEADER_BYTES];
+            let glanced = frames.glance(head, FRAMES_START, Offset::new(expected));
+            assert_eq!(matches!(glanced, Step::Frame(frame) if frame.body.is_empty()), valid, "{what:?}");
+            assert!(matches!(frames.skim(head, FRAMES_START, Offset::new(expected)), Step::Short { .. }));
+            assert!(matches!(frames.glance(&head[1..], FRAMES_START, Offset::ZERO), Step::Short { .. }));
         }
         let frames = Frames::new(&new, 8192);
         let at = |position, offset| frames.offset_at(position, Offset::new(offset)).get();

@@ -1,6 +1,7 @@
 //! The commands, one file each: its arguments, what it does, what it prints.
 
 pub(crate) mod bench;
+pub(crate) mod compact;
 pub(crate) mod cursors;
 pub(crate) mod dump;
 pub(crate) mod get;

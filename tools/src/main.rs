@@ -20,7 +20,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use command::{bench, cursors, dump, get, import, info, ls, repair, retain, segment, verify};
+use command::{bench, compact, cursors, dump, get, import, info, ls, repair, retain, segment, verify};
 use failure::Failure;
 use output::{ColorChoice, Output};
 
@@ -50,6 +50,7 @@ enum Command {
     Verify(verify::Arguments),
     Repair(repair::Arguments),
     Retain(retain::Arguments),
+    Compact(compact::Arguments),
     Segment(segment::Arguments),
     Bench(bench::Arguments),
 }
@@ -66,6 +67,7 @@ impl Command {
             Self::Verify(arguments) => verify::run(arguments, output),
             Self::Repair(arguments) => repair::run(arguments, output),
             Self::Retain(arguments) => retain::run(arguments, output),
+            Self::Compact(arguments) => compact::run(arguments, output),
             Self::Segment(arguments) => segment::run(arguments, output),
             Self::Bench(arguments) => bench::run(arguments, output),
         }

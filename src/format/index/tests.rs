@@ -108,6 +108,17 @@ proptest! {
                 }
             }
         }
+        for topic in 0..30 {
+            let _either_way = tables.each_block_of(Topic::new(topic).expect("small"), &mut |_| {});
+        }
+        let mut met = 0;
+        tables.each_entry(0..entries, &mut |entry| {
+            assert_eq!(Ok(*entry), tables.entry(met));
+            met += 1;
+            ControlFlow::Continue(())
+        }).expect("all entries are there");
+        prop_assert_eq!(met, entries);
+        prop_assert!(tables.each_entry(0..entries + 1, &mut |_| ControlFlow::Continue(())).is_err());
         for number in 0..tables.blocks() {
             tables.block(number).expect("all rows are there");
         }

@@ -2,7 +2,8 @@
 //!
 //! Guarantees:
 //! 1. What was seen is never unseen: durable line, start line and tail only move up.
-//! 2. A directory that does not fit together is looked at again before anything is said: its writer may be at work.
+//! 2. A segment that was rewritten since is counted, so that a lookup which began before is asked again.
+//! 3. A directory that does not fit together is looked at again before anything is said: its writer may be at work.
 
 use super::{Shared, State, begin, entries};
 use crate::error::{Error, ErrorKind, Result};
@@ -65,7 +66,7 @@ impl State {
         self.time_max = self.time_max.max(fresh.time_max);
         self.durable = self.durable.max(fresh.durable);
         self.start = self.start.max(fresh.start);
-        self.catalog = fresh.catalog;
+        self.catalog.follow(fresh.catalog);
         (self.clean, self.refusal) = (fresh.clean, fresh.refusal);
     }
 }
@@ -90,7 +91,7 @@ impl Shared {
         while let Scanned::Frame(found) = scan.next().map_err(failed)? {
             time_max = time_max.max(found.time_of_records());
             let frame = scan.frame(&found);
-            durable = durable.max(frame.line().map(|line| line.durable).unwrap_or_default());
+            durable = durable.max(frame.line(entry.number()).map(|line| line.durable).unwrap_or_default());
             start = start.max(start::of_frame(&frame, entry.number()).unwrap_or_default());
         }
         let mut state = self.state.lock();

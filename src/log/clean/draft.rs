@@ -5,6 +5,8 @@
 //!    read back may come from the page cache: it shows what was handed to the system, not what the medium holds.
 //! 2. Nothing but the draft is touched, and of that only what lies below its end.
 //! 3. A gap takes the space of its frame, as far as the system gives back the rest.
+//! 4. The file is as long as the capacity in its header says: at least what it was created with, and no page longer than its
+//!    frames if they need more. Space is reserved before it is used.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::arithmetic_side_effects))]
 
 use std::ops::Range;
@@ -35,6 +37,8 @@ pub(crate) struct Draft {
     path: PathBuf,
     header: SegmentHeader,
     seed: Seed,
+    /// How long the file is.
+    reserved: u64,
     /// Where `bytes` go.
     at: u64,
     bytes: Vec<u8>,
@@ -49,7 +53,7 @@ impl Draft {
         let created = disk.create(&name, header.capacity);
         let file = created.map_err(|error| Error::io("create the new segment", error).at_path(&path))?;
         let seed = Seed::new(header.incarnation);
-        Ok(Self { file, path, header, seed, at: FRAMES_START, bytes: Vec::new() })
+        Ok(Self { file, path, header, seed, reserved: header.capacity, at: FRAMES_START, bytes: Vec::new() })
     }
 
     pub(crate) fn header(&self) -> &SegmentHeader {
@@ -109,18 +113,19 @@ impl Draft {
     /// Stores what is missing, syncs the file and reads it back. It still has the name of a draft.
     pub(crate) fn complete(mut self, disk: &dyn Disk) -> Result<SegmentHeader> {
         self.put()?;
+        self.header.capacity = self.reserved;
         self.file.write_at(&self.header.encode(), 0).map_err(|error| self.failed(error))?;
-        let end = self.header.rewritten.map_or(self.header.capacity, |rewritten| rewritten.end);
-        let rest = end.next_multiple_of(PAGE_BYTES)..self.header.capacity;
-        if !rest.is_empty() {
-            let _costs_only_space = self.file.punch(rest);
-        }
         self.file.sync().map_err(|error| Error::io("sync the new segment", error).at_path(&self.path))?;
         self.read_back(disk)?;
         Ok(self.header)
     }
 
     fn put(&mut self) -> Result<()> {
+        let needed = self.end().next_multiple_of(PAGE_BYTES);
+        if needed > self.reserved {
+            self.file.reserve(needed).map_err(|error| self.failed(error))?;
+            self.reserved = needed;
+        }
         if !self.bytes.is_empty() {
             self.file.write_at(&self.bytes, self.at).map_err(|error| self.failed(error))?;
         }

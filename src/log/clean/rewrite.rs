@@ -66,13 +66,13 @@ pub(crate) struct Job<'a> {
 pub(crate) fn rewrite(job: &mut Job<'_>, choice: &mut dyn Choice) -> Result<SegmentHeader> {
     let (Some(first), Some(last)) = (job.inputs.first(), job.inputs.last()) else { return Err(refused("no segment")) };
     check_neighbours(job.inputs)?;
-    let capacity = job.bytes_max.max(FRAMES_START.saturating_add(PAGE_BYTES)).next_multiple_of(PAGE_BYTES);
-    if capacity > SEGMENT_BYTES_MAX {
-        let text = format!("rewrite refused: up to {capacity} bytes as one segment");
+    if job.bytes_max > SEGMENT_BYTES_MAX {
+        let text = format!("rewrite refused: up to {} bytes as one segment", job.bytes_max);
         return Err(Error::new(ErrorKind::Limit, text).next_step("rewrite fewer segments as one"));
     }
     let highest = job.inputs.iter().map(|input| input.header.generation).max().unwrap_or_default();
     let generation = highest.checked_add(1).ok_or_else(|| Error::new(ErrorKind::Limit, "generations are exhausted"))?;
+    let capacity = FRAMES_START.saturating_add(PAGE_BYTES);
     let header = SegmentHeader { generation, durable: last.header.durable, capacity, rewritten: None, ..first.header };
     discard(job.disk, header.number);
     write(job, &header, choice).inspect_err(|_| discard(job.disk, header.number))
@@ -114,7 +114,8 @@ fn check_neighbours(inputs: &[Entry]) -> Result<()> {
 }
 
 fn write(job: &mut Job<'_>, header: &SegmentHeader, choice: &mut dyn Choice) -> Result<SegmentHeader> {
-    let mut output = Output { draft: Draft::create(job.disk, header)?, records: 0, body: Vec::new() };
+    let mut output =
+        Output { draft: Draft::create(job.disk, header)?, bytes_max: job.bytes_max, records: 0, body: Vec::new() };
     let mut next = header.first_offset;
     for input in job.inputs {
         next = copy(job, input, next, choice, &mut output)?;
@@ -141,6 +142,7 @@ fn write(job: &mut Job<'_>, header: &SegmentHeader, choice: &mut dyn Choice) -> 
 /// Where what is kept goes.
 struct Output {
     draft: Draft,
+    bytes_max: u64,
     records: u64,
     /// Of the frame at hand, while it is thinned.
     body: Vec<u8>,
@@ -162,9 +164,9 @@ impl Output {
         self.draft.gap(start..start.saturating_add(GAP_FRAME_BYTES), offset, next)
     }
 
-    /// The file is as long as what was found before to be kept.
+    /// No more is kept than was found before.
     fn check_room(&self, bytes: u64) -> Result<()> {
-        let fits = self.draft.end().saturating_add(bytes) <= self.draft.header().capacity;
+        let fits = self.draft.end().saturating_add(bytes) <= self.bytes_max;
         if fits { Ok(()) } else { Err(self.draft.unlike("what is kept")) }
     }
 }

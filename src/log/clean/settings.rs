@@ -154,7 +154,8 @@ fn check_memory(name: &str, bytes: u64) -> Result<()> {
     if (length(MEMORY_MIN)..=MEMORY_MAX).contains(&bytes) {
         return Ok(());
     }
-    Err(refused(format!("option {name}: {bytes} is not within {MEMORY_MIN} to {MEMORY_MAX}")))
+    let text = format!("option {name}: {bytes} is not within {MEMORY_MIN} to {MEMORY_MAX}");
+    Err(refused(text).next_step("give bytes of memory within these bounds"))
 }
 
 fn refused(text: String) -> Error {

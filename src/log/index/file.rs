@@ -106,6 +106,11 @@ impl IndexFile {
         (self.header.last_gap > 0).then_some(self.header.last_gap)
     }
 
+    /// Whether it lists the topics of the segment; else there are too many.
+    pub(crate) fn lists_topics(&self) -> bool {
+        self.header.counts.topics.is_some()
+    }
+
     /// Looks something up.
     pub(crate) fn ask<T>(&self, disk: &dyn Disk, ask: impl FnOnce(Tables<'_>) -> Result<T, Fault>) -> Result<T, Fault> {
         let opened;

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::segment::start_of;
-use super::{Failure, Found, Miss, Moved, Question, TRIES_MAX, limit_of};
+use super::{Failure, Found, Miss, Moved, Question, TRIES_MAX, busy, limit_of};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::index::KeyHash;
 use crate::log::catalog::Entry;
@@ -56,6 +56,8 @@ enum Way {
 }
 
 struct Within {
+    /// Of the log, when it chose its end.
+    replacements: u64,
     /// Up to where it goes.
     end: Line,
     /// What lies below was handed out, or never looked for.
@@ -102,7 +104,8 @@ impl History {
         if let Way::Begin = self.way {
             source.check_lookups()?;
             source.index().count(|counts| counts.lookups = counts.lookups.saturating_add(1));
-            let within = Within { end: source.end(self.line), next: source.start(), segment: None };
+            let replacements = source.replacements();
+            let within = Within { replacements, end: source.end(self.line), next: source.start(), segment: None };
             self.way = Way::Within(Box::new(within));
         }
         let Way::Within(within) = &mut self.way else { return Ok(None) };
@@ -118,7 +121,7 @@ impl History {
                         let number = segment.entry.number();
                         let entry = question.source.entry(&|catalog| catalog.after(number).cloned())?;
                         within.enter(&question, entry)?;
-                        if within.segment.is_none() {
+                        if within.segment.is_none() && within.go_on(&question, self.line) == End::Reached {
                             return Ok(None);
                         }
                     }
@@ -137,14 +140,33 @@ impl History {
                 catalog.holding(next).or_else(|| catalog.entries().first()).cloned()
             };
             within.enter(&question, question.source.entry(&find)?)?;
-            if within.segment.is_none() {
+            if within.segment.is_none() && within.go_on(&question, self.line) == End::Reached {
                 return Ok(None);
             }
         }
     }
 }
 
+/// Whether a history is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Reached,
+    Moved,
+}
+
 impl Within {
+    /// At the end: goes on up to where the log is now if segments were replaced. What was dropped from them was superseded,
+    /// maybe by what came behind the end.
+    fn go_on(&mut self, question: &Question<'_>, line: ReadLine) -> End {
+        let replacements = question.source.replacements();
+        if replacements == self.replacements {
+            return End::Reached;
+        }
+        self.next = self.next.max(self.end.offset);
+        (self.replacements, self.end) = (replacements, question.source.end(line));
+        End::Moved
+    }
+
     fn enter(&mut self, question: &Question<'_>, entry: Option<Entry>) -> std::result::Result<(), Failure> {
         self.segment = None;
         if let Some(entry) = entry.filter(|entry| entry.number() <= self.end.place.segment) {
@@ -271,8 +293,7 @@ impl Iterator for History {
                 Err(Failure { error, .. }) => return Some(Err(self.fail(error))),
             }
         }
-        let busy = "segments were replaced faster than this could read them";
-        Some(Err(self.fail(Error::new(ErrorKind::Io, busy))))
+        Some(Err(self.fail(busy())))
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{Found, Miss, Question};
 use crate::error::Result;
 use crate::format::{FRAMES_START, Fault, Kind, frame, segment_name};
-use crate::log::batch::Batch;
+use crate::log::batch::{Batch, FrameAt};
 use crate::log::catalog::Entry;
 use crate::log::index::file::IndexFile;
 use crate::log::index::keys::{Candidate, Reached, Stopped, Table};
@@ -166,7 +166,8 @@ impl Question<'_> {
             return Ok(None);
         }
         let offsets = record.offset()..record.offset().after(1);
-        let batch = Batch { chunk, frames, segment: view.header.number, position, offset, offsets, records: 1 };
+        let (segment, start) = (view.header.number, FrameAt { position, offset });
+        let batch = Batch { chunk, frames, segment, start, offsets, records: 1, picked: None };
         Ok(Some(Found { batch }))
     }
 

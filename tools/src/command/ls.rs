@@ -1,5 +1,9 @@
 //! `esker ls`: the segments of a log, oldest first.
+//!
+//! Guarantees:
+//! 1. It takes no longer than a look at headers, and at most [`LIVE_BYTES`] of log, unless it is asked for more.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use esker::{Attached, Holder, SegmentInfo, SegmentState};
@@ -10,11 +14,15 @@ use crate::output::{Align, Output};
 use crate::text::Sizes;
 use crate::time;
 
-const COLUMNS: [(&str, Align); 10] = [
+/// A log up to this size is read for its live records without being asked.
+const LIVE_BYTES: u64 = 1 << 30;
+
+const COLUMNS: [(&str, Align); 11] = [
     ("segment", Align::Right),
     ("generation", Align::Right),
     ("base offset", Align::Right),
     ("records", Align::Right),
+    ("live", Align::Right),
     ("size", Align::Right),
     ("state", Align::Left),
     ("first time", Align::Left),
@@ -23,17 +31,22 @@ const COLUMNS: [(&str, Align); 10] = [
     ("held by", Align::Left),
 ];
 
-const JSON_HELP: &str = "Print one JSON object a segment: v number generation base_offset records bytes state first_time last_time \
-    index_bytes held_by; index_bytes is null if it has no index file; held_by are the cursors that hold it and all behind it, and \
+const JSON_HELP: &str = "Print one JSON object a segment: v number generation base_offset records live_ratio bytes state \
+    first_time last_time index_bytes held_by; live_ratio is the part of the records that a compaction of all topics would keep, null if \
+    it was not looked for; index_bytes is null if it has no index file; held_by are the cursors that hold it and all behind it, and \
     nothing before";
 
 /// List the segments of a log
 ///
-/// Changes nothing, also while a writer is at work.
+/// Changes nothing, also while a writer is at work. Live is what a compaction of all topics would keep of a segment: records that
+/// are the last of their key, or have none.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// Directory of the log
     dir: PathBuf,
+    /// Say what is live also of a log of more than 1 GiB, all of which is read for that
+    #[arg(long)]
+    live: bool,
     #[arg(long, help = JSON_HELP)]
     json: bool,
     #[command(flatten)]
@@ -45,16 +58,17 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Result<(), Fail
     let segments = attached.segments()?;
     // A log that no open would take has no state to say it.
     let holders = if attached.refusal().is_none() { attached.who_holds()? } else { Vec::new() };
+    let live = live_ratios(arguments, &attached, &segments)?;
     let ends = segments.iter().skip(1).map(|next| next.base_offset).chain([esker::Offset::new(u64::MAX)]);
     let rows = segments.iter().zip(ends).map(|(segment, end)| {
         let from_here = |holder: &&Holder| (segment.base_offset..end).contains(&holder.offset);
-        (segment, holders.iter().filter(from_here).map(|holder| holder.cursor.as_str()).collect::<Vec<_>>())
+        let held_by = holders.iter().filter(from_here).map(|holder| holder.cursor.as_str());
+        Row { segment, live: live.get(&segment.number).copied(), held_by: held_by.collect() }
     });
     if arguments.json {
-        rows.into_iter().try_for_each(|(segment, held_by)| output.json(&as_json(segment, &held_by)))?;
+        rows.into_iter().try_for_each(|row| output.json(&row.as_json()))?;
     } else {
-        let rows = rows.map(|(segment, held_by)| as_row(segment, &held_by, arguments.sizes));
-        output.table(&COLUMNS, rows.collect())?;
+        output.table(&COLUMNS, rows.map(|row| row.cells(arguments.sizes)).collect())?;
     }
     attached.refusal().map_or(Ok(()), |refusal| Err(refusal.into()))
 }
@@ -66,33 +80,59 @@ fn state(segment: &SegmentInfo) -> &'static str {
     }
 }
 
-fn as_json(segment: &SegmentInfo, held_by: &[&str]) -> Value {
-    json!({
-        "v": 1,
-        "number": segment.number,
-        "generation": segment.generation,
-        "base_offset": segment.base_offset.get(),
-        "records": segment.records,
-        "bytes": segment.bytes,
-        "state": state(segment),
-        "first_time": segment.first_time.map(time::exact),
-        "last_time": segment.last_time.map(time::exact),
-        "index_bytes": segment.index_bytes,
-        "held_by": held_by,
-    })
+/// The live ratio of each segment; empty if it is not looked for.
+fn live_ratios(
+    arguments: &Arguments,
+    attached: &Attached,
+    segments: &[SegmentInfo],
+) -> Result<BTreeMap<u64, f64>, Failure> {
+    let bytes: u64 = segments.iter().map(|segment| segment.bytes).sum();
+    if attached.refusal().is_some() || (bytes > LIVE_BYTES && !arguments.live) {
+        return Ok(BTreeMap::new());
+    }
+    Ok(attached.live_records()?.iter().map(|live| (live.number, live.ratio())).collect())
 }
 
-fn as_row(segment: &SegmentInfo, held_by: &[&str], sizes: Sizes) -> Vec<String> {
-    vec![
-        segment.number.to_string(),
-        segment.generation.to_string(),
-        segment.base_offset.to_string(),
-        segment.records.to_string(),
-        sizes.show(segment.bytes),
-        state(segment).to_owned(),
-        time::or_dash(segment.first_time),
-        time::or_dash(segment.last_time),
-        segment.index_bytes.map_or_else(|| "-".to_owned(), |bytes| sizes.show(bytes)),
-        if held_by.is_empty() { "-".to_owned() } else { held_by.join(" ") },
-    ]
+/// A line of the table.
+struct Row<'a> {
+    segment: &'a SegmentInfo,
+    live: Option<f64>,
+    held_by: Vec<&'a str>,
+}
+
+impl Row<'_> {
+    fn as_json(&self) -> Value {
+        let segment = self.segment;
+        json!({
+            "v": 1,
+            "number": segment.number,
+            "generation": segment.generation,
+            "base_offset": segment.base_offset.get(),
+            "records": segment.records,
+            "live_ratio": self.live,
+            "bytes": segment.bytes,
+            "state": state(segment),
+            "first_time": segment.first_time.map(time::exact),
+            "last_time": segment.last_time.map(time::exact),
+            "index_bytes": segment.index_bytes,
+            "held_by": self.held_by,
+        })
+    }
+
+    fn cells(&self, sizes: Sizes) -> Vec<String> {
+        let segment = self.segment;
+        vec![
+            segment.number.to_string(),
+            segment.generation.to_string(),
+            segment.base_offset.to_string(),
+            segment.records.to_string(),
+            self.live.map_or_else(|| "-".to_owned(), |live| format!("{:.1} %", 100.0 * live)),
+            sizes.show(segment.bytes),
+            state(segment).to_owned(),
+            time::or_dash(segment.first_time),
+            time::or_dash(segment.last_time),
+            segment.index_bytes.map_or_else(|| "-".to_owned(), |bytes| sizes.show(bytes)),
+            if self.held_by.is_empty() { "-".to_owned() } else { self.held_by.join(" ") },
+        ]
+    }
 }

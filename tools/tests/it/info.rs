@@ -6,7 +6,8 @@ use crate::run::{Folder, esker, names, numbers, snapshot};
 
 const INFO: &str = "v store_id format epoch start visible durable records bytes segments first_time last_time \
     writer_pid clean cursors state_keys state_bytes checkpoints checkpoint_offset";
-const LS: &str = "v number generation base_offset records bytes state first_time last_time index_bytes held_by";
+const LS: &str =
+    "v number generation base_offset records live_ratio bytes state first_time last_time index_bytes held_by";
 
 #[test]
 fn info_has_the_documented_keys_in_their_order() {

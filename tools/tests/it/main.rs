@@ -1,6 +1,7 @@
 //! The tool as scripts and people meet it: the built binary, run on real directories. One module a command.
 
 mod bench;
+mod compact;
 mod cursors;
 mod dump;
 mod get;

@@ -103,7 +103,7 @@ pub(super) fn read(bytes: &[u8], number: u64) -> Reading {
         match frame.and_then(|frame| Ok((body_of(&frame, offset, kept)?, frame))) {
             Ok((body, frame)) => {
                 offset = frame.delta.into();
-                reading.durable = reading.durable.max(line_of(&frame));
+                reading.durable = reading.durable.max(line_of(&frame, place(at)));
                 if frame.kind == GAP {
                     let Some((next, span)) = gap(&frame, offset, bytes.len() - at) else { break Fault::Bad };
                     if kept.end_offset.is_some_and(|end| next > end) {
@@ -138,8 +138,9 @@ pub(super) fn read(bytes: &[u8], number: u64) -> Reading {
     reading.gaps.iter_mut().for_each(|(from, _)| *from = start.max(*from));
     reading.end = place(at);
     reading.later = fault == Fault::Later;
-    let behind = (at..bytes.len()).step_by(8).filter_map(|at| frame_at(bytes, seed, at, kept).ok());
-    let carried = behind.filter(|frame| body_sum_is_right(frame)).map(|frame| line_of(&frame)).max();
+    let behind = (at..bytes.len()).step_by(8).filter_map(|at| Some((at, frame_at(bytes, seed, at, kept).ok()?)));
+    let carried =
+        behind.filter(|(_, frame)| body_sum_is_right(frame)).map(|(at, frame)| line_of(&frame, place(at))).max();
     reading.durable_anywhere = reading.durable.max(carried.unwrap_or_default());
     reading
 }
@@ -294,8 +295,9 @@ fn entry(rest: &mut Input<'_>) -> Result<Change, Fault> {
     }
 }
 
-/// The durable line that a frame carries, if it is of a kind that does.
-fn line_of(frame: &Frame<'_>) -> Place {
+/// The durable line that a frame carries, if it is of a kind that does. One behind the frame itself does not count.
+fn line_of(frame: &Frame<'_>, stands: Place) -> Place {
     let carries = matches!(frame.kind, 2 | 3 | 6) && frame.body.len() == 32;
-    if carries { (word(frame.body, 0), word(frame.body, 8)) } else { Place::default() }
+    let line = if carries { (word(frame.body, 0), word(frame.body, 8)) } else { Place::default() };
+    if line <= stands { line } else { Place::default() }
 }

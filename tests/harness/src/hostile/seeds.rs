@@ -55,6 +55,9 @@ pub fn seeds() -> Vec<Seed> {
         let input = [&[0, 7, 0, 0, 0, body_bytes, 0][..], &body[..body_bytes.into()], &next[..]].concat();
         add("decode_frame", format!("gap_{span}_{body_bytes}"), input);
     }
+    for (name, input) in lines() {
+        add("decode_frame", name, input);
+    }
     for (name, input) in sparse() {
         add("decode_frame", format!("sparse_{name}"), input);
     }
@@ -164,6 +167,23 @@ fn sparse() -> Vec<(String, Vec<u8>)> {
     for (count, deltas) in kept {
         let name = deltas.iter().fold(format!("kept_{count}"), |name, delta| format!("{name}_{delta}"));
         seeds.push((name, around(frame(8, 3, 1, 1, &body(count, deltas, &entry)))));
+    }
+    seeds
+}
+
+/// Marks, seals and closes that carry a line of the segment itself, up to where they stand or behind it, or of the one behind
+/// it; in a segment as it was written, and in one that was rewritten, of whose end the header says that it is durable.
+fn lines() -> Vec<(String, Vec<u8>)> {
+    let here = u64::try_from(FRAMES_START).expect("small");
+    let mut seeds = Vec::new();
+    for (kind, segment, position) in
+        [(2_u8, 1_u64, here), (2, 1, here + 8), (3, 1, 0x20_0000_1278), (6, 1, 0x20_0000_1278), (6, 2, here)]
+    {
+        let body = [segment, position, 0, 0].map(u64::to_le_bytes).concat();
+        let frame = [&[0, kind, 0, 0, 0, 32, 0][..], &body].concat();
+        let name = format!("line_{kind}_{segment}_{position}");
+        seeds.push((format!("{name}_rewritten"), [&frame[..], &[0, 255, 9, 0, 0, 0, 0]].concat()));
+        seeds.push((name, frame));
     }
     seeds
 }

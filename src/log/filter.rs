@@ -1,0 +1,70 @@
+//! Which records a reader hands out.
+//!
+//! Guarantees:
+//! 1. A frame that is not admitted by its header holds no record that matches, whatever its body is.
+//! 2. Keys are compared in full.
+
+use std::ops::Range;
+
+use crate::format::Kind;
+use crate::format::frame::FrameHeader;
+use crate::format::index::KeyHash;
+use crate::segment::walk::Frame;
+use crate::types::{Offset, RecordRef, Topic};
+
+/// What a record has to be.
+#[derive(Debug)]
+pub(crate) enum Filter {
+    /// In one of these topics, which ascend.
+    Topics(Box<[Topic]>),
+    /// With this key, in this topic.
+    Key { topic: Topic, key: Box<[u8]>, hash: KeyHash },
+}
+
+impl Filter {
+    pub(crate) fn topics(topics: impl IntoIterator<Item = Topic>) -> Self {
+        let mut topics: Vec<Topic> = topics.into_iter().collect();
+        topics.sort_unstable();
+        topics.dedup();
+        Self::Topics(topics.into())
+    }
+
+    pub(crate) fn key(topic: Topic, key: &[u8]) -> Self {
+        Self::Key { topic, key: key.into(), hash: KeyHash::of(topic, key) }
+    }
+
+    /// Whether records in a frame with this header may match.
+    pub(crate) fn admits(&self, header: &FrameHeader) -> bool {
+        let is_mixed_or_one_of_them = || header.topic.is_none_or(|topic| self.holds(topic));
+        header.kind == Kind::Data && header.record_count > 0 && is_mixed_or_one_of_them()
+    }
+
+    pub(crate) fn matches(&self, record: &RecordRef<'_>) -> bool {
+        let is_of_key = match self {
+            Self::Topics(_) => true,
+            Self::Key { key, .. } => record.key() == Some(key),
+        };
+        is_of_key && self.holds(record.topic())
+    }
+
+    fn holds(&self, asked: Topic) -> bool {
+        match self {
+            Self::Topics(topics) => topics.binary_search(&asked).is_ok(),
+            Self::Key { topic, .. } => *topic == asked,
+        }
+    }
+
+    /// The offset of the first record of a frame that lies in `range` and matches, and how many of them do; `None`: none does.
+    pub(crate) fn records_in(&self, frame: &Frame<'_>, range: &Range<Offset>) -> Option<(Offset, u64)> {
+        match (self, frame.header.topic) {
+            (Self::Topics(_), Some(topic)) if self.holds(topic) => frame.records_in(range),
+            (_, Some(topic)) if !self.holds(topic) => None,
+            _ => {
+                let mut matching =
+                    frame.records().filter(|record| range.contains(&record.offset()) && self.matches(record));
+                let first = matching.next()?.offset();
+                Some((first, matching.fold(1, |count, _| u64::saturating_add(count, 1))))
+            }
+        }
+    }
+}
