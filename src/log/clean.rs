@@ -18,6 +18,7 @@ mod marks;
 mod passed;
 mod policy;
 mod put;
+mod renew;
 mod report;
 pub(crate) mod rewrite;
 mod run;
@@ -35,6 +36,7 @@ use std::time::Duration;
 pub(crate) use judge::{Input, Rule, Task, judge};
 pub use policy::Cleanup;
 pub(crate) use policy::Policies;
+pub(crate) use renew::renew;
 pub use report::{CleanPhase, CleanProgress, CleanStats, CompactionReport, Replaced};
 pub use settings::{Cleaner, Compaction};
 
