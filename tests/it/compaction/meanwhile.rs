@@ -3,10 +3,10 @@
 use std::io;
 use std::sync::{Arc, Mutex};
 
-use esker::{Compaction, Log, Offset};
+use esker::{Attached, Cleanup, Compaction, Log, Offset, SegmentInfo};
 use harness::{Call, MemoryDisk, Watch, WatchedDisk};
 
-use super::{compacted, eager, fill, filled, read, verified};
+use super::{compacted, eager, fill, filled, read, topic, verified};
 
 type Act = Box<dyn FnOnce(&Log) + Send>;
 
@@ -95,4 +95,26 @@ fn a_close_ends_a_run_that_is_under_way() {
     assert_eq!(verified(&disk), [], "{:?}", disk.names());
     let log = eager().open_on(Arc::new(disk)).expect("opens");
     assert!(read(&log).len() >= 200);
+}
+
+#[test]
+fn who_looked_before_is_told_of_the_segments_that_are_there_now() {
+    let disk = MemoryDisk::new(5);
+    let options = eager().cleanup(topic(0), Cleanup::compact()).cleanup(topic(1), Cleanup::compact());
+    let log = options.open_on(Arc::new(disk.clone())).expect("opens");
+    fill(&log, 0..150);
+    log.sync().expect("syncs");
+    log.background_step();
+    fill(&log, 150..200);
+    let attach = || Attached::open_on(Arc::new(disk.clone())).expect("attaches");
+    let [of_segments, of_live] = [attach(), attach()];
+    let before = of_segments.segments().expect("lists");
+    log.sync().expect("syncs");
+    log.background_step();
+    let _ = log.clean().expect("cleans");
+    let segments = of_segments.segments().expect("lists");
+    let last = |segments: &[SegmentInfo]| segments.last().expect("one").number;
+    assert!(segments.len() < before.len() && last(&segments) == last(&before), "{segments:?}");
+    assert_eq!(segments, attach().segments().expect("lists"));
+    assert_eq!(of_live.live_records().expect("reads"), attach().live_records().expect("reads"));
 }
