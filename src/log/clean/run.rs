@@ -179,7 +179,7 @@ impl<'a> Run<'a> {
             if left.is_zero() {
                 return Ok(());
             }
-            self.core.clean.signal.sleep(Some(left));
+            self.core.clean.pace.sleep(Some(left));
             self.core.check_open()?;
         }
     }
