@@ -379,6 +379,7 @@ impl Core {
         self.rolled.notify_all();
         self.visible_moved.notify();
         self.durable_moved.notify();
+        self.index.close();
         self.lock.lock().take();
     }
 

@@ -3,7 +3,7 @@
 //! Guarantees:
 //! 1. Nothing of it is needed: what no file and no table says is read from the log.
 //! 2. A file is believed only if it is bound to the segment and its sum is right, which is looked at before its first use.
-//!    One that is not is removed by the log's writer, and made again.
+//!    One that is not is removed by the log's writer until it is closed, and made again.
 //! 3. Files are made in the background, newest segment first, of what is sealed and durable. One that cannot be made is
 //!    counted, and tried again when the log has sealed another segment.
 //! 4. Memory: `Options::index_memory`, half of it for the tables and half for making a file, and a few views of segments.
@@ -53,6 +53,16 @@ struct Files {
     known: BTreeMap<u64, Known>,
     /// After a failure: the newest sealed segment of then.
     paused_at: Option<u64>,
+    directory: Directory,
+}
+
+/// Whose the directory is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Directory {
+    #[default]
+    Ours,
+    /// The log was closed: another may write there.
+    GivenBack,
 }
 
 /// What is known of the index file of a segment of this incarnation.
@@ -142,10 +152,18 @@ impl Index {
             Role::Onlooker => self.know(entry, What::Unfit),
             Role::Writer => {
                 self.know(entry, What::None);
-                // One that stays is replaced when the next is complete.
-                let _replaced_later = disk.unlink(&index_name(entry.number()));
+                let files = self.files.lock();
+                if files.directory == Directory::Ours {
+                    // One that stays is replaced when the next is complete.
+                    let _replaced_later = disk.unlink(&index_name(entry.number()));
+                }
             }
         }
+    }
+
+    /// The directory is given back: what readers that are left find wrong there stays.
+    pub(crate) fn close(&self) {
+        self.files.lock().directory = Directory::GivenBack;
     }
 
     /// Forgets a segment that is no part of the log any more, and removes its index file.

@@ -211,3 +211,27 @@ fn a_directory_with_index_files_alone_holds_no_log_and_nothing_else() {
     removed.sort();
     assert_eq!(removed, ["0000000001.idx", "0000000002.idx.draft"]);
 }
+
+#[test]
+fn a_reader_of_a_log_that_was_closed_removes_no_index_file() {
+    let disk = MemoryDisk::new(1);
+    let _ = indexed(&options(), &disk).close();
+    let log = open(&disk).expect("opens");
+    let mut reader = log.reader();
+    log.close().expect("closes");
+    let names = indexes(&disk);
+    for name in &names {
+        disk.edit_file(name, |bytes| bytes[300] ^= 1);
+    }
+    // The directory may be another writer's by now.
+    for offset in 0..log_end(&mut reader) {
+        reader.seek(esker::Offset::new(offset)).expect("inside the log");
+        assert!(reader.poll().expect("reads").is_some());
+    }
+    assert_eq!(indexes(&disk), names);
+}
+
+fn log_end(reader: &mut esker::Reader) -> u64 {
+    reader.seek_latest();
+    reader.offset().get()
+}
