@@ -23,6 +23,7 @@ pub(crate) mod rewrite;
 mod run;
 mod seen;
 mod settings;
+mod starts;
 mod tally;
 
 #[cfg(test)]
@@ -37,6 +38,7 @@ pub use policy::Cleanup;
 pub(crate) use policy::Policies;
 pub use report::{CleanPhase, CleanProgress, CleanStats, CompactionReport, Replaced};
 pub use settings::{Cleaner, Compaction};
+pub(crate) use starts::least_start;
 
 use self::ballast::Ballast;
 use self::group::Eagerness;

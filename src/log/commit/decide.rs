@@ -7,8 +7,6 @@
 //!    meanwhile, it is read before the lock again.
 //! 3. Nothing is allocated under the lock: a refusal is put into words behind it.
 
-use std::sync::Arc;
-
 use super::{Condition, outside};
 use crate::error::{Conflict, Error, ErrorKind, Result};
 use crate::format::state::{CursorValue, Space, StateEntry};
@@ -78,13 +76,12 @@ pub(super) struct Decider<'c> {
 
 impl<'c> Decider<'c> {
     pub(super) fn new(
-        core: &'c Arc<Core>,
+        core: &'c Core,
         conditions: &'c [Condition<'c>],
         lowest: Option<(&'c str, Offset)>,
         changes: Vec<Change>,
+        reader: Option<Reader>,
     ) -> Self {
-        let searches = conditions.iter().any(|condition| matches!(condition, Condition::NoRecord { .. }));
-        let reader = searches.then(|| Reader::new(Arc::<Core>::clone(core)));
         Self { core, conditions, lowest, changes, promise: None, searched: None, broken: None, rounds: 0, reader }
     }
 
