@@ -10,12 +10,14 @@
 //!    by then, and its numbers are not used again.
 //! 4. After a clean end the segment is continued, and the close frame is made void by a durable session frame first.
 
+use std::io;
 use std::sync::Arc;
 
 use super::anchor::AnchorFile;
 use super::appender::StateSpan;
 use super::catalog::{Entry, Handle};
 use super::checkpoint::{Checkpoints, Loaded};
+use super::clean::renew;
 use super::decide::Decision;
 use super::epochs::Epochs;
 use super::options::{FIRST_SEGMENT_BYTES, Options, Recovery};
@@ -331,22 +333,19 @@ fn append_session(disk: &dyn Disk, writer: &mut SegmentWriter, identity: Identit
 /// others set aside.
 fn clear(disk: &dyn Disk, survey: &Survey, chain: &[super::survey::Member], start: StartLine) -> Result<Cleared> {
     let mut cleared = Cleared::default();
-    let is_replaced = |file: &SegmentFile| {
-        // Whatever its header is by now: nothing else ever had a number in between.
-        let generation = file.header.as_ref().ok().and_then(Option::as_ref).map_or(0, |header| header.generation);
-        chain.iter().any(|member| member.header.replaces(file.number, generation))
-    };
-    if survey.files.iter().any(is_replaced) {
-        // The one that stands for them may not have its name durably.
-        disk.sync_directory().map_err(|error| io_error(disk, "sync the directory", "", error))?;
-    }
+    let replaced = replaced(disk, survey, chain)?;
     for file in &survey.files {
         if chain.iter().any(|member| member.name == file.name) {
             continue;
         }
         let below = file.number < start.segment;
         let empty = matches!(file.header, Ok(None)) && is_zero(disk, file);
-        let (done, to) = if below || empty || is_replaced(file) {
+        let stood_for = replaced.iter().find(|(number, _)| *number == file.number).map(|(_, renewed)| renewed);
+        if let (false, Some(Err(error))) = (below, stood_for) {
+            cleared.left.push(format!("{}: what stands for it could not get its name anew: {error}", file.name));
+            continue;
+        }
+        let (done, to) = if below || empty || stood_for.is_some() {
             (disk.unlink(&file.name), &mut cleared.removed)
         } else {
             (disk.quarantine(&file.name), &mut cleared.quarantined)
@@ -370,6 +369,29 @@ fn clear(disk: &dyn Disk, survey: &Survey, chain: &[super::survey::Member], star
         disk.sync_directory().map_err(|error| io_error(disk, "sync the directory", "", error))?;
     }
     Ok(cleared)
+}
+
+/// Numbers of files that others stand for; and whether these have their names durably, which they may not have had: they get
+/// them anew.
+fn replaced(disk: &dyn Disk, survey: &Survey, chain: &[super::survey::Member]) -> Result<Vec<(u64, io::Result<()>)>> {
+    let mut found = Vec::new();
+    for member in chain.iter().filter(|member| member.header.rewritten.is_some()) {
+        let is_replaced = |file: &&SegmentFile| {
+            // Whatever its header is by now: nothing else ever had a number in between.
+            let generation = file.header.as_ref().ok().and_then(Option::as_ref).map_or(0, |header| header.generation);
+            file.name != member.name && member.header.replaces(file.number, generation)
+        };
+        let numbers: Vec<u64> = survey.files.iter().filter(is_replaced).map(|file| file.number).collect();
+        if !numbers.is_empty() {
+            let renewed = renew(disk, member);
+            let again = |number| (number, renewed.as_ref().map(|()| ()).map_err(|error| error.kind().into()));
+            found.extend(numbers.into_iter().map(again));
+        }
+    }
+    if !found.is_empty() {
+        disk.sync_directory().map_err(|error| io_error(disk, "sync the directory", "", error))?;
+    }
+    Ok(found)
 }
 
 /// Whether a file holds nothing; one that cannot be read may.

@@ -7,6 +7,7 @@ mod cursors;
 mod damage;
 mod durability;
 mod faults;
+mod filter;
 #[cfg(target_os = "linux")]
 mod flight_board;
 #[cfg(all(target_os = "linux", not(esker_portable)))]

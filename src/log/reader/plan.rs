@@ -2,7 +2,7 @@
 //!
 //! Guarantees:
 //! 1. Only a sound index file is gone by: one that is bound to the segment and has the right sum. If it cannot be read, or
-//!    leads to what is no frame, it is dropped, and the segment is read.
+//!    leads to what is no frame, or not on in the way that is read, it is dropped, and the segment is read.
 //! 2. A plan says nothing of what lies before the last gap: what was lost there may have matched.
 //! 3. Memory: 8 bytes a block of the segment, whatever the number of topics and keys.
 
@@ -166,7 +166,7 @@ impl Plan {
                     {
                         return ControlFlow::Break(());
                     }
-                    stretch.end = end;
+                    stretch.end = end.max(stretch.end);
                     ControlFlow::Continue(())
                 })?;
                 Ok(found)
@@ -253,8 +253,9 @@ impl Reader {
             return Next::Unknown;
         };
         match plan.ahead(source.disk(), position) {
-            Ok(stretch) => stretch.map_or(Next::Nothing(plan.end), Next::Stretch),
-            Err(_dropped) => self.doubt(header),
+            Ok(None) => Next::Nothing(plan.end),
+            Ok(Some(stretch)) if stretch.start >= position => Next::Stretch(stretch),
+            Ok(Some(_)) | Err(_) => self.doubt(header),
         }
     }
 
@@ -269,9 +270,11 @@ impl Reader {
         let Some(plan) = self.plan_of(header, limit).filter(|plan| plan.last_gap.is_none()) else {
             return Next::Unknown;
         };
+        let is_true = |stretch: &Stretch, offset: Offset| offset < next && offset_at(stretch.start) == Some(offset);
         match plan.behind(source.disk(), next, offset_at) {
-            Ok(stretch) => stretch.map_or(Next::Nothing(plan.end), Next::Stretch),
-            Err(_dropped) => self.doubt(header),
+            Ok(None) => Next::Nothing(plan.end),
+            Ok(Some((stretch, offset))) if is_true(&stretch, offset) => Next::Stretch((stretch, offset)),
+            Ok(Some(_)) | Err(_) => self.doubt(header),
         }
     }
 

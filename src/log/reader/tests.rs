@@ -6,6 +6,9 @@ use std::path::Path;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use crate::format::record::thin::{Fate, Part};
+use crate::format::segment_name;
+use crate::log::clean::rewrite::rewrite;
 use crate::log::clean::tests::rewrite_again;
 use crate::log::{Attached, Background, Batch, Log, Options, ReadLine, ReadMode, Reader};
 use crate::types::{Offset, Record, RecordRef, Topic};
@@ -218,6 +221,67 @@ proptest! {
                 prop_assert_eq!(reader.offset().get(), range.0);
                 walk(&mut reader, &wanted, range, &steps);
             }
+        }
+    }
+}
+
+/// Rewrites some sealed neighbours of a running log as a cleaner does.
+fn rewrite_live(log: &Log, begin: usize, count: usize, keeps: &dyn Fn(u64) -> bool) {
+    let core = log.core();
+    let entries = core.catalog.read().entries().to_vec();
+    let inputs = &entries[begin..(begin + count).min(entries.len() - 1)];
+    let mut decide = |part: &Part<'_>| match part {
+        Part::Record(record) if !keeps(record.offset().get()) => Fate::Drop,
+        _ => Fate::Keep,
+    };
+    let replaced = rewrite(&*core.disk, inputs, &mut decide).expect("rewrites");
+    core.catalog.write().replace(replaced.entry);
+    for input in &inputs[1..] {
+        core.disk.unlink(&segment_name(input.number())).expect("is there");
+    }
+}
+
+#[test]
+fn segments_that_are_rewritten_under_readers_with_a_filter_lose_nothing_that_is_kept() {
+    let keeps = |offset: u64| offset % 3 > 0;
+    for asked in [Asked::Topics(vec![1, 3]), Asked::Topics(vec![2]), Asked::Key(0, 3), Asked::Key(3, 9)] {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let log = open(folder.path(), 16 * 1024);
+        for number in 0..60_u32 {
+            let run = Run { topic: Some(number % 4), key: 3, bytes: 200, calls: 6, batch: 2 };
+            append(&log, &run);
+        }
+        log.sync().expect("syncs");
+        log.background_step();
+        let attached = Attached::open(folder.path()).expect("attaches");
+        let before: Vec<Plain> = all(&mut log.reader()).into_iter().filter(|record| asked.matches(record)).collect();
+        let (middle, end) = (log.visible().get() / 2, log.visible().get());
+        let mut readers = Vec::new();
+        for at in [0, middle / 2, middle, middle + 1, end - 10] {
+            for reader in [log.reader(), log.reader().mode(ReadMode::Copy), attached.reader()] {
+                let mut reader = asked.of(reader);
+                reader.seek(Offset::new(at)).expect("inside the log");
+                // One step, after which it may stand inside a file, or at the end of one.
+                let _some_or_none = reader.poll().expect("reads");
+                readers.push(reader);
+            }
+        }
+        let count = log.core().catalog.read().entries().len();
+        rewrite_live(&log, 0, 3, &keeps);
+        rewrite_live(&log, 2, count / 2, &keeps);
+        append(&log, &Run { topic: Some(1), key: 3, bytes: 200, calls: 6, batch: 2 });
+        log.sync().expect("syncs");
+        let model: Vec<Plain> = all(&mut log.reader()).into_iter().filter(|record| asked.matches(record)).collect();
+        assert!(model.len() < before.len() || before.is_empty());
+        for (number, reader) in readers.iter_mut().enumerate() {
+            let from = reader.offset().get();
+            let found = all(reader);
+            // What lies in a file that was left behind since may still be there.
+            assert!(found.iter().all(|record| model.contains(record) || before.contains(record)), "{number}");
+            let kept: Vec<Plain> = found.into_iter().filter(|record| model.contains(record)).collect();
+            let expected = &model[model.partition_point(|record| record.0 < from)..];
+            assert_eq!(kept, expected, "{asked:?}: reader {number} from {from}");
+            assert_eq!(all_back(reader), model, "{asked:?}: reader {number}");
         }
     }
 }

@@ -240,14 +240,15 @@ fn merged(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
     merged
 }
 
-/// Whether all that was there before is still there, under its name or in quarantine; of an empty file that is nothing.
+/// Whether all that was there before is still there, under its name or in quarantine; of an empty file, or a draft, that is
+/// nothing: no draft was ever a part of the log.
 ///
 /// # Errors
 /// What is not, in words.
 pub fn judge_originals(before: &Files, left: &MemoryDisk) -> Result<(), String> {
     let kept: Vec<Vec<u8>> =
         left.quarantined().iter().filter_map(|name| left.read_file(&format!("quarantine/{name}"))).collect();
-    let mut held = before.iter().filter(|(_, bytes)| !bytes.is_empty());
+    let mut held = before.iter().filter(|(name, bytes)| !bytes.is_empty() && !name.ends_with(".draft"));
     let lost = held.find(|(name, bytes)| {
         left.read_file(name).is_none_or(|now| now != **bytes) && !kept.iter().any(|kept| kept == *bytes)
     });

@@ -195,3 +195,39 @@ fn a_compaction_for_which_a_checkpoint_is_missing_says_so() {
         assert_eq!(done.is_ok(), read(&log) == kept, "sync {number}: {done:?}");
     }
 }
+
+/// The group whose name could not be made durable, in a log that was closed then and is opened again by the same system.
+#[test]
+fn an_open_behind_a_name_that_could_not_be_made_durable_removes_nothing_before_it_is() {
+    let mut seen = 0;
+    for number in 1..30 {
+        let disk = grown(6);
+        let log = eager().open_on(Arc::new(disk.clone())).expect("opens");
+        let kept = compacted(&read(&log));
+        disk.fail_directory_sync(number);
+        let done = log.compact(&Compaction::new());
+        disk.fail_directory_sync(0);
+        if !done.is_err_and(|error| error.to_string().contains("rewritten segment")) {
+            continue;
+        }
+        seen += 1;
+        let (found, entries) = (read(&log), state(&log));
+        log.close().expect("closes");
+        let watched =
+            WatchedDisk::new(disk.clone(), Moments { disk: disk.clone(), left: Mutex::new(Some(Vec::new())) });
+        let log = eager().open_on(Arc::new(watched.clone())).expect("opens");
+        assert_eq!((read(&log), state(&log), in_use(&disk)), (found, entries, log.stats().segments));
+        let mut moments = watched.left.lock().expect("free").take().expect("asked for");
+        moments.push(("the end".to_owned(), disk.snapshot()));
+        for (operation, left) in &moments {
+            for seed in 0..4 {
+                let what = format!("{number}, dead before {operation}, {seed}");
+                let left = left.lose_power(&mut ByDice::new(Dice::new(seed)));
+                let log = eager().open_on(Arc::new(left)).unwrap_or_else(|error| panic!("{what}: {error}"));
+                let found = read(&log);
+                assert!(kept.iter().all(|seen| found.contains(seen)), "{what}");
+            }
+        }
+    }
+    assert!(seen > 1, "{seen}");
+}

@@ -1,5 +1,7 @@
 //! What is judged is compared with a plain model, which reads the whole log into maps.
 
+mod cases;
+
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -509,105 +511,4 @@ proptest! {
     ) {
         check_case(&frames, &case);
     }
-}
-
-/// Judges a log by one policy for all topics.
-fn judge_all(disk: &dyn Disk, hash: impl KeyHash, memory: usize) -> Result<Verdict> {
-    let segments = segments(disk);
-    let input =
-        |(entry, end): &(Entry, u64)| Input { entry: entry.clone(), limit: *end, rewritable: entry.end.is_some() };
-    let inputs: Vec<_> = segments.iter().map(input).collect();
-    let mut policies = Policies::default();
-    policies.set_others(Cleanup::compact());
-    let rule = Rule { policies: &policies, now: disk.now(), start: Offset::ZERO, passed: &|_| Offset::ZERO };
-    let open = &|entry: &Entry| copy_for_reading(disk, entry).map(Some);
-    judge_by(hash, memory, &mut Task { disk, inputs: &inputs, rule, memory, open, pace: &mut |_| Ok(()) })
-}
-
-#[test]
-fn more_keys_of_one_hash_than_there_is_memory_for_are_an_error() {
-    let folder = tempfile::tempdir().expect("temporary folder");
-    let frame = |key: u8| Planned { records: vec![(0, Some(key), 1, 20)], entries: Vec::new(), advance: 1 };
-    let frames: Vec<_> = (0..100).chain(0..100).map(frame).collect();
-    let disk = write(folder.path(), &frames, 16 << 10);
-    let error = judge_all(&disk, Poor { bits: 0 }, 4 << 10).expect_err("they do not fit");
-    assert_eq!((error.kind(), error.to_string().contains("one hash")), (ErrorKind::Limit, true), "{error}");
-    let verdict = judge_all(&disk, Poor { bits: 0 }, 32 << 10).expect("they fit");
-    let whole = judge_all(&disk, Xxh3 { seed: 1 }, 4 << 10).expect("they need not fit");
-    let dropped = |verdict: &Verdict| verdict.segments.iter().map(|judged| judged.dropped.count()).sum::<u64>();
-    assert_eq!((verdict.keys, whole.keys, verdict.passes), (100, 100, 1));
-    assert_eq!((dropped(&verdict), dropped(&whole), whole.passes > 1), (100, 100, true));
-}
-
-#[test]
-fn marks_of_one_segment_that_do_not_fit_are_an_error() {
-    let folder = tempfile::tempdir().expect("temporary folder");
-    let frame = |_| Planned { records: vec![(0, Some(1), 1, 300)], entries: Vec::new(), advance: 1 };
-    let disk = write(folder.path(), &(0..100).map(frame).collect::<Vec<_>>(), 16 << 10);
-    let error = judge_all(&disk, Xxh3 { seed: 1 }, 1100).expect_err("they do not fit");
-    assert_eq!((error.kind(), error.to_string().contains("more parts")), (ErrorKind::Limit, true), "{error}");
-}
-
-#[test]
-fn what_changes_between_two_passes_is_an_error() {
-    let folder = tempfile::tempdir().expect("temporary folder");
-    let frame = |key: u8| Planned { records: vec![(0, Some(key), 1, 300)], entries: Vec::new(), advance: 1 };
-    let disk = write(folder.path(), &(0..200).map(frame).collect::<Vec<_>>(), 16 << 10);
-    let segments = segments(&disk);
-    let first = segments[0].0.number();
-    let opened = Cell::new(0);
-    let open = |entry: &Entry| {
-        opened.set(opened.get() + u32::from(entry.number() == first));
-        if opened.get() == 2 {
-            let file = disk.open(&segment_name(first), Access::Write).expect("opens");
-            file.write_at(&[9], FRAMES_START + 200).expect("writes");
-        }
-        copy_for_reading(&disk, entry).map(Some)
-    };
-    let input =
-        |(entry, end): &(Entry, u64)| Input { entry: entry.clone(), limit: *end, rewritable: entry.end.is_some() };
-    let inputs: Vec<_> = segments.iter().map(input).collect();
-    let mut policies = Policies::default();
-    policies.set_others(Cleanup::compact());
-    let rule = Rule { policies: &policies, now: disk.now(), start: Offset::ZERO, passed: &|_| Offset::ZERO };
-    let mut task = Task { disk: &disk, inputs: &inputs, rule, memory: 0, open: &open, pace: &mut |_| Ok(()) };
-    let error = judge_by(Xxh3 { seed: 1 }, 4 << 10, &mut task).expect_err("tombstones were decided on by then");
-    assert_eq!((error.kind(), error.place().map(|place| place.segment)), (ErrorKind::Corrupt, Some(first)), "{error}");
-}
-
-#[test]
-fn any_number_of_keys_is_judged_in_the_memory_that_was_given() {
-    // Summing all of it many times over takes too long without optimization.
-    let (keys, memory) = if cfg!(debug_assertions) { (100_000_u64, 1 << 20) } else { (2_000_000, 8 << 20) };
-    let folder = tempfile::tempdir().expect("temporary folder");
-    let disk = ClockedDisk::new(folder.path());
-    let options = Options::new().segment_bytes(16 << 20).background(Background::Manual);
-    let log = options.open_on(Arc::new(disk.clone())).expect("opens");
-    let numbers: Vec<u64> = (0..keys).chain((0..keys).step_by(10)).collect();
-    for numbers in numbers.chunks(500) {
-        let names: Vec<_> = numbers.iter().map(|number| format!("key-{number:012}")).collect();
-        let records: Vec<_> = names.iter().map(|name| Record::new(b"payload").key(name)).collect();
-        let _ = log.append_batch(&records).expect("appends");
-    }
-    log.close().expect("closes");
-    let segments = segments(&disk);
-    let input = |(entry, end): &(Entry, u64)| Input { entry: entry.clone(), limit: *end, rewritable: true };
-    let inputs: Vec<_> = segments.iter().map(input).collect();
-    let mut policies = Policies::default();
-    policies.set(Topic::default(), Cleanup::compact());
-    let rule = Rule { policies: &policies, now: disk.now(), start: Offset::ZERO, passed: &|_| Offset::ZERO };
-    let open = &|entry: &Entry| copy_for_reading(&disk, entry).map(Some);
-    let mut found = None;
-    let taken = peak_during(|| {
-        let mut task = Task { disk: &disk, inputs: &inputs, rule, memory, open, pace: &mut |_| Ok(()) };
-        found = Some(judge(&mut task).expect("judges"));
-    });
-    let verdict = found.expect("judged");
-    let dropped: u64 = verdict.segments.iter().map(|judged| judged.dropped.count()).sum();
-    assert_eq!((verdict.keys, dropped, verdict.next), (keys, keys / 10, None));
-    let first = verdict.segments.first().expect("one at least");
-    assert!((0..first.parts).all(|ordinal| first.dropped.contains(ordinal) == (ordinal % 10 == 0)));
-    assert!(verdict.passes > 3 && verdict.passes < 40, "{} passes", verdict.passes);
-    // What is read at once, of two chunks, and the pages of the segments.
-    assert!(taken > memory / 4 && taken < memory + (600 << 10), "{taken} of {memory}");
 }

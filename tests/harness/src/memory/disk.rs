@@ -126,9 +126,8 @@ impl State {
     }
 
     fn reserve(&mut self, inode: &Inode, length: u64) -> io::Result<()> {
-        self.check_space(inode.space_with(length)?.saturating_sub(inode.space_held()))?;
-        inode.reserve(length);
-        Ok(())
+        self.check_space(inode.space_with(length).saturating_sub(inode.space_held()))?;
+        inode.reserve(length)
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Guarantees:
 //! 1. All maps and reads of one file see the same bytes at once: every map is the same memory again.
-//! 2. Its memory never shrinks and never grows; its length may be cut, and grow back by a reservation.
+//! 2. Its memory never shrinks; its length may be cut, and grows by a reservation, past what it was created with only if no map
+//!    of it is about.
 //! 3. What the medium holds of it is kept beside, and changes only by a sync, or as power or the system decide.
 //!
 //! Left to others: who may store. A map of it can always be stored into, also one that was made to be read.
@@ -27,13 +28,19 @@ pub(super) struct Inode {
     /// As it was created under, for the list of operations.
     pub(super) name: String,
     pub(super) number: u64,
-    /// As long as the file was created; the part past its length reads as zero.
-    memory: Region,
-    capacity: u64,
+    memory: Mutex<Memory>,
     extent: Mutex<Extent>,
     medium: Mutex<Medium>,
     /// Handles of it. A file without a name holds its space until the last is dropped.
     handles: AtomicUsize,
+}
+
+#[derive(Debug)]
+struct Memory {
+    /// The part past the file's length reads as zero.
+    region: Region,
+    /// The longest that the file was.
+    capacity: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -45,7 +52,7 @@ struct Extent {
 
 impl Drop for Inode {
     fn drop(&mut self) {
-        pool::give_back(&self.memory);
+        pool::give_back(&self.held().region);
     }
 }
 
@@ -57,12 +64,11 @@ impl Inode {
     fn with_medium(name: &str, number: u64, capacity: u64, medium: Medium) -> io::Result<Self> {
         let extent = Mutex::new(Extent { length: capacity, holes: BTreeSet::new() });
         // A map of no bytes is refused by some systems.
-        let memory = pool::take(capacity.max(1))?;
+        let region = pool::take(capacity.max(1))?;
         Ok(Self {
             name: name.to_owned(),
             number,
-            memory,
-            capacity,
+            memory: Mutex::new(Memory { region, capacity }),
             extent,
             medium: Mutex::new(medium),
             handles: AtomicUsize::new(0),
@@ -71,9 +77,9 @@ impl Inode {
 
     /// The same file with memory of its own.
     pub(super) fn copy(&self) -> io::Result<Self> {
-        let copy = Self::with_medium(&self.name, self.number, self.capacity, self.medium().clone())?;
+        let copy = Self::with_medium(&self.name, self.number, self.held().capacity, self.medium().clone())?;
         *copy.extent() = self.extent().clone();
-        copy.memory.copy_in(0, &self.bytes());
+        copy.memory().copy_in(0, &self.bytes());
         Ok(copy)
     }
 
@@ -81,8 +87,8 @@ impl Inode {
     pub(super) fn after_power_loss(of: &Self, medium: &Medium, length: u64) -> io::Result<Self> {
         let mut bytes = medium.bytes().to_vec();
         bytes[index(length)..].fill(0);
-        let image = Self::with_medium(&of.name, of.number, of.capacity, Medium::holding(Vec::new(), length))?;
-        image.memory.copy_in(0, &bytes[..index(length)]);
+        let image = Self::with_medium(&of.name, of.number, of.held().capacity, Medium::holding(Vec::new(), length))?;
+        image.memory().copy_in(0, &bytes[..index(length)]);
         *image.medium() = Medium::holding(bytes, length);
         let holes = of.extent().holes.clone();
         *image.extent() = Extent { length, holes };
@@ -123,7 +129,7 @@ impl Inode {
         let shown = self.bytes();
         let range = index(range.start)..index(range.end.min(self.length()));
         for (start, bytes) in self.medium().fail(&shown, range, after, written) {
-            self.memory.copy_in(length_of(start), &bytes);
+            self.memory().copy_in(length_of(start), &bytes);
         }
     }
 
@@ -136,9 +142,21 @@ impl Inode {
     }
 
     pub(super) fn bytes(&self) -> Vec<u8> {
+        self.bytes_of(&self.held().region)
+    }
+
+    fn bytes_of(&self, region: &Region) -> Vec<u8> {
         let mut bytes = vec![0; index(self.length())];
-        self.memory.copy_out(0, &mut bytes);
+        region.copy_out(0, &mut bytes);
         bytes
+    }
+
+    fn held(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn memory(&self) -> Region {
+        self.held().region.share()
     }
 
     /// Stores only the bytes that `edit` changed, so that what a writer stores beside it meanwhile is not undone. Returns
@@ -150,7 +168,7 @@ impl Inode {
         let changed = before.iter().zip(after).enumerate().filter(|(_, (old, new))| **old != *new);
         let changed: Vec<(usize, u8)> = changed.map(|(position, (_, new))| (position, new)).collect();
         for (position, new) in &changed {
-            self.memory.copy_in(length_of(*position), &[*new]);
+            self.memory().copy_in(length_of(*position), &[*new]);
         }
         changed
     }
@@ -165,7 +183,7 @@ impl Inode {
     pub(super) fn read_at(&self, buffer: &mut [u8], position: u64) -> usize {
         let left = index(self.length().saturating_sub(position));
         let bytes = buffer.len().min(left);
-        self.memory.copy_out(position, &mut buffer[..bytes]);
+        self.memory().copy_out(position, &mut buffer[..bytes]);
         bytes
     }
 
@@ -174,7 +192,7 @@ impl Inode {
         if end.is_none_or(|end| end > self.length()) {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "stored past the end of a file of fixed length"));
         }
-        self.memory.copy_in(position, bytes);
+        self.memory().copy_in(position, bytes);
         let start = index(position);
         self.medium().stored(start..start + bytes.len());
         Ok(())
@@ -184,7 +202,7 @@ impl Inode {
         if length == 0 || length > self.length() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "mapped past the end of the file"));
         }
-        Ok(self.memory.share())
+        Ok(self.memory().share())
     }
 
     pub(super) fn truncate(&self, length: u64) {
@@ -201,16 +219,30 @@ impl Inode {
     }
 
     /// Bytes of space that it would hold after [`Inode::reserve`] of `length`.
-    pub(super) fn space_with(&self, length: u64) -> io::Result<u64> {
-        if length > self.capacity {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "files on a memory disk do not grow"));
-        }
-        Ok(self.extent().reserved(length).space_held())
+    pub(super) fn space_with(&self, length: u64) -> u64 {
+        self.extent().reserved(length).space_held()
     }
 
-    pub(super) fn reserve(&self, length: u64) {
+    pub(super) fn reserve(&self, length: u64) -> io::Result<()> {
+        if length > self.held().capacity {
+            self.grow(length)?;
+        }
         let mut extent = self.extent();
         *extent = extent.reserved(length);
+        Ok(())
+    }
+
+    fn grow(&self, capacity: u64) -> io::Result<()> {
+        self.medium().grow(index(capacity));
+        let mut held = self.held();
+        if held.region.is_shared() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "a file that is mapped does not grow"));
+        }
+        let region = pool::take(capacity)?;
+        region.copy_in(0, &self.bytes_of(&held.region));
+        pool::give_back(&held.region);
+        *held = Memory { region, capacity };
+        Ok(())
     }
 
     pub(super) fn punch(&self, range: Range<u64>) {
@@ -222,7 +254,7 @@ impl Inode {
 
     fn zero(&self, range: Range<u64>) {
         let bytes = index(range.end.saturating_sub(range.start));
-        self.memory.copy_in(range.start, &vec![0; bytes]);
+        self.memory().copy_in(range.start, &vec![0; bytes]);
     }
 }
 

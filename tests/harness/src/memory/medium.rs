@@ -62,6 +62,11 @@ impl Medium {
         Self { bytes, length, given_up: BTreeMap::new() }
     }
 
+    /// The file can be so long now.
+    pub(super) fn grow(&mut self, capacity: usize) {
+        self.bytes.resize(capacity, 0);
+    }
+
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes
     }

@@ -113,6 +113,33 @@ fn a_file_past_the_space_limit_is_not_there_afterwards() {
 }
 
 #[test]
+fn a_file_grows_by_a_reservation_as_far_as_there_is_space_and_not_under_a_map() {
+    let disk = MemoryDisk::new(1);
+    disk.space_limit(4 * 4096);
+    let file = disk.create("a", 4096).expect("creates");
+    file.write_at(b"esker", 4000).expect("writes");
+    file.sync().expect("syncs");
+    file.reserve(8192).expect("reserves");
+    file.write_at(b"longer", 8000).expect("writes");
+    assert_eq!((read(&disk, "a", 4000), disk.space_held()), (b"esker".to_vec(), 8192));
+    assert_eq!(file.reserve(5 * 4096).expect_err("full").kind(), ErrorKind::StorageFull);
+    let length = |left: &MemoryDisk| left.read_file("a").map_or(0, |bytes| bytes.len());
+    assert_eq!(length(&disk.snapshot()), 8192);
+    disk.sync_directory().expect("syncs");
+    let mut lengths: Vec<usize> = (0..40)
+        .map(|seed| length(&disk.lose_power(&mut crate::crash::ByDice::new(crate::dice::Dice::new(seed)))))
+        .collect();
+    lengths.sort_unstable();
+    lengths.dedup();
+    assert!(lengths.contains(&4096) && lengths.contains(&8192), "{lengths:?}");
+    file.sync().expect("syncs");
+    let left = disk.lose_power(&mut crate::crash::ByDice::new(crate::dice::Dice::new(1)));
+    assert_eq!(read(&left, "a", 8000), b"longe".to_vec());
+    let _map = file.map(8192, Access::Read).expect("maps");
+    assert_eq!(file.reserve(3 * 4096).expect_err("mapped").kind(), ErrorKind::InvalidInput);
+}
+
+#[test]
 fn a_read_only_mount_refuses_every_change() {
     let disk = MemoryDisk::new(1);
     disk.create("a", 4096).expect("creates");
