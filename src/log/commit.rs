@@ -173,7 +173,7 @@ impl<'a> Commit<'a> {
 
     /// Only if no record of this key was appended to the topic at `since` or behind it. Costs reading what was: choose
     /// `since` as late as possible, for example the offset behind what was read before deciding. A `since` before the start of
-    /// the log is refused as `Trimmed`: what was there cannot be known; one past the end as `Invalid`. The commit's own records do
+    /// the log, or [of the topic](crate::Log::topic_start), is refused as `Trimmed`: what was there cannot be known; one past the end as `Invalid`. The commit's own records do
     /// not count.
     pub fn if_no_record<K: AsRef<[u8]> + ?Sized>(mut self, topic: Topic, key: &'a K, since: Offset) -> Self {
         self.conditions.push(Condition::NoRecord { topic, key: key.as_ref(), since });

@@ -13,6 +13,7 @@ use crate::format::state::{CursorValue, Space, StateEntry};
 use crate::log::appender::{Appender, Room, Terms};
 use crate::log::core::Core;
 use crate::log::reader::{LogSource, Reader};
+use crate::log::start::trimmed;
 use crate::log::state::{Change, Promise, State, StateValue};
 use crate::segment::walk::Step;
 use crate::segment::{Appended, Body};
@@ -115,6 +116,19 @@ impl<'c> Decider<'c> {
         }
         self.searched = Some(reader.line());
         self.reader = Some(reader);
+        // Behind the look: a record that was gone by then, went by a start that is known now.
+        self.check_topics()
+    }
+
+    /// Refuses to say what was in a topic below where it begins.
+    fn check_topics(&self) -> Result<()> {
+        for condition in self.conditions {
+            let Condition::NoRecord { topic, since, .. } = condition else { continue };
+            let start = self.core.topics_start(&[*topic]);
+            if *since < start {
+                return Err(trimmed("what is left of its topic", *since, start));
+            }
+        }
         Ok(())
     }
 
