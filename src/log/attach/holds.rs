@@ -46,12 +46,13 @@ impl Attached {
             bytes: segment.bytes,
             time_max: segment.last_time.unwrap_or(Timestamp::from_nanoseconds(i64::MIN)),
         });
-        let (start, durable) = {
+        let (start, durable, replacements) = {
             let state = self.shared.state.lock();
             // An open makes durable what it keeps.
-            (state.start, if self.shared.writer.is_some() { state.durable } else { end })
+            let durable = if self.shared.writer.is_some() { state.durable } else { end };
+            (state.start, durable, state.catalog.replacements())
         };
-        Ok(Shape { parts: parts.collect(), start, durable, standings })
+        Ok(Shape { parts: parts.collect(), start, durable, replacements, standings })
     }
 
     fn has(&self, part: &Part, from: Offset, topics: &BTreeSet<Topic>) -> bool {
