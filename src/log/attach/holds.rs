@@ -57,7 +57,9 @@ impl Attached {
 
     fn has(&self, part: &Part, from: Offset, topics: &BTreeSet<Topic>) -> bool {
         let entry = self.shared.state.lock().catalog.get(part.number).cloned();
-        let view = entry.and_then(|entry| copy_for_reading(&*self.shared.disk, &entry).ok());
-        view.is_none_or(|view| has_topics(&view, from, part.bytes, topics))
+        let Some(entry) = entry else { return true };
+        let Ok(view) = copy_for_reading(&*self.shared.disk, &entry) else { return true };
+        // Another file may have the number since the segments were listed.
+        has_topics(&view, from, entry.end.unwrap_or(part.bytes), topics)
     }
 }

@@ -258,13 +258,15 @@ impl Core {
             return known.iter().any(|topic| topics.contains(topic));
         }
         let Ok(view) = self.view(&entry, ReadMode::Map) else { return true };
+        // Another file may have the number since the look at the log.
+        let limit = entry.end.unwrap_or(part.bytes);
         if !whole || known.is_some() {
-            return has_topics(&view, from, part.bytes, topics);
+            return has_topics(&view, from, limit, topics);
         }
-        let found = topics_of(&view, part.bytes);
+        let found = topics_of(&view, limit);
         let has = match &found {
             Some(found) => found.iter().any(|topic| topics.contains(topic)),
-            None => has_topics(&view, from, part.bytes, topics),
+            None => has_topics(&view, from, limit, topics),
         };
         self.retention.lock().topics.insert(part.number, (incarnation, found));
         has

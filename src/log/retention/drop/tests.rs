@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::*;
+use crate::format::FRAMES_START;
 use crate::log::{Background, Commit, Compaction, Log, Options};
 use crate::types::{Contract, Record};
 
@@ -55,4 +56,17 @@ fn what_a_cursor_holds_stays_though_its_segment_became_a_part_of_another() {
     assert_eq!(log.drop_before(behind).expect("drops what is not held"), Offset::new(50));
     let first = log.reader().poll().expect("reads").expect("records");
     assert_eq!(first.iter().next().map(|record| record.offset()), Some(Offset::new(50)));
+}
+
+#[test]
+fn a_segment_is_gone_over_to_its_own_end_however_long_the_one_before_was() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let log = log(folder.path());
+    let core = log.core();
+    let (merged, _) = merge(&log);
+    let part = core.shape().parts.into_iter().find(|part| part.number == merged.number()).expect("a part");
+    let of_then = Part { bytes: FRAMES_START, ..part };
+    for part in [of_then, part] {
+        assert!(core.has(&part, part.first, &held()));
+    }
 }
