@@ -33,12 +33,10 @@ impl Found {
 
     #[inline]
     fn put(found: &mut Option<Self>, frame: &Frame<'_>, first: Offset, count: u64) {
+        let at = FrameAt { position: frame.position, offset: frame.offset };
         match found {
             Some(found) => found.count = found.count.saturating_add(count),
-            None => {
-                let frame = FrameAt { position: frame.position, offset: frame.offset };
-                *found = Some(Self { frame, first, count });
-            }
+            None => *found = Some(Self { frame: at, first, count }),
         }
     }
 
