@@ -246,6 +246,10 @@ impl Reader {
     /// [`ErrorKind::Corrupt`] with the place of the damage; [`ErrorKind::Gap`] where a repair left a gap in place of records:
     /// [`Reader::skip_damage`] steps over both. [`ErrorKind::Trimmed`] where retention dropped what comes next. What the system
     /// says. The reader stands where it stood.
+    ///
+    /// [`ErrorKind::Corrupt`]: crate::ErrorKind::Corrupt
+    /// [`ErrorKind::Gap`]: crate::ErrorKind::Gap
+    /// [`ErrorKind::Trimmed`]: crate::ErrorKind::Trimmed
     pub fn poll(&mut self) -> Result<Option<Batch>> {
         loop {
             if self.matching.is_some() {
