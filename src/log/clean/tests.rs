@@ -146,7 +146,7 @@ impl Choice for By<'_> {
 }
 
 /// Rewrites neighbours as one, which takes the name of the first.
-fn replace(disk: &dyn Disk, inputs: &[Entry], decide: &mut dyn FnMut(&Part<'_>) -> Fate) -> Result<Entry> {
+pub(crate) fn replace(disk: &dyn Disk, inputs: &[Entry], decide: &mut dyn FnMut(&Part<'_>) -> Fate) -> Result<Entry> {
     // A sparse frame may be longer than the one that it was.
     let bytes_max = inputs.iter().map(|input| 2 * input.end.unwrap_or_default()).sum();
     let view = &|entry: &Entry| copy_for_reading(disk, entry);

@@ -8,7 +8,7 @@ use super::{History, latest};
 use crate::error::{Error, Result};
 use crate::format::record::thin::{Fate, Part};
 use crate::log::catalog::{Catalog, Entry};
-use crate::log::clean::rewrite::rewrite;
+use crate::log::clean::tests::replace;
 use crate::log::epochs::Epochs;
 use crate::log::index::Index;
 use crate::log::reader::{Limit, LogSource, ReadLine, ReadMode};
@@ -119,8 +119,8 @@ fn supersede(log: &Log, value: &[u8], dropped: Offset) {
         Part::Record(record) if record.offset() == dropped => Fate::Drop,
         _ => Fate::Keep,
     };
-    let replaced = rewrite(core.disk(), &[entry], &mut decide).expect("rewrites");
-    core.catalog.write().replace(replaced.entry);
+    let replaced = replace(core.disk(), &[entry], &mut decide).expect("rewrites");
+    core.catalog.write().replace(replaced);
 }
 
 /// As often as told, a newer value comes and the newest old one goes.

@@ -8,8 +8,7 @@ use proptest::prelude::*;
 
 use crate::format::record::thin::{Fate, Part};
 use crate::format::segment_name;
-use crate::log::clean::rewrite::rewrite;
-use crate::log::clean::tests::rewrite_again;
+use crate::log::clean::tests::{replace, rewrite_again};
 use crate::log::{Attached, Background, Batch, Log, Options, ReadLine, ReadMode, Reader};
 use crate::types::{Offset, Record, RecordRef, Topic};
 
@@ -234,8 +233,8 @@ fn rewrite_live(log: &Log, begin: usize, count: usize, keeps: &dyn Fn(u64) -> bo
         Part::Record(record) if !keeps(record.offset().get()) => Fate::Drop,
         _ => Fate::Keep,
     };
-    let replaced = rewrite(&*core.disk, inputs, &mut decide).expect("rewrites");
-    core.catalog.write().replace(replaced.entry);
+    let replaced = replace(&*core.disk, inputs, &mut decide).expect("rewrites");
+    core.catalog.write().replace(replaced);
     for input in &inputs[1..] {
         core.disk.unlink(&segment_name(input.number())).expect("is there");
     }
