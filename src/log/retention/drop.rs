@@ -109,6 +109,8 @@ impl Core {
             }
             // While one is written the start stays: it says all that lies before its own line.
             let _checkpointing = self.checkpointing.lock();
+            // Where the start moved to is durable, unless whoever moved it under this lock was told that its sync failed.
+            self.check_state()?;
             plan.target.segment = plan.target.segment.min(self.checkpoints.lock().lets_go()).max(shape.start.segment);
             if *self.start.lock() != shape.start {
                 continue;
@@ -241,5 +243,29 @@ impl Core {
         };
         self.retention.lock().topics.insert(part.number, (incarnation, found));
         has
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::{Background, Options};
+
+    #[test]
+    fn a_start_that_is_not_durable_lets_nothing_go() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let options = Options::new().segment_bytes(1 << 14).background(Background::Manual);
+        let log = options.open(folder.path()).expect("opens");
+        for _ in 0..6 {
+            let _ = log.append(&[7; 6000]).expect("appends");
+            log.background_step();
+        }
+        let core = log.core();
+        let _ = core.poison_by_panic();
+        // As another thread leaves it whose start line could not be made durable, when this one waited behind it.
+        *core.start.lock() = StartLine { offset: Offset::new(1), segment: 2 };
+        let error = core.carry_out(Aim::Offset(Offset::new(1)), Checkpointing::Always).expect_err("nothing is durable");
+        assert_eq!(error.kind(), ErrorKind::Poisoned, "{error}");
+        assert!(folder.path().join(segment_name(1)).exists());
     }
 }
