@@ -280,15 +280,27 @@ pub(crate) fn check(body: &[u8], frame: &FrameHeader) -> std::result::Result<(),
         rest = check_sparse(body, frame)?;
     } else {
         for _ in 0..frame.record_count {
-            let (record, behind) = split(rest, frame.topic)?;
-            check_headers(record.headers)?;
-            rest = behind;
+            rest = check_first(rest, frame.topic)?;
         }
     }
     for _ in 0..frame.state_count {
         rest = state::split(rest)?.1;
     }
     if rest.is_empty() { Ok(()) } else { Err(Fault::Content { what: "bytes behind the last entry of a body" }) }
+}
+
+/// Checks the first record of the rest of a dense body, and returns what is behind it.
+#[inline]
+fn check_first(rest: &[u8], topic_of_all: Option<Topic>) -> std::result::Result<&[u8], Fault> {
+    let (head, rest) = rest.split_first_chunk::<{ table::BYTES }>().ok_or(CUT)?;
+    let payload_length = crate::types::index(table::PAYLOAD_LENGTH.u32(head).into());
+    let flags = table::FLAGS.u8(head);
+    if flags == 0 && topic_of_all.is_some() {
+        return rest.get(payload_length..).ok_or(CUT);
+    }
+    let (record, behind) = split_general(rest, topic_of_all, flags, payload_length)?;
+    check_headers(record.headers)?;
+    Ok(behind)
 }
 
 /// The state entries of a body that [`check`] accepted.

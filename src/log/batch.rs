@@ -8,7 +8,6 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::filter::Filter;
 use super::window::Chunk;
 use crate::format::record::Records;
 use crate::segment::walk::{Frames, Step, Walk};
@@ -39,8 +38,8 @@ pub struct Batch {
     pub(super) offsets: Range<Offset>,
     /// How many they are.
     pub(super) records: u64,
-    /// Behind a filter: which of the frames, and which of their records.
-    pub(super) picked: Option<Arc<Picked>>,
+    /// Behind a filter: which of them, and where. The first run begins with them, in the first frame.
+    pub(super) runs: Option<Arc<[Run]>>,
 }
 
 /// Where a frame begins, and its offset.
@@ -50,12 +49,11 @@ pub(super) struct FrameAt {
     pub(super) offset: Offset,
 }
 
-/// What a filter lets through.
-#[derive(Debug)]
-pub(super) struct Picked {
-    pub(super) filter: Arc<Filter>,
-    /// Those that have some; only they were checked.
-    pub(super) frames: Vec<FrameAt>,
+/// Records of a frame that follow each other.
+#[derive(Debug, Clone)]
+pub(super) struct Run {
+    pub(super) frame: FrameAt,
+    pub(super) offsets: Range<Offset>,
 }
 
 impl Batch {
@@ -64,12 +62,9 @@ impl Batch {
     pub fn iter(&self) -> Iter<'_> {
         let FrameAt { position, offset } = self.start;
         let walk = self.frames.walk(self.chunk.from(position), position, offset);
-        let offsets = self.offsets.clone();
-        let Some(picked) = &self.picked else {
-            return Iter { walk, records: None, judged_below: offsets.start, offsets, picked: None };
-        };
-        let picked = Some((&*picked.filter, picked.frames.iter()));
-        Iter { walk, records: None, judged_below: Offset::new(u64::MAX), offsets, picked }
+        let mut runs = self.runs.as_deref().unwrap_or_default().iter();
+        let offsets = runs.next().map_or_else(|| self.offsets.clone(), |run| run.offsets.clone());
+        Iter { walk, records: None, offsets, runs, frame: position }
     }
 
     /// The records, newest first. Collects them first, as frames are only linked forward.
@@ -131,16 +126,24 @@ pub struct Iter<'a> {
     walk: Walk<'a>,
     records: Option<Records<'a>>,
     offsets: Range<Offset>,
-    /// Records below this are handed out only if they are wanted, others without a look.
-    judged_below: Offset,
-    /// The frames to go to, and what of them is wanted.
-    picked: Option<(&'a Filter, std::slice::Iter<'a, FrameAt>)>,
+    /// Where to go on behind these offsets.
+    runs: std::slice::Iter<'a, Run>,
+    /// Position of the frame that the run at hand is in.
+    frame: u64,
 }
 
 impl Iter<'_> {
-    #[cold]
-    fn wants(&self, record: &RecordRef<'_>) -> bool {
-        record.offset() >= self.offsets.start && self.picked.as_ref().is_none_or(|(filter, _)| filter.matches(record))
+    /// Goes to the next run. `None`: there is none. Inlined, as a call would keep the whole iterator in memory.
+    #[inline]
+    fn begin_next(&mut self) -> Option<()> {
+        let Run { frame, offsets } = self.runs.next()?;
+        if frame.position != self.frame {
+            self.frame = frame.position;
+            (self.walk.position, self.walk.offset) = (frame.position, frame.offset);
+            self.records = None;
+        }
+        self.offsets = offsets.clone();
+        Some(())
     }
 }
 
@@ -151,17 +154,18 @@ impl<'a> Iterator for Iter<'a> {
     fn next(&mut self) -> Option<RecordRef<'a>> {
         loop {
             if let Some(record) = self.records.as_mut().and_then(Iterator::next) {
-                if record.offset() < self.judged_below && !self.wants(&record) {
+                if record.offset() < self.offsets.start {
                     continue;
                 }
-                return Some(record).filter(|record| record.offset() < self.offsets.end);
+                if record.offset() < self.offsets.end {
+                    return Some(record);
+                }
+                // It lies between two runs.
+                self.begin_next()?;
+                continue;
             }
             if self.walk.offset >= self.offsets.end {
-                return None;
-            }
-            if let Some((_, frames)) = &mut self.picked {
-                let frame = frames.next()?;
-                (self.walk.position, self.walk.offset) = (frame.position, frame.offset);
+                self.begin_next()?;
             }
             match self.walk.skim() {
                 Step::Frame(frame) => self.records = Some(frame.records()),

@@ -4,13 +4,10 @@
 //! 1. A frame that is not admitted by its header holds no record that matches, whatever its body is.
 //! 2. Keys are compared in full.
 
-use std::ops::Range;
-
 use crate::format::Kind;
 use crate::format::frame::FrameHeader;
 use crate::format::index::KeyHash;
-use crate::segment::walk::Frame;
-use crate::types::{Offset, RecordRef, Topic};
+use crate::types::{RecordRef, Topic};
 
 /// What a record has to be.
 #[derive(Debug)]
@@ -39,6 +36,11 @@ impl Filter {
         header.kind == Kind::Data && header.record_count > 0 && is_mixed_or_one_of_them()
     }
 
+    /// Whether all records in a frame with this header match.
+    pub(crate) fn admits_all(&self, header: &FrameHeader) -> bool {
+        matches!(self, Self::Topics(_)) && header.topic.is_some_and(|topic| self.holds(topic))
+    }
+
     pub(crate) fn matches(&self, record: &RecordRef<'_>) -> bool {
         let is_of_key = match self {
             Self::Topics(_) => true,
@@ -51,20 +53,6 @@ impl Filter {
         match self {
             Self::Topics(topics) => topics.binary_search(&asked).is_ok(),
             Self::Key { topic, .. } => *topic == asked,
-        }
-    }
-
-    /// The offset of the first record of a frame that lies in `range` and matches, and how many of them do; `None`: none does.
-    pub(crate) fn records_in(&self, frame: &Frame<'_>, range: &Range<Offset>) -> Option<(Offset, u64)> {
-        match (self, frame.header.topic) {
-            (Self::Topics(_), Some(topic)) if self.holds(topic) => frame.records_in(range),
-            (_, Some(topic)) if !self.holds(topic) => None,
-            _ => {
-                let mut matching =
-                    frame.records().filter(|record| range.contains(&record.offset()) && self.matches(record));
-                let first = matching.next()?.offset();
-                Some((first, matching.fold(1, |count, _| u64::saturating_add(count, 1))))
-            }
         }
     }
 }

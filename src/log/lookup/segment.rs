@@ -167,7 +167,7 @@ impl Question<'_> {
         }
         let offsets = record.offset()..record.offset().after(1);
         let (segment, start) = (view.header.number, FrameAt { position, offset });
-        let batch = Batch { chunk, frames, segment, start, offsets, records: 1, picked: None };
+        let batch = Batch { chunk, frames, segment, start, offsets, records: 1, runs: None };
         Ok(Some(Found { batch }))
     }
 

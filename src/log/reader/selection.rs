@@ -6,7 +6,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::log::batch::{Batch, FrameAt, Picked};
+use crate::log::batch::{Batch, FrameAt, Run};
 use crate::log::filter::Filter;
 use crate::log::window::{Chunk, View};
 use crate::segment::walk::Frame;
@@ -33,13 +33,12 @@ impl Found {
 
     #[inline]
     fn put(found: &mut Option<Self>, frame: &Frame<'_>, first: Offset, count: u64) {
-        match found {
-            Some(found) => found.count = found.count.saturating_add(count),
-            None => {
-                let frame = FrameAt { position: frame.position, offset: frame.offset };
-                *found = Some(Self { frame, first, count });
-            }
+        if let Some(found) = found {
+            found.count = found.count.saturating_add(count);
+            return;
         }
+        let frame = FrameAt { position: frame.position, offset: frame.offset };
+        *found = Some(Self { frame, first, count });
     }
 
     pub(super) fn batch(&self, chunk: Chunk, view: &View, end: Offset) -> Batch {
@@ -50,7 +49,7 @@ impl Found {
             start: self.frame,
             offsets: self.first..end,
             records: self.count,
-            picked: None,
+            runs: None,
         }
     }
 }
@@ -60,20 +59,35 @@ impl Found {
 pub(super) struct Selection {
     filter: Option<Arc<Filter>>,
     pub(super) found: Option<Found>,
-    frames: Vec<FrameAt>,
+    runs: Vec<Run>,
 }
 
 impl Selection {
     pub(super) fn new(filter: Option<Arc<Filter>>) -> Self {
-        Self { filter, found: None, frames: Vec::new() }
+        Self { filter, found: None, runs: Vec::new() }
     }
 
     /// Adds those of a frame that are in `range`.
     pub(super) fn add(&mut self, frame: &Frame<'_>, range: &Range<Offset>) {
         let Some(filter) = &self.filter else { return Found::add(&mut self.found, frame, range) };
-        if let Some((first, count)) = filter.records_in(frame, range) {
+        let at = FrameAt { position: frame.position, offset: frame.offset };
+        if filter.admits_all(&frame.header) {
+            let Some((first, count)) = frame.records_in(range) else { return };
             Found::put(&mut self.found, frame, first, count);
-            self.frames.push(FrameAt { position: frame.position, offset: frame.offset });
+            return self.runs.push(Run { frame: at, offsets: first..frame.next_offset().min(range.end) });
+        }
+        let mut goes_on = false;
+        for record in frame.records() {
+            let offset = record.offset();
+            let is_wanted = range.contains(&offset) && filter.matches(&record);
+            if is_wanted {
+                Found::put(&mut self.found, frame, offset, 1);
+                match self.runs.last_mut().filter(|_| goes_on) {
+                    Some(run) => run.offsets.end = offset.after(1),
+                    None => self.runs.push(Run { frame: at, offsets: offset..offset.after(1) }),
+                }
+            }
+            goes_on = is_wanted;
         }
     }
 
@@ -88,14 +102,13 @@ impl Selection {
 
     pub(super) fn clear(&mut self) {
         self.found = None;
-        self.frames.clear();
+        self.runs.clear();
     }
 
     /// `None`: there are none.
     pub(super) fn batch(self, chunk: Chunk, view: &View, end: Offset) -> Option<Batch> {
         let found = self.found?;
-        let frames = self.frames;
-        let picked = self.filter.map(|filter| Arc::new(Picked { filter, frames }));
-        Some(Batch { picked, ..found.batch(chunk, view, end) })
+        let runs = self.filter.map(|_| self.runs.into());
+        Some(Batch { runs, ..found.batch(chunk, view, end) })
     }
 }

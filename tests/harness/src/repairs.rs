@@ -248,7 +248,7 @@ fn merged(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
 pub fn judge_originals(before: &Files, left: &MemoryDisk) -> Result<(), String> {
     let kept: Vec<Vec<u8>> =
         left.quarantined().iter().filter_map(|name| left.read_file(&format!("quarantine/{name}"))).collect();
-    let mut held = before.iter().filter(|(name, bytes)| !bytes.is_empty() && !name.ends_with(".draft"));
+    let mut held = before.iter().filter(|(name, bytes)| !bytes.is_empty() && !name.contains(".draft"));
     let lost = held.find(|(name, bytes)| {
         left.read_file(name).is_none_or(|now| now != **bytes) && !kept.iter().any(|kept| kept == *bytes)
     });

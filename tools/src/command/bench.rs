@@ -6,9 +6,11 @@
 
 mod append;
 mod bare;
+mod compact;
 mod engine;
 mod filling;
 mod frame;
+mod keyed;
 mod latency;
 mod limit;
 mod lookup;
@@ -27,7 +29,7 @@ use clap::Subcommand;
 use crate::failure::Failure;
 use crate::output::Output;
 
-/// Measure appends, scans, wakes, opens and lookups on this machine
+/// Measure appends, scans, wakes, opens, lookups and compactions on this machine
 ///
 /// Where there is one, a limit row stands beside the engine: the same work by a bare loop, in turns with it in the same
 /// run. Ratios carry over to other machines better than rates do.
@@ -44,6 +46,7 @@ enum Bench {
     Wake(wake::Arguments),
     Open(open::Arguments),
     Lookup(lookup::Arguments),
+    Compact(compact::Arguments),
     #[command(hide = true)]
     Fill(open::Filling),
 }
@@ -55,6 +58,7 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Result<(), Fail
         Bench::Wake(arguments) => wake::run(arguments, output),
         Bench::Open(arguments) => open::run(arguments, output),
         Bench::Lookup(arguments) => lookup::run(arguments, output),
+        Bench::Compact(arguments) => compact::run(arguments, output),
         Bench::Fill(filling) => open::run_filling(filling, output),
     }
 }

@@ -346,8 +346,9 @@ struct Marked<'a> {
 }
 
 impl Choice for Marked<'_> {
-    fn begin(&mut self, segment: &SegmentHeader) {
+    fn begin(&mut self, segment: &SegmentHeader) -> Option<Offset> {
         assert_eq!((segment.number, self.ordinal), (self.judged.number, 0));
+        None
     }
 
     fn shared(&mut self, parts: u32) -> Option<Fate> {

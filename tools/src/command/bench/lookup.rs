@@ -8,16 +8,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use esker::{Background, Log, Options, Record, Stats, Topic};
+use esker::{Background, Log, Options, Stats, Topic};
 use serde_json::json;
 
 use super::filling::close;
+use super::keyed::{self, Draw, key};
 use super::latency::{Clock, Latencies, nanoseconds};
-use super::pass::{Passes, check_count};
+use super::pass::Passes;
 use super::rate::{Measured, per_second, real, span};
 use super::report::Report;
 use super::scratch::Scratch;
-use super::work::{BATCH_MAX, EVENTS_MAX, SIZE_MAX, Work, index, length};
+use super::work::{BATCH_MAX, EVENTS_MAX, SIZE_MAX, Work, index};
 use crate::failure::Failure;
 use crate::interrupt;
 use crate::output::Output;
@@ -77,28 +78,8 @@ struct Found {
     first: [Duration; 2],
 }
 
-/// Keys drawn at random, the same in every run.
-struct Draw {
-    word: u64,
-    keys: u64,
-}
-
-impl Draw {
-    fn next(&mut self) -> u64 {
-        self.word ^= self.word << 13;
-        self.word ^= self.word >> 7;
-        self.word ^= self.word << 17;
-        (self.word >> 16) % self.keys
-    }
-}
-
-fn key(number: u64) -> String {
-    format!("key-{number:010}")
-}
-
 pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Result<(), Failure> {
-    // The key takes 16 bytes more in the frame.
-    let work = Work::new(Some(arguments.records), arguments.size.saturating_add(16), arguments.batch, 1)?;
+    let work = keyed::work(arguments.records, arguments.size, arguments.batch)?;
     let scratch = Scratch::new(arguments.dir.as_deref())?;
     let mut passes = Passes::new(work.log_bytes().saturating_mul(2));
     let folder = scratch.last();
@@ -144,30 +125,17 @@ fn measure(arguments: &Arguments, work: &Work, folder: &Path, passes: &mut Passe
 }
 
 fn fill(arguments: &Arguments, work: &Work, folder: &Path, passes: &mut Passes) -> Result<(), Failure> {
-    // Made at the end, and timed: not beside this.
+    // Index files are made at the end, and timed: not beside this.
     let log = interrupt::open(&Options::new().background(Background::Manual), folder)?;
     let payload = Work { size: index(arguments.size), ..*work }.payload();
-    let mut draw = Draw { word: 0x9e37_79b9_7f4a_7c15, keys: arguments.keys };
-    let mut next = 0_u64;
-    while next < work.events {
-        let count = length(work.batch).min(work.events - next);
-        // Each key comes once before they come at random.
-        let numbers = (next..next + count).map(|record| if record < arguments.keys { record } else { draw.next() });
-        let keys: Vec<String> = numbers.map(key).collect();
-        let records: Vec<Record<'_>> = keys.iter().map(|key| Record::new(&payload).key(key.as_bytes())).collect();
-        let _visible_is_enough = log.append_batch(&records)?;
-        next += count;
-        passes.at(next.saturating_mul(work.stride()) / length(work.batch));
-    }
-    check_count(&log, work)?;
-    log.sync()?;
+    keyed::fill(&log, work, arguments.keys, &payload, &mut |bytes| passes.at(bytes))?;
     close(log)?;
     passes.pass_is_over(work.log_bytes());
     Ok(())
 }
 
 fn asked(arguments: &Arguments) -> Draw {
-    Draw { word: 0x2545_f491_4f6c_dd1d, keys: arguments.keys.min(arguments.records) }
+    Draw::new(0x2545_f491_4f6c_dd1d, arguments.keys.min(arguments.records))
 }
 
 fn latest(arguments: &Arguments, log: &Log) -> Result<(Latencies, Measured, f64), Failure> {
