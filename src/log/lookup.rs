@@ -92,9 +92,9 @@ pub(crate) fn latest(source: &dyn LogSource, topic: Topic, key: &[u8], line: Rea
     for _ in 0..TRIES_MAX {
         let replacements = source.replacements();
         match question.latest(line) {
-            Ok(_) if source.replacements() != replacements => {}
-            Ok(found) => return Ok(found.filter(|found| !found.record().is_tombstone())),
             Err(Failure { moved: Moved::Yes, error }) => last = error,
+            _ if source.replacements() != replacements => {}
+            Ok(found) => return Ok(found.filter(|found| !found.record().is_tombstone())),
             Err(failure) => return Err(failure.error),
         }
     }
@@ -160,9 +160,12 @@ impl Question<'_> {
     }
 }
 
-/// Up to where a segment is looked at. One that is not the last has an end; if not, what is missing is found to be.
+/// Up to where a segment is looked at. One that is not the last has an end; if not, what is missing is found to be. Of the last
+/// only what comes before the line, unless it was rewritten since: then all of it is durable, and at places of its own.
 fn limit_of(entry: &Entry, end: Line) -> u64 {
-    if entry.number() == end.place.segment { end.place.position } else { entry.end.unwrap_or(entry.header.capacity) }
+    let whole = entry.end.unwrap_or(entry.header.capacity);
+    let is_cut = entry.number() == end.place.segment && !entry.header.is_moved();
+    if is_cut { end.place.position.min(whole) } else { whole }
 }
 
 #[cfg(test)]

@@ -112,6 +112,7 @@ impl<'a> Run<'a> {
         self.report.keys = self.report.keys.max(verdict.keys);
         self.report.tombstones_waiting = verdict.waiting_tombstones;
         self.report.damaged.clone_from(&verdict.damaged);
+        core.raise_topic_starts(&verdict.starts)?;
         let put = self.write(&inputs, &verdict.segments)?;
         Ok((verdict, put))
     }

@@ -1,5 +1,6 @@
 //! All records of a key, oldest first.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use super::segment::start_of;
 use super::{Failure, Found, Miss, Moved, Question, TRIES_MAX, busy, limit_of};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::index::KeyHash;
-use crate::log::catalog::Entry;
+use crate::log::catalog::{Catalog, Entry};
 use crate::log::index::file::IndexFile;
 use crate::log::index::keys::Candidate;
 use crate::log::reader::{LogSource, ReadLine};
@@ -60,7 +61,7 @@ struct Within {
     replacements: u64,
     /// Up to where it goes.
     end: Line,
-    /// What lies below was handed out, or never looked for.
+    /// What lies below was gone over, or never looked for.
     next: Offset,
     segment: Option<InSegment>,
 }
@@ -70,6 +71,8 @@ struct InSegment {
     entry: Entry,
     view: Arc<View>,
     limit: u64,
+    /// What lies below was gone over when it is.
+    behind: Offset,
     candidates: Candidates,
 }
 
@@ -118,9 +121,9 @@ impl History {
                         return Ok(Some(found));
                     }
                     Ok(None) => {
-                        let number = segment.entry.number();
-                        let entry = question.source.entry(&|catalog| catalog.after(number).cloned())?;
-                        within.enter(&question, entry)?;
+                        within.next = within.next.max(segment.behind);
+                        let (header, next) = (segment.entry.header, within.next);
+                        within.enter(&question, &|catalog| catalog.beyond(&header, next))?;
                         if within.segment.is_none() && within.go_on(&question, self.line) == End::Reached {
                             return Ok(None);
                         }
@@ -136,10 +139,7 @@ impl History {
                 continue;
             }
             let next = within.next;
-            let find = |catalog: &crate::log::catalog::Catalog| {
-                catalog.holding(next).or_else(|| catalog.entries().first()).cloned()
-            };
-            within.enter(&question, question.source.entry(&find)?)?;
+            within.enter(&question, &|catalog| catalog.holding(next).or_else(|| catalog.entries().first()))?;
             if within.segment.is_none() && within.go_on(&question, self.line) == End::Reached {
                 return Ok(None);
             }
@@ -167,11 +167,23 @@ impl Within {
         End::Moved
     }
 
-    fn enter(&mut self, question: &Question<'_>, entry: Option<Entry>) -> std::result::Result<(), Failure> {
+    fn enter(
+        &mut self,
+        question: &Question<'_>,
+        find: &dyn Fn(&Catalog) -> Option<&Entry>,
+    ) -> std::result::Result<(), Failure> {
         self.segment = None;
-        if let Some(entry) = entry.filter(|entry| entry.number() <= self.end.place.segment) {
-            let limit = limit_of(&entry, self.end);
-            let segment = InSegment::new(question, &entry, limit);
+        let end = self.end;
+        // What comes behind it is asked in one look, as it may be merged with it at any time.
+        let behind = Cell::new(end.offset);
+        let entry = question.source.entry(&|catalog| {
+            let entry = find(catalog)?;
+            let next = catalog.after(entry.number()).map_or(end.offset, |next| next.header.first_offset);
+            behind.set(next.min(end.offset));
+            Some(entry.clone())
+        })?;
+        if let Some(entry) = entry.filter(|entry| entry.number() <= end.place.segment) {
+            let segment = InSegment::new(question, &entry, limit_of(&entry, end), behind.get());
             self.segment = Some(segment.map_err(|error| Failure { moved: question.moved(&entry), error })?);
         }
         Ok(())
@@ -179,7 +191,7 @@ impl Within {
 }
 
 impl InSegment {
-    fn new(question: &Question<'_>, entry: &Entry, limit: u64) -> Result<Self> {
+    fn new(question: &Question<'_>, entry: &Entry, limit: u64, behind: Offset) -> Result<Self> {
         let (index, disk) = (question.source.index(), question.source.disk());
         let view = question.view(entry)?;
         let entry = entry.clone();
@@ -191,7 +203,7 @@ impl InSegment {
                 if !entries.is_empty() {
                     question.touch();
                 }
-                return Ok(Self { entry, view, limit, candidates: Candidates::File { file, entries } });
+                return Ok(Self { entry, view, limit, behind, candidates: Candidates::File { file, entries } });
             }
             index.drop_file(disk, &entry);
         }
@@ -207,7 +219,7 @@ impl InSegment {
         }
         question.scanned(limit.saturating_sub(reached.position));
         let rest = Scan::new(view.store.clone(), view.frames, reached.position, reached.offset, limit);
-        Ok(Self { entry, view, limit, candidates: Candidates::Held { held, rest: Box::new(rest) } })
+        Ok(Self { entry, view, limit, behind, candidates: Candidates::Held { held, rest: Box::new(rest) } })
     }
 
     /// Reads the whole segment instead of believing its index; what was handed out is passed over.

@@ -1,5 +1,6 @@
 //! Segments are rewritten, and the log goes on, between the moment that a lookup is of and its answer.
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use crate::log::window::View;
 use crate::log::{Background, Log, Options};
 use crate::platform::Disk;
 use crate::sync::Mutex;
-use crate::types::{Line, Offset, Place, Record, Topic};
+use crate::types::{Line, Offset, Place, Record, RecordRef, Topic};
 
 const KEY: &[u8] = b"k";
 
@@ -112,14 +113,22 @@ fn log_with_key(folder: &Path, values: &[&[u8]]) -> Log {
 fn supersede(log: &Log, value: &[u8], dropped: Offset) {
     put(log, value);
     log.sync().expect("syncs");
+    clean(log, dropped..dropped.after(1), &|record| record.offset() != dropped);
+}
+
+/// Makes one segment of those that hold a range of offsets, as a cleaner does.
+fn clean(log: &Log, range: Range<Offset>, keeps: &dyn Fn(&RecordRef<'_>) -> bool) {
     let core = log.core();
-    let entry = core.catalog.read().holding(dropped).cloned().expect("is there");
-    assert!(entry.end.is_some(), "sealed");
+    let entries = core.catalog.read().entries().to_vec();
+    let begin = entries.partition_point(|entry| entry.header.first_offset <= range.start) - 1;
+    let end = entries.partition_point(|entry| entry.header.first_offset < range.end);
+    let inputs = &entries[begin..end];
+    assert!(inputs.iter().all(|input| input.end.is_some()), "sealed");
     let mut decide = |part: &Part<'_>| match part {
-        Part::Record(record) if record.offset() == dropped => Fate::Drop,
+        Part::Record(record) if !keeps(record) => Fate::Drop,
         _ => Fate::Keep,
     };
-    let replaced = replace(core.disk(), &[entry], &mut decide).expect("rewrites");
+    let replaced = replace(core.disk(), inputs, &mut decide).expect("rewrites");
     core.catalog.write().replace(replaced);
 }
 
@@ -169,4 +178,55 @@ fn the_history_of_a_key_that_always_has_a_value_is_never_empty() {
     let last = told.last().expect("it always had a value");
     let latest = log.latest(Topic::default(), KEY).expect("reads").expect("has a value");
     assert_eq!(last, latest.record().payload(), "{told:?}");
+}
+
+#[test]
+fn a_history_has_the_records_of_neighbours_that_are_merged_behind_it() {
+    let firsts = [0, 151, 302].map(Offset::new);
+    for (first, last, taken) in [(0, 1, 0), (0, 1, 1), (0, 1, 2), (0, 2, 1), (0, 2, 2), (1, 2, 1), (1, 2, 2)] {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let log = log_with_key(folder.path(), &[b"one", b"two", b"three"]);
+        let mut history = log.history(Topic::default(), KEY);
+        let mut told: Vec<Offset> = history.by_ref().take(taken).map(|found| found.expect("reads").offset()).collect();
+        clean(&log, firsts[first]..firsts[last].after(1), &|_| true);
+        told.extend(history.map(|found| found.expect("reads").offset()));
+        assert_eq!(told, firsts, "{first} to {last} were merged after {taken}");
+    }
+}
+
+/// What is asked for lies in the last segment, which is sealed and rewritten meanwhile.
+fn log_with_key_at_the_end(folder: &Path) -> Arc<Between> {
+    let log = log_with_key(folder, &[]);
+    (0..3).for_each(|_| fill(&log));
+    put(&log, b"one");
+    let last = log.core().catalog.read().entries().last().expect("one").header.first_offset;
+    let act = {
+        let log = log.clone();
+        Box::new(move || {
+            fill(&log);
+            log.sync().expect("syncs");
+            clean(&log, last..last.after(1), &|record| record.key().is_some());
+        })
+    };
+    Arc::new(Between { log, acts: Mutex::new(vec![act]) })
+}
+
+#[test]
+fn a_lookup_goes_up_to_an_end_whose_segment_is_rewritten_meanwhile() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let source = log_with_key_at_the_end(folder.path());
+    let found = latest(&*source, Topic::default(), KEY, ReadLine::Visible).expect("reads").expect("has a value");
+    assert_eq!(found.record().payload(), b"one");
+    assert!(source.acts.lock().is_empty());
+}
+
+#[test]
+fn a_history_goes_up_to_an_end_whose_segment_is_rewritten_meanwhile() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let source = log_with_key_at_the_end(folder.path());
+    let told: Vec<Vec<u8>> = History::new(source.clone(), Topic::default(), KEY)
+        .map(|found| found.expect("reads").record().payload().to_vec())
+        .collect();
+    assert_eq!(told, [b"one"]);
+    assert!(source.acts.lock().is_empty());
 }
