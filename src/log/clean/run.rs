@@ -201,6 +201,7 @@ fn member(inputs: &[Input], judged: &Judged) -> Option<Member> {
 impl Core {
     /// Refuses what would change the directory of a log that is closed, or poisoned.
     pub(super) fn check_open(&self) -> Result<()> {
+        self.check_state()?;
         self.appender.lock().refusal.clone().map_or(Ok(()), Err)
     }
 

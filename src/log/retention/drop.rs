@@ -135,6 +135,8 @@ impl Core {
         }
         // While one is written the start stays: it says all that lies before its own line.
         let _checkpointing = self.checkpointing.lock();
+        // Where the start moved to is durable, unless whoever moved it under this lock was told that its sync failed.
+        self.check_state()?;
         plan.target.segment = plan.target.segment.min(self.checkpoints.lock().lets_go()).max(shape.start.segment);
         if *self.start.lock() != shape.start {
             return Ok(Done::WentBack);

@@ -1,4 +1,4 @@
-//! Segments are merged between the look at a log and what is decided on it.
+//! Segments are merged, or a sync fails, between the look at a log and what is decided on it.
 
 use std::path::Path;
 
@@ -69,4 +69,17 @@ fn a_segment_is_gone_over_to_its_own_end_however_long_the_one_before_was() {
     for part in [of_then, part] {
         assert!(core.has(&part, part.first, &held()));
     }
+}
+
+#[test]
+fn a_start_that_is_not_durable_lets_nothing_go() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let log = log(folder.path());
+    let core = log.core();
+    let _ = core.poison_by_panic();
+    // As another thread leaves it whose start line could not be made durable, when this one waited behind it.
+    *core.start.lock() = StartLine { offset: Offset::new(40), segment: 2 };
+    let error = core.carry_out(Aim::Offset(Offset::new(40)), Checkpointing::Always).expect_err("nothing is durable");
+    assert_eq!(error.kind(), ErrorKind::Poisoned, "{error}");
+    assert!(folder.path().join(segment_name(1)).exists());
 }
