@@ -368,6 +368,13 @@ impl Log {
         LogSource::start(self.core())
     }
 
+    /// Where what is left of a topic begins: below this offset its [retention](Cleanup::delete) dropped records, or will as soon
+    /// as this is durable. Without one it is where the log begins.
+    #[must_use]
+    pub fn topic_start(&self, topic: Topic) -> Offset {
+        self.start().max(self.core().topics_start(&[topic]))
+    }
+
     /// Offset behind the last visible record.
     #[must_use]
     pub fn visible(&self) -> Offset {

@@ -2,14 +2,14 @@
 //!
 //! Guarantees:
 //! 1. [`measure`] refuses what does not fit its fields, before anything is stored.
-//! 2. [`split`] accepts only a whole entry of a known space with known flags, and in the spaces of cursors
-//!    and contracts only one of them; [`States`] over what it accepted yields all.
+//! 2. [`split`] accepts only a whole entry of a known space with known flags, and in the spaces of cursors,
+//!    contracts and topic starts only one of them; [`States`] over what it accepted yields all.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::arithmetic_side_effects))]
 
 use super::record::over;
 use super::{Fault, STATE_KEY_BYTES_MAX, STATE_VALUE_BYTES_MAX, cursor_value, state_head as table};
 use crate::error::Result;
-use crate::types::{Epoch, Offset, index};
+use crate::types::{Epoch, Offset, Topic, index};
 
 pub(crate) const HEAD_BYTES: usize = table::BYTES;
 pub(crate) const CURSOR_BYTES: usize = cursor_value::BYTES;
@@ -30,6 +30,8 @@ impl Space {
     pub(crate) const CURSORS: Self = Self(1);
     /// What cursors keep retention from dropping, by the name of the cursor.
     pub(crate) const CONTRACTS: Self = Self(2);
+    /// Below which offset the retention of a topic dropped records, by the topic.
+    pub(crate) const TOPIC_STARTS: Self = Self(3);
 
     pub(crate) fn index(self) -> usize {
         usize::from(self.0)
@@ -107,6 +109,7 @@ pub(crate) fn split(body: &[u8]) -> std::result::Result<(StateEntry<'_>, &[u8]),
     match Space(space) {
         Space::CURSORS if !removed => drop(CursorValue::decode(value)?),
         Space::CONTRACTS if !removed => drop(super::contract::decode(value)?),
+        Space::TOPIC_STARTS => TopicStart::check(key, (!removed).then_some(value))?,
         _ => {}
     }
     Ok((StateEntry { space: Space(space), key, value: (!removed).then_some(value) }, rest))
@@ -176,6 +179,38 @@ impl CursorValue {
     }
 }
 
+/// Below which offset the retention of a topic dropped records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TopicStart {
+    pub(crate) key: [u8; 4],
+    pub(crate) value: [u8; 8],
+}
+
+impl TopicStart {
+    pub(crate) fn new(topic: Topic, offset: Offset) -> Self {
+        Self { key: Self::key(topic), value: offset.get().to_le_bytes() }
+    }
+
+    pub(crate) fn key(topic: Topic) -> [u8; 4] {
+        topic.get().to_le_bytes()
+    }
+
+    /// The offset in an entry's value.
+    pub(crate) fn decode(value: &[u8]) -> std::result::Result<Offset, Fault> {
+        let value = value.try_into().map_err(|_| Self::WRONG)?;
+        Ok(Offset::new(u64::from_le_bytes(value)))
+    }
+
+    const WRONG: Fault = Fault::State { what: "a start of a topic that makes no sense" };
+
+    fn check(key: &[u8], value: Option<&[u8]>) -> std::result::Result<(), Fault> {
+        if key.len() != size_of::<Topic>() {
+            return Err(Self::WRONG);
+        }
+        value.map_or(Ok(()), |value| Self::decode(value).map(drop))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -185,7 +220,7 @@ mod tests {
         #[test]
         fn entries_come_back_as_they_were_stored(
             entries in proptest::collection::vec(
-                (3..5_u8, proptest::collection::vec(any::<u8>(), 0..40), proptest::option::of(".{0,40}")), 0..8,
+                (4..6_u8, proptest::collection::vec(any::<u8>(), 0..40), proptest::option::of(".{0,40}")), 0..8,
             ),
         ) {
             let entries: Vec<StateEntry<'_>> = entries
@@ -234,5 +269,24 @@ mod tests {
         let mut body = vec![0; measure(&entry).expect("short")];
         entry.encode(&mut body);
         assert!(matches!(split(&body), Err(Fault::State { .. })), "no cursor in the space of cursors");
+    }
+
+    #[test]
+    fn the_start_of_a_topic_comes_back_and_nothing_else_stands_in_its_space() {
+        let start = TopicStart::new(Topic::new(7).expect("small"), Offset::new(1 << 40));
+        assert_eq!(TopicStart::decode(&start.value), Ok(Offset::new(1 << 40)));
+        let found = |key: &[u8], value: Option<&[u8]>| {
+            let entry = StateEntry { space: Space::TOPIC_STARTS, key, value };
+            let mut body = vec![0; measure(&entry).expect("short")];
+            entry.encode(&mut body);
+            split(&body).map(drop)
+        };
+        assert_eq!(found(&start.key, Some(&start.value)), Ok(()));
+        assert_eq!(found(&start.key, None), Ok(()));
+        for (key, value) in
+            [(&start.key[..3], Some(&start.value[..])), (&start.key, Some(&start.value[1..])), (b"", None)]
+        {
+            assert!(matches!(found(key, value), Err(Fault::State { .. })), "{key:?} {value:?}");
+        }
     }
 }

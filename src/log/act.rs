@@ -384,7 +384,7 @@ fn replaced(disk: &dyn Disk, survey: &Survey, chain: &[super::survey::Member]) -
         let numbers: Vec<u64> = survey.files.iter().filter(is_replaced).map(|file| file.number).collect();
         if !numbers.is_empty() {
             let renewed = renew(disk, member);
-            let again = |number| (number, renewed.as_ref().map(|()| ()).map_err(|error| error.kind().into()));
+            let again = |number| (number, renewed.as_ref().copied().map_err(|error| error.kind().into()));
             found.extend(numbers.into_iter().map(again));
         }
     }

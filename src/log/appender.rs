@@ -529,7 +529,9 @@ impl Core {
 
     /// How large the spare for the next roll should be.
     pub(crate) fn spare_capacity(&self, appender: &Appender) -> u64 {
-        let live = appender.settled_bytes.saturating_add(appender.writer.tail());
+        // Who rolls without a frame to store compacts the log: what there was says nothing of what comes.
+        let compacted = appender.roll_needs == Some(0);
+        let live = if compacted { 0 } else { appender.settled_bytes.saturating_add(appender.writer.tail()) };
         let needed = appender.roll_needs.map_or(0, |needs| needs.saturating_add(OVERHEAD_BYTES));
         next_capacity(&self.options, live, needed)
     }

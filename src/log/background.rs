@@ -108,6 +108,10 @@ pub(crate) fn start(core: &Arc<Core>) -> Result<()> {
         while let Some(core) = running(&weak) {
             core.hold_ballast();
             core.clean_step();
+            if core.is_ended() {
+                // A run that was slowed down took the wake that said so.
+                break;
+            }
             let signal = Arc::clone(&core.clean.signal);
             drop(core);
             signal.sleep(Some(LOOK_AGAIN));

@@ -296,6 +296,6 @@ mod tests {
         assert_eq!((follow(&seen), follow(&entries(6)), follow(&seen[1..])), ((4, 0), (6, 0), (3, 0)));
         let header = SegmentHeader { generation: 1, incarnation: 77, ..seen[1].header };
         let rewritten = Entry { header, ..seen[1].clone() };
-        assert_eq!((follow(&[rewritten.clone()]), follow(&[rewritten])), ((1, 1), (1, 1)));
+        assert_eq!((follow(std::slice::from_ref(&rewritten)), follow(&[rewritten])), ((1, 1), (1, 1)));
     }
 }

@@ -7,7 +7,8 @@
 //!    ones, whole. Only then all but the two newest are removed.
 //! 3. One that cannot be written is discarded and counted; nothing else is lost than time at the next open.
 //! 4. No lock of the log is held while reading or writing; memory is bounded by what changed in between.
-//! 5. It carries every start line whose frame lies before its line, for the start does not move while one is written.
+//! 5. It carries every start line whose frame lies before its line, for the start does not move while one is written; and
+//!    none that is not durable: of a poisoned log none is written, and in any other the start is durable once it has moved.
 
 mod file;
 mod load;
@@ -166,6 +167,8 @@ impl Core {
     pub(crate) fn checkpoint_now(&self) {
         // One at a time: two would take the same sequence.
         let _checkpointing = self.checkpointing.lock();
+        // Where the start moved to is durable, unless a sync failed.
+        let state = self.check_state();
         let (line, last) = {
             let durability = self.durability.lock();
             (durability.durable, durability.durable_frame)
@@ -173,13 +176,16 @@ impl Core {
         let (before, sequence) = {
             let mut checkpoints = self.checkpoints.lock();
             checkpoints.attempted = line;
-            let Some(sequence) = checkpoints.sequence.checked_add(1) else {
-                // Under a name that is taken it could be taken for what is stale.
-                checkpoints.failures = checkpoints.failures.wrapping_add(1);
-                checkpoints.failure = Some(Error::new(ErrorKind::Limit, "checkpoints are exhausted"));
-                return;
-            };
-            (checkpoints.kept.first().copied(), sequence)
+            // Under a name that is taken it could be taken for what is stale.
+            let exhausted = || Error::new(ErrorKind::Limit, "checkpoints are exhausted");
+            match state.and_then(|()| checkpoints.sequence.checked_add(1).ok_or_else(exhausted)) {
+                Ok(sequence) => (checkpoints.kept.first().copied(), sequence),
+                Err(error) => {
+                    checkpoints.failures = checkpoints.failures.wrapping_add(1);
+                    checkpoints.failure = Some(error);
+                    return;
+                }
+            }
         };
         let written = self.write_checkpoint(before, sequence, line, last);
         if written.is_ok() {

@@ -24,6 +24,7 @@ pub(crate) mod rewrite;
 mod run;
 mod seen;
 mod settings;
+mod starts;
 mod tally;
 
 #[cfg(test)]
@@ -39,6 +40,7 @@ pub(crate) use policy::Policies;
 pub(crate) use renew::renew;
 pub use report::{CleanPhase, CleanProgress, CleanStats, CompactionReport, Replaced};
 pub use settings::{Cleaner, Compaction};
+pub(crate) use starts::least_start;
 
 use self::ballast::Ballast;
 use self::group::Eagerness;

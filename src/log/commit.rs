@@ -11,11 +11,11 @@ use std::sync::Arc;
 
 use super::core::{Core, frame_bytes};
 use super::cursor::check_name;
-use super::reader::{LogSource, ReadLine};
+use super::reader::{LogSource, ReadLine, Reader};
 use super::state::Change;
 use super::ticket::Ticket;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::state::{CURSOR_BYTES, CursorValue, Space, StateEntry};
+use crate::format::state::{CURSOR_BYTES, CursorValue, Space, StateEntry, TopicStart};
 use crate::format::{CONTRACT_TOPICS_MAX, contract, record};
 use crate::segment::Body;
 use crate::types::{Contract, Offset, Record, Topic, Version};
@@ -56,7 +56,7 @@ pub struct Commit<'a> {
 /// A change of the state.
 #[derive(Debug, Clone, Copy)]
 enum Move<'a> {
-    Set { key: &'a [u8], value: &'a [u8] },
+    Set { space: Space, key: &'a [u8], value: &'a [u8] },
     Remove { key: &'a [u8] },
     Cursor { name: &'a str, offset: Offset },
     RemoveCursor { name: &'a str },
@@ -103,18 +103,22 @@ impl<'a> Commit<'a> {
 
     /// Sets a state entry. Of several changes of one key the last counts.
     pub fn state<K: AsRef<[u8]> + ?Sized, V: AsRef<[u8]> + ?Sized>(mut self, key: &'a K, value: &'a V) -> Self {
-        self.moves.push(Move::Set { key: key.as_ref(), value: value.as_ref() });
+        self.moves.push(Move::Set { space: Space::CALLER, key: key.as_ref(), value: value.as_ref() });
         self
     }
 
     /// Sets state entries, as [`Commit::state`] does each.
-    pub fn states<K, V>(mut self, entries: impl IntoIterator<Item = (&'a K, &'a V)>) -> Self
+    pub fn states<K, V>(self, entries: impl IntoIterator<Item = (&'a K, &'a V)>) -> Self
     where
         K: AsRef<[u8]> + ?Sized + 'a,
         V: AsRef<[u8]> + ?Sized + 'a,
     {
-        let set = |(key, value): (&'a K, &'a V)| Move::Set { key: key.as_ref(), value: value.as_ref() };
-        self.moves.extend(entries.into_iter().map(set));
+        entries.into_iter().fold(self, |commit, (key, value)| commit.state(key, value))
+    }
+
+    /// Says from which offset on a topic is there.
+    pub(super) fn topic_start(mut self, start: &'a TopicStart) -> Self {
+        self.moves.push(Move::Set { space: Space::TOPIC_STARTS, key: &start.key, value: &start.value });
         self
     }
 
@@ -169,7 +173,7 @@ impl<'a> Commit<'a> {
 
     /// Only if no record of this key was appended to the topic at `since` or behind it. Costs reading what was: choose
     /// `since` as late as possible, for example the offset behind what was read before deciding. A `since` before the start of
-    /// the log is refused as `Trimmed`: what was there cannot be known; one past the end as `Invalid`. The commit's own records do
+    /// the log, or [of the topic](crate::Log::topic_start), is refused as `Trimmed`: what was there cannot be known; one past the end as `Invalid`. The commit's own records do
     /// not count.
     pub fn if_no_record<K: AsRef<[u8]> + ?Sized>(mut self, topic: Topic, key: &'a K, since: Offset) -> Self {
         self.conditions.push(Condition::NoRecord { topic, key: key.as_ref(), since });
@@ -204,6 +208,12 @@ impl Core {
     pub(crate) fn commit(self: &Arc<Self>, commit: &Commit<'_>) -> Result<Ticket<'_>> {
         // Before any lock: in a child it may be held for ever.
         self.check_fork()?;
+        let searches = commit.conditions.iter().any(|condition| matches!(condition, Condition::NoRecord { .. }));
+        self.commit_by(commit, searches.then(|| Reader::new(Arc::<Self>::clone(self))))
+    }
+
+    /// Commits; the reader is for conditions on records, if there are some.
+    pub(crate) fn commit_by(&self, commit: &Commit<'_>, reader: Option<Reader>) -> Result<Ticket<'_>> {
         commit.check_conditions()?;
         let values = self.check_moves(&commit.moves)?;
         let entries: Vec<StateEntry<'_>> =
@@ -213,7 +223,8 @@ impl Core {
             return Err(self.too_large(frame_bytes(shape.body_length)));
         }
         let lowest = commit.moves.iter().filter_map(Move::offset).min_by_key(|(_, offset)| *offset);
-        let mut decider = Decider::new(self, &commit.conditions, lowest, entries.iter().map(Change::of).collect());
+        let changes = entries.iter().map(Change::of).collect();
+        let mut decider = Decider::new(self, &commit.conditions, lowest, changes, reader);
         decider.catch_up()?;
         let ticket = if commit.is_empty() {
             self.decide_only(&mut decider)?
@@ -328,7 +339,7 @@ impl<'a> Move<'a> {
 
     fn entry_of(&self, encoded: Option<&'a [u8]>) -> StateEntry<'a> {
         match *self {
-            Self::Set { key, value } => StateEntry { space: Space::CALLER, key, value: Some(value) },
+            Self::Set { space, key, value } => StateEntry { space, key, value: Some(value) },
             Self::Remove { key } => StateEntry { space: Space::CALLER, key, value: None },
             Self::Cursor { name, .. } => StateEntry { space: Space::CURSORS, key: name.as_bytes(), value: encoded },
             Self::Contract { name, .. } => StateEntry { space: Space::CONTRACTS, key: name.as_bytes(), value: encoded },

@@ -156,7 +156,8 @@ impl Cursor {
     }
 
     /// Reads records of these topics alone, as [`Reader::topics`]; what is let by is committed with what is handled. The place
-    /// to name these topics to retention too is [`Cursor::set_contract`].
+    /// to name these topics to retention too is [`Cursor::set_contract`]. A cursor that resumes below where they begin is told
+    /// by the next poll ([`ErrorKind::Trimmed`]); what its contract held was not dropped.
     #[must_use]
     pub fn topics(mut self, topics: impl IntoIterator<Item = Topic>) -> Self {
         self.reader = self.reader.topics(topics);

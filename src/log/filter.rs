@@ -49,10 +49,15 @@ impl Filter {
         is_of_key && self.holds(record.topic())
     }
 
-    fn holds(&self, asked: Topic) -> bool {
+    /// The topics of which records may match; they ascend.
+    pub(crate) fn asked(&self) -> &[Topic] {
         match self {
-            Self::Topics(topics) => topics.binary_search(&asked).is_ok(),
-            Self::Key { topic, .. } => *topic == asked,
+            Self::Topics(topics) => topics,
+            Self::Key { topic, .. } => std::slice::from_ref(topic),
         }
+    }
+
+    fn holds(&self, topic: Topic) -> bool {
+        self.asked().binary_search(&topic).is_ok()
     }
 }

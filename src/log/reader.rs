@@ -6,8 +6,8 @@
 //! 2. After an error the reader stands where it stood; [`Reader::skip_damage`] steps over, and says what it left out.
 //! 3. A reader leaves a segment only at its end as the log knows it: behind the seal, or where the successor says. It goes on
 //!    by its offset: a file that is rewritten under it is read on, or left for the one that took its place.
-//! 4. A reader below the start of the log reads on inside the segment that it stands in; where it would leave or open one, it is
-//!    told (`Trimmed`), and stands until it is sought.
+//! 4. A reader below the start of the log, or, with a filter, of its topics, reads on inside the segment that it stands in; where
+//!    it would leave or open one, it is told (`Trimmed`), and stands until it is sought.
 //! 5. Reading takes no lock except to go to another segment and to wait.
 
 mod back;
@@ -32,7 +32,7 @@ use crate::format::header::SegmentHeader;
 use crate::format::{FRAMES_START, Fault, Kind};
 use crate::platform::Disk;
 use crate::segment::walk::Step;
-use crate::types::{Line, Offset, Place, length};
+use crate::types::{Line, Offset, Place, Topic, length};
 pub(crate) use errors::{damage, gap};
 use matching::Matching;
 use selection::Found;
@@ -79,6 +79,10 @@ pub(crate) trait LogSource: Send + Sync {
     fn disk(&self) -> &dyn Disk;
     /// Offset of the first record.
     fn start(&self) -> Offset;
+    /// The least offset below which the retention of one of these topics dropped records, as far as that is known.
+    fn topics_start(&self, _topics: &[Topic]) -> Offset {
+        Offset::ZERO
+    }
     /// The epochs of the log.
     fn epochs(&self) -> Epochs;
     /// The end of what may be read now.
@@ -137,6 +141,8 @@ pub struct Reader {
     frame_offset: Offset,
     /// Offset of the next record to hand out; larger than `frame_offset` after a seek into a frame.
     next: Offset,
+    /// The first record, if it went there and was not sought since.
+    begin: Option<Offset>,
     /// `None`: all records are handed out.
     matching: Option<Box<Matching>>,
 }
@@ -207,6 +213,7 @@ impl Reader {
             place: Place::default(),
             frame_offset: next,
             next,
+            begin: None,
             matching: None,
         };
         reader.seek_earliest();

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::appender::Waiting;
 use super::catalog::{Catalog, Entry, Handle, copy_for_reading, map_for_reading};
+use super::clean::least_start;
 use super::core::Core;
 use super::epochs::Epochs;
 use super::index::Index;
@@ -13,7 +14,7 @@ use super::window::{Store, View};
 use crate::error::{Error, Result};
 use crate::platform::Disk;
 use crate::sync::Ordering;
-use crate::types::{Line, Offset, Place};
+use crate::types::{Line, Offset, Place, Topic};
 
 impl Core {
     /// A poisoned log shows what is durable, and nothing else.
@@ -65,6 +66,10 @@ impl LogSource for Core {
 
     fn start(&self) -> Offset {
         self.start.lock().offset
+    }
+
+    fn topics_start(&self, topics: &[Topic]) -> Offset {
+        least_start(&self.state.read(), topics)
     }
 
     fn epochs(&self) -> Epochs {

@@ -123,8 +123,8 @@ pub(crate) fn is_trimmed(error: &Error) -> bool {
 
 /// What a reader is told that wants a record below the start.
 #[cold]
-pub(crate) fn trimmed(offset: Offset, start: Offset) -> Error {
-    Error::new(ErrorKind::Trimmed { next: start }, format!("offset {offset} is gone, the log begins at {start}"))
+pub(crate) fn trimmed(what: &str, offset: Offset, start: Offset) -> Error {
+    Error::new(ErrorKind::Trimmed { next: start }, format!("offset {offset} is gone, {what} begins at {start}"))
         .at_offset(offset)
         .next_step("seek to an offset that is still there")
 }

@@ -6,6 +6,7 @@ mod crash;
 mod full;
 mod meanwhile;
 mod open;
+mod starts;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

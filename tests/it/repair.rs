@@ -8,7 +8,7 @@ mod sweep;
 mod unreadable;
 mod work;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use esker::inspect::{FindingClass, Verification, verify_on};
 use esker::repair::{Accept, Action, Plan, StateLoss, apply_on, plan_on};
@@ -66,7 +66,7 @@ fn read_all(reader: &mut Reader) -> (BTreeMap<u64, Vec<u8>>, Vec<std::ops::Range
 /// What the reference log holds, as a judge asks.
 fn truth<T>(judge: impl FnOnce(Truth<'_>) -> T) -> T {
     let is_right = |record: &RecordRef<'_>| record.payload() == numbered(record.offset().get());
-    judge(Truth { options: &options(), is_right: &is_right, records: RECORDS })
+    judge(Truth { options: &options(), is_right: &is_right, records: RECORDS, gone: &BTreeSet::new() })
 }
 
 /// Every record that is there is the right one, and every other is in a gap; how many those are.

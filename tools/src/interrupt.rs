@@ -51,7 +51,7 @@ fn handle() {
             Ok(()) => say("esker: interrupted; what was only there for the run is removed"),
             Err(error) => say(&format!("esker: interrupted; remove {} by hand: {error}", folder.display())),
         },
-        (Some(Ok(())), None) => say("esker: interrupted; what was appended so far is durable"),
+        (Some(Ok(())), None) => say("esker: interrupted; the log is closed, and what it holds is durable"),
         (Some(Err(error)), None) => say(&format!("esker: interrupted; {error}")),
         (None, None) => {}
     }

@@ -46,17 +46,20 @@ impl Attached {
             bytes: segment.bytes,
             time_max: segment.last_time.unwrap_or(Timestamp::from_nanoseconds(i64::MIN)),
         });
-        let (start, durable) = {
+        let (start, durable, replacements) = {
             let state = self.shared.state.lock();
             // An open makes durable what it keeps.
-            (state.start, if self.shared.writer.is_some() { state.durable } else { end })
+            let durable = if self.shared.writer.is_some() { state.durable } else { end };
+            (state.start, durable, state.catalog.replacements())
         };
-        Ok(Shape { parts: parts.collect(), start, durable, standings })
+        Ok(Shape { parts: parts.collect(), start, durable, replacements, standings })
     }
 
     fn has(&self, part: &Part, from: Offset, topics: &BTreeSet<Topic>) -> bool {
         let entry = self.shared.state.lock().catalog.get(part.number).cloned();
-        let view = entry.and_then(|entry| copy_for_reading(&*self.shared.disk, &entry).ok());
-        view.is_none_or(|view| has_topics(&view, from, part.bytes, topics))
+        let Some(entry) = entry else { return true };
+        let Ok(view) = copy_for_reading(&*self.shared.disk, &entry) else { return true };
+        // Another file may have the number since the segments were listed.
+        has_topics(&view, from, entry.end.unwrap_or(part.bytes), topics)
     }
 }

@@ -31,13 +31,17 @@ pub(crate) struct Counts {
     bytes: u64,
     /// ... if each frame of which something can go loses something, and is sparse then.
     bytes_thinned: u64,
+    gap_bytes: u64,
 }
 
 impl Counts {
     pub(crate) fn add(&mut self, frame: &Frame<'_>, records: u16) {
         let bytes = match frame.header.kind {
             Kind::Data => frame.header.stride(),
-            Kind::Gap => GAP_FRAME_BYTES,
+            Kind::Gap => {
+                self.gap_bytes = self.gap_bytes.saturating_add(GAP_FRAME_BYTES);
+                GAP_FRAME_BYTES
+            }
             // A rewritten segment has no others.
             _ => return,
         };
@@ -204,7 +208,11 @@ impl Book {
             damaged.extend(page.damage);
             if page.open {
                 let thinned = counts.bytes_thinned.saturating_sub(page.bytes_dropped);
-                let bytes_kept = if page.marks.count() == 0 { counts.bytes } else { thinned };
+                let bytes_kept = match page.marks.count() {
+                    0 => counts.bytes,
+                    all if all == counts.parts => counts.gap_bytes,
+                    _ => thinned,
+                };
                 judged.push(Judged {
                     at,
                     number,

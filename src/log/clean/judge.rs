@@ -6,13 +6,15 @@
 //! 2. Nothing goes only because of what lies at or above the limits: they are not read past.
 //! 3. Each frame is checked in full. Of a segment in which one does not check nothing goes; what checks in it is later than
 //!    what is older all the same.
-//! 4. Memory is bounded, whatever the log holds. Keys, or topics, that do not fit are left to another pass, and segments whose
+//! 4. Memory is bounded, whatever the log holds: but for an offset for each topic with a retention. Keys, or topics, that do not fit are left to another pass, and segments whose
 //!    marks do not fit to another round; what is marked until then is right in itself.
 //! 5. By the age or amount of its topic a record goes only if no cursor holds it; in a compacted topic only if no older segment
 //!    that has the topic stays as it is, so that nothing that it superseded comes back.
 //!
 //! Left to others: to rewrite the segments oldest first, and none any more once one was left out.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::arithmetic_side_effects))]
+
+use std::collections::BTreeMap;
 
 use super::book::{Book, Counts, Sort, Weights};
 use super::gathered::{Gathered, Met as Gather};
@@ -98,6 +100,8 @@ pub(crate) struct Verdict {
     pub(crate) keys: u64,
     /// Tombstones that could go in another round, as their older copies go in this one.
     pub(crate) waiting_tombstones: u64,
+    /// Of each topic of which its age or amount lets something go: behind the last record of that.
+    pub(crate) starts: BTreeMap<Topic, Offset>,
     /// Of each segment the first frame that does not check, oldest first.
     pub(crate) damaged: Vec<Error>,
 }
@@ -155,6 +159,7 @@ struct Judging<'t, 'a, H> {
     passes: u32,
     keys: u64,
     waiting: u64,
+    starts: BTreeMap<Topic, Offset>,
 }
 
 impl<'t, 'a, H: KeyHash> Judging<'t, 'a, H> {
@@ -173,6 +178,7 @@ impl<'t, 'a, H: KeyHash> Judging<'t, 'a, H> {
             passes: 0,
             keys: 0,
             waiting: 0,
+            starts: BTreeMap::new(),
             task,
         }
     }
@@ -212,7 +218,15 @@ impl<'t, 'a, H: KeyHash> Judging<'t, 'a, H> {
         let number = |input: &Input| input.entry.number();
         let next = self.book.crowded_out.and_then(|at| self.task.inputs.get(at)).map(number);
         let (segments, damaged) = self.book.finish(self.task.inputs.iter().map(number));
-        Verdict { segments, next, passes: self.passes, keys: self.keys, waiting_tombstones: self.waiting, damaged }
+        Verdict {
+            segments,
+            next,
+            passes: self.passes,
+            keys: self.keys,
+            waiting_tombstones: self.waiting,
+            starts: self.starts,
+            damaged,
+        }
     }
 
     /// Goes over a segment, oldest frame first.
@@ -424,6 +438,10 @@ impl<'t, 'a, H: KeyHash> Judging<'t, 'a, H> {
             };
             if self.book.is_open(at) {
                 self.visit(at, Visit::Expire(of_segment))?;
+                for expired in of_segment {
+                    let start = self.starts.entry(expired.topic).or_default();
+                    *start = expired.last.after(1).max(*start);
+                }
             }
         }
         Ok(())

@@ -23,7 +23,7 @@ use crate::log::catalog::Entry;
 use crate::log::core::Core;
 use crate::log::reader::{LogSource, ReadMode};
 use crate::log::survey::io_error;
-use crate::types::length;
+use crate::types::{Offset, length};
 
 /// Neighbours that become one segment.
 pub(super) struct Group<'a> {
@@ -60,16 +60,19 @@ impl<'a> Group<'a> {
 
 /// What was judged of the parts of a group.
 struct Marked<'a> {
-    judged: &'a [Judged],
+    group: &'a Group<'a>,
     current: Option<&'a Judged>,
     /// Of the next part.
     ordinal: u64,
 }
 
 impl Choice for Marked<'_> {
-    fn begin(&mut self, segment: &SegmentHeader) {
-        self.current = self.judged.iter().find(|judged| judged.number == segment.number);
+    fn begin(&mut self, segment: &SegmentHeader) -> Option<Offset> {
+        let at = self.group.judged.iter().position(|judged| judged.number == segment.number)?;
+        self.current = self.group.judged.get(at);
         self.ordinal = 0;
+        let member = self.group.members.get(at).filter(|member| member.bytes_kept == 0)?;
+        Some(member.offsets.1)
     }
 
     fn shared(&mut self, parts: u32) -> Option<Fate> {
@@ -120,7 +123,7 @@ impl Run<'_> {
             bytes_max: bytes_max(group.members),
             pace: &mut |bytes| self.pace(bytes),
         };
-        let mut choice = Marked { judged: group.judged, current: None, ordinal: 0 };
+        let mut choice = Marked { group, current: None, ordinal: 0 };
         let header = match rewrite(&mut job, &mut choice) {
             Ok(header) => header,
             Err(_) if !core.holds(&group.entries) => return Ok(Put::Left),

@@ -32,8 +32,9 @@ const PACE_BYTES: u64 = 256 << 10;
 
 /// Says of each part of the log whether it stays: of the records of a frame, then of its state entries, in the order of the log.
 pub(crate) trait Choice {
-    /// The parts of this segment come next.
-    fn begin(&mut self, segment: &SegmentHeader);
+    /// The parts of this segment come next. If nothing of it stays, and no gap is in it, it need not be read: then this is the
+    /// offset behind it.
+    fn begin(&mut self, segment: &SegmentHeader) -> Option<Offset>;
 
     /// The fate that the next `parts` share, which are then not asked for one by one; `None`: ask.
     fn shared(&mut self, parts: u32) -> Option<Fate>;
@@ -187,10 +188,13 @@ fn copy(
         let fault = Fault::Offset { found: first.get(), expected: next.get() };
         return Err(damage(job.disk, input, FRAMES_START, fault));
     }
+    if let Some(behind) = choice.begin(&input.header) {
+        (job.pace)(end)?;
+        return Ok(behind);
+    }
     let view = (job.view)(input)?;
     let mut scan = Scan::new(view.store, view.frames, FRAMES_START, first, end);
     let mut told = 0;
-    choice.begin(&input.header);
     loop {
         let position = scan.position;
         if position.saturating_sub(told) >= PACE_BYTES {

@@ -92,14 +92,11 @@ impl<'a> Run<'a> {
     fn round(&mut self, newest: u64) -> Result<(Verdict, Put)> {
         let inputs = self.inputs(newest);
         let (core, plan) = (self.core, self.plan);
+        // Before the wait in `passed`: of a start that is announced later it is not known whether it becomes durable.
+        let start = LogSource::start(core);
         let passed = core.passed()?;
         self.begin(CleanPhase::Reading, inputs.iter().fold(0, |sum, input| input.limit.saturating_add(sum)));
-        let rule = Rule {
-            policies: &plan.policies,
-            now: core.clock_now(),
-            start: LogSource::start(core),
-            passed: &|topic| passed.of(topic),
-        };
+        let rule = Rule { policies: &plan.policies, now: core.clock_now(), start, passed: &|topic| passed.of(topic) };
         let verdict = judge(&mut Task {
             disk: &*core.disk,
             inputs: &inputs,
@@ -112,6 +109,7 @@ impl<'a> Run<'a> {
         self.report.keys = self.report.keys.max(verdict.keys);
         self.report.tombstones_waiting = verdict.waiting_tombstones;
         self.report.damaged.clone_from(&verdict.damaged);
+        core.raise_topic_starts(&verdict.starts)?;
         let put = self.write(&inputs, &verdict.segments)?;
         Ok((verdict, put))
     }
@@ -200,6 +198,7 @@ fn member(inputs: &[Input], judged: &Judged) -> Option<Member> {
 impl Core {
     /// Refuses what would change the directory of a log that is closed, or poisoned.
     pub(super) fn check_open(&self) -> Result<()> {
+        self.check_state()?;
         self.appender.lock().refusal.clone().map_or(Ok(()), Err)
     }
 

@@ -33,6 +33,8 @@ pub(crate) struct Expired {
     pub(crate) topic: Topic,
     /// The oldest segment with records of the topic.
     pub(crate) oldest: u32,
+    /// The last of them in this segment.
+    pub(crate) last: Offset,
 }
 
 /// What is known of a topic while a pass goes from newer segments to older ones.
@@ -89,7 +91,13 @@ impl Tally {
     pub(crate) fn end_segment(&mut self, segment: u32, now: Timestamp, passed: &dyn Fn(Topic) -> Offset) {
         let ended = self.topics.iter().filter(|(_, known)| known.segment == segment);
         let old = ended.filter(|(topic, known)| known.is_old(now) && known.here.last < passed(**topic));
-        let expired: Vec<_> = old.map(|(topic, _)| Expired { segment, topic: *topic, oldest: segment }).collect();
+        let expired = |(topic, known): (&Topic, &Known)| Expired {
+            segment,
+            topic: *topic,
+            oldest: segment,
+            last: known.here.last,
+        };
+        let expired: Vec<_> = old.map(expired).collect();
         for expired in expired {
             while self.expired.len() >= self.expired_max && self.topics.len() > 1 {
                 self.narrow();

@@ -132,7 +132,9 @@ impl Dice {
 struct By<'a>(&'a mut dyn FnMut(&Part<'_>) -> Fate);
 
 impl Choice for By<'_> {
-    fn begin(&mut self, _segment: &SegmentHeader) {}
+    fn begin(&mut self, _segment: &SegmentHeader) -> Option<Offset> {
+        None
+    }
 
     fn shared(&mut self, _parts: u32) -> Option<Fate> {
         None

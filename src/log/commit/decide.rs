@@ -7,14 +7,13 @@
 //!    meanwhile, it is read before the lock again.
 //! 3. Nothing is allocated under the lock: a refusal is put into words behind it.
 
-use std::sync::Arc;
-
 use super::{Condition, outside};
 use crate::error::{Conflict, Error, ErrorKind, Result};
 use crate::format::state::{CursorValue, Space, StateEntry};
 use crate::log::appender::{Appender, Room, Terms};
 use crate::log::core::Core;
 use crate::log::reader::{LogSource, Reader};
+use crate::log::start::trimmed;
 use crate::log::state::{Change, Promise, State, StateValue};
 use crate::segment::walk::Step;
 use crate::segment::{Appended, Body};
@@ -78,13 +77,12 @@ pub(super) struct Decider<'c> {
 
 impl<'c> Decider<'c> {
     pub(super) fn new(
-        core: &'c Arc<Core>,
+        core: &'c Core,
         conditions: &'c [Condition<'c>],
         lowest: Option<(&'c str, Offset)>,
         changes: Vec<Change>,
+        reader: Option<Reader>,
     ) -> Self {
-        let searches = conditions.iter().any(|condition| matches!(condition, Condition::NoRecord { .. }));
-        let reader = searches.then(|| Reader::new(Arc::<Core>::clone(core)));
         Self { core, conditions, lowest, changes, promise: None, searched: None, broken: None, rounds: 0, reader }
     }
 
@@ -118,6 +116,19 @@ impl<'c> Decider<'c> {
         }
         self.searched = Some(reader.line());
         self.reader = Some(reader);
+        // Behind the look: a record that was gone by then, went by a start that is known now.
+        self.check_topics()
+    }
+
+    /// Refuses to say what was in a topic below where it begins.
+    fn check_topics(&self) -> Result<()> {
+        for condition in self.conditions {
+            let Condition::NoRecord { topic, since, .. } = condition else { continue };
+            let start = self.core.topics_start(&[*topic]);
+            if *since < start {
+                return Err(trimmed("what is left of its topic", *since, start));
+            }
+        }
         Ok(())
     }
 

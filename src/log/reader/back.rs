@@ -19,7 +19,7 @@ use crate::log::window::{FoundFrame, Scan, Scanned, View};
 use crate::types::{Offset, Place, length};
 
 impl Reader {
-    /// The records before the position, and moves the position before them; `None` at the start of the log. Their order in
+    /// The records before the position, and moves the position before them; `None` at the start of the log, or of its topics. Their order in
     /// the batch is that of the log: [`Batch::iter_back`] goes from the newest to the oldest.
     ///
     /// # Errors
@@ -30,7 +30,7 @@ impl Reader {
             self.seek_latest();
         }
         loop {
-            let start = self.source.start();
+            let start = self.start();
             self.check_trimmed(self.next)?;
             if self.next == start {
                 return Ok(None);
@@ -39,6 +39,10 @@ impl Reader {
                 continue;
             }
             let Some((view, limit)) = self.segment_below()? else { return Ok(None) };
+            if start < self.start() {
+                // What was opened may lack what is below it.
+                continue;
+            }
             if let Some(batch) = self.take_back(&view, limit, start)? {
                 return Ok(Some(batch));
             }

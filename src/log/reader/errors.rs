@@ -27,10 +27,20 @@ pub(crate) fn gap(disk: &dyn Disk, place: Place, offset: Offset, next: Offset) -
 }
 
 impl Reader {
-    /// Refuses an offset below the start of the log.
+    /// Where what it reads begins: the log, or the first of its topics to begin.
+    pub(super) fn start(&self) -> Offset {
+        let topics = self.matching.as_ref().map(|matching| self.source.topics_start(matching.filter.asked()));
+        self.source.start().max(topics.unwrap_or_default())
+    }
+
+    /// Refuses an offset below the start of what it reads.
     pub(super) fn check_trimmed(&self, offset: Offset) -> Result<()> {
-        let start = self.source.start();
-        if offset < start { Err(trimmed(offset, start)) } else { Ok(()) }
+        let start = self.start();
+        if offset >= start {
+            return Ok(());
+        }
+        let of_log = offset < self.source.start();
+        Err(trimmed(if of_log { "the log" } else { "what is left of its topics" }, offset, start))
     }
 
     pub(super) fn damage(&self, place: Place, offset: Offset, fault: Fault) -> Error {

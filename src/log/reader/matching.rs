@@ -20,7 +20,7 @@ use crate::log::batch::FrameAt;
 use crate::log::filter::Filter;
 use crate::log::window::{Chunk, View};
 use crate::segment::walk::{Frame, Frames, Step};
-use crate::types::{Offset, Topic, length};
+use crate::types::{Offset, Place, Topic, length};
 
 /// How much is read at first where bodies may be long that nobody asks for.
 const WINDOW_BYTES_MIN: u64 = 4096;
@@ -51,6 +51,11 @@ impl Reader {
     /// Reads records of these topics alone, in place of any filter before. What is of other topics is stepped over by its
     /// frame's header, or, where the segment has an index file, not looked at: damage there is not met.
     ///
+    /// What it reads begins where the first of these topics does ([`Log::topic_start`](crate::Log::topic_start)): a reader that
+    /// was not sought goes there, and one that stands below is told by the poll that follows
+    /// ([`ErrorKind::Trimmed`](crate::ErrorKind::Trimmed)). Of several topics those that begin later are missing up to there;
+    /// whoever has to be told of each reads each by itself. Readers of an [`Attached`](crate::Attached) are not told.
+    ///
     /// ```
     /// # let folder = tempfile::tempdir()?;
     /// use esker::{Record, Topic};
@@ -78,6 +83,13 @@ impl Reader {
 
     fn filtered(mut self, filter: Filter) -> Self {
         self.matching = Some(Box::new(Matching { filter: Arc::new(filter), told: None, window: WINDOW_BYTES_MIN }));
+        let start = self.start();
+        if self.begin == Some(self.next) && self.next != start {
+            self.seek_earliest();
+        } else if self.next < start {
+            // The poll that follows seeks, and is told.
+            (self.view, self.place) = (None, Place::default());
+        }
         if self.place.position == FRAMES_START {
             // Its index may say that the segment need not be opened.
             self.view = None;

@@ -11,14 +11,14 @@ use super::{LOOKS_MAX, Limit, Reader};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::FRAMES_START;
 use crate::log::catalog::{Catalog, Entry};
-use crate::log::start::{is_trimmed, trimmed};
+use crate::log::start::is_trimmed;
 use crate::log::window::{Scan, Scanned, View};
 use crate::types::{Epoch, Line, Offset, Place, Timestamp};
 
 impl Reader {
-    /// Goes to the first record of the log.
+    /// Goes to the first record of the log, or of the [topics](Reader::topics) that it reads.
     pub fn seek_earliest(&mut self) {
-        let start = self.source.start();
+        let start = self.start();
         match self.seek(start) {
             Ok(()) => {}
             // It moved meanwhile.
@@ -29,6 +29,7 @@ impl Reader {
                 (self.place, self.frame_offset, self.next) = (Place::default(), start, start);
             }
         }
+        self.begin = Some(self.next);
     }
 
     /// Goes behind the last record that may be read now.
@@ -37,7 +38,7 @@ impl Reader {
     }
 
     fn go_to(&mut self, line: Line) {
-        self.view = None;
+        (self.view, self.begin) = (None, None);
         (self.place, self.frame_offset, self.next) = (line.place, line.offset, line.offset);
     }
 
@@ -56,13 +57,11 @@ impl Reader {
     /// there. An offset that lies in a gap is a place to stand too: the poll that follows says that its record is lost.
     ///
     /// # Errors
-    /// [`ErrorKind::Trimmed`] if the log begins behind it; [`ErrorKind::Invalid`] if it does not reach to it;
+    /// [`ErrorKind::Trimmed`] if the log, or the [topics](Reader::topics) that are read, begin behind it; [`ErrorKind::Invalid`] if it does not reach to it;
     /// [`ErrorKind::Corrupt`] if damage stands in the way. The reader stands where it stood.
     pub fn seek(&mut self, offset: Offset) -> Result<()> {
-        let (start, end) = (self.source.start(), self.source.end(self.line));
-        if offset < start {
-            return Err(trimmed(offset, start));
-        }
+        self.check_trimmed(offset)?;
+        let (start, end) = (self.start(), self.source.end(self.line));
         if offset > end.offset {
             // Who looks at a log that an open refuses is told why: the start may lie behind all that can be reached.
             self.source.entry(&|_| None)?;
@@ -79,6 +78,7 @@ impl Reader {
         // If it was dropped meanwhile, that says more than that it is not there.
         self.check_trimmed(offset)?;
         let (view, limit) = found.ok_or_else(|| self.gone(offset))?;
+        self.begin = None;
         let number = view.header.number;
         let delta = offset.since(view.header.first_offset);
         if delta == 0 {
@@ -116,7 +116,7 @@ impl Reader {
     /// As for [`Reader::seek`].
     pub fn seek_time(&mut self, time: impl Into<Timestamp>) -> Result<()> {
         let time = time.into();
-        let start = self.source.start();
+        let start = self.start();
         let find = |catalog: &Catalog| {
             let found = [catalog.at_time(time), catalog.holding(start)];
             found.into_iter().flatten().max_by_key(|entry| entry.number()).cloned()
@@ -125,6 +125,10 @@ impl Reader {
             self.seek_latest();
             return Ok(());
         };
+        if start < self.start() {
+            // It moved meanwhile, so that what was opened may lack what is below it.
+            return self.seek_time(time);
+        }
         let number = view.header.number;
         let failed = |error| self.read_error(number, error);
         let found = view.locate(limit.position, |entry| entry.time_max < time).map_err(failed)?;
@@ -149,7 +153,7 @@ impl Reader {
                 Scanned::Bad { .. } | Scanned::Zero | Scanned::End => scan.offset,
             };
             self.view = Some(Arc::new(view));
-            (self.place, self.frame_offset, self.next) = (at, offset, offset.max(start));
+            (self.place, self.frame_offset, self.next, self.begin) = (at, offset, offset.max(start), None);
             return Ok(());
         }
     }
@@ -210,6 +214,8 @@ impl Reader {
                 }
                 view = self.open_at_place()?;
             }
+            // What was opened may lack what was dropped meanwhile.
+            self.check_trimmed(self.next)?;
             self.view = view.map(Arc::new);
         }
         Ok(self.view.clone())

@@ -33,13 +33,12 @@ impl Found {
 
     #[inline]
     fn put(found: &mut Option<Self>, frame: &Frame<'_>, first: Offset, count: u64) {
-        match found {
-            Some(found) => found.count = found.count.saturating_add(count),
-            None => {
-                let frame = FrameAt { position: frame.position, offset: frame.offset };
-                *found = Some(Self { frame, first, count });
-            }
+        if let Some(found) = found {
+            found.count = found.count.saturating_add(count);
+            return;
         }
+        let frame = FrameAt { position: frame.position, offset: frame.offset };
+        *found = Some(Self { frame, first, count });
     }
 
     pub(super) fn batch(&self, chunk: Chunk, view: &View, end: Offset) -> Batch {

@@ -13,7 +13,8 @@ use crate::log::core::Core;
 use crate::log::reader::{LogSource, ReadLine, ReadMode};
 use crate::types::{Offset, Place, Topic};
 
-/// How often to plan again because a cursor went back meanwhile.
+/// How often to plan again because a cursor went back meanwhile, or the log was dropped by others. What the cleaner puts in the
+/// place of others meanwhile does not count: there is no more of that than there is of the log.
 const ROUNDS_MAX: u32 = 16;
 /// How often the background tries again what was held.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
@@ -24,6 +25,16 @@ enum Checkpointing {
     Always,
     /// If as much goes as is written.
     IfWorth,
+}
+
+/// Whether a plan was carried out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Done {
+    Yes(RetentionReport),
+    /// No: segments took the place of others since the look at the log.
+    Replaced,
+    /// No: a cursor went back since, or the log begins later.
+    WentBack,
 }
 
 impl Core {
@@ -100,32 +111,46 @@ impl Core {
 
     fn carry_out(&self, aim: Aim, checkpointing: Checkpointing) -> Result<RetentionReport> {
         self.look_at_checkpoints();
-        for _ in 0..ROUNDS_MAX {
-            let shape = self.shape();
-            let has = &mut |part: &Part, from, topics: &BTreeSet<Topic>| self.has(part, from, topics);
-            let mut plan = shape.plan(aim, self.checkpoints.lock().lets_go(), has);
-            if plan.wants > plan.target.segment && self.raise_checkpoints(&shape, &plan, checkpointing) {
-                plan = shape.plan(aim, self.checkpoints.lock().lets_go(), has);
+        let mut rounds = 0;
+        while rounds < ROUNDS_MAX {
+            match self.carry_out_on(&self.shape(), aim, checkpointing)? {
+                Done::Yes(report) => return Ok(report),
+                Done::Replaced => {}
+                Done::WentBack => rounds = rounds.saturating_add(1),
             }
-            // While one is written the start stays: it says all that lies before its own line.
-            let _checkpointing = self.checkpointing.lock();
-            plan.target.segment = plan.target.segment.min(self.checkpoints.lock().lets_go()).max(shape.start.segment);
-            if *self.start.lock() != shape.start {
-                continue;
-            }
-            if self.catalog.read().get(plan.target.segment).is_none() {
-                // The cleaner made it a part of another, which must not go with it.
-                continue;
-            }
-            if plan.target > shape.start {
-                let Some(end) = self.announce(&shape, plan.target)? else { continue };
-                self.wait_durable(end)?;
-            }
-            self.unlink_below(plan.target.segment);
-            return Ok(shape.report(&plan));
         }
-        Err(Error::new(ErrorKind::Conflict, "drop refused: cursors went back as often as it was planned")
-            .next_step("nothing was dropped; try again"))
+        Err(Error::new(
+            ErrorKind::Conflict,
+            "drop refused: as often as it was planned, a cursor went back or others dropped",
+        )
+        .next_step("nothing was dropped; try again"))
+    }
+
+    /// Carries it out if the log is still as this shape says.
+    fn carry_out_on(&self, shape: &Shape, aim: Aim, checkpointing: Checkpointing) -> Result<Done> {
+        let has = &mut |part: &Part, from, topics: &BTreeSet<Topic>| self.has(part, from, topics);
+        let mut plan = shape.plan(aim, self.checkpoints.lock().lets_go(), has);
+        if plan.wants > plan.target.segment && self.raise_checkpoints(shape, &plan, checkpointing) {
+            plan = shape.plan(aim, self.checkpoints.lock().lets_go(), has);
+        }
+        // While one is written the start stays: it says all that lies before its own line.
+        let _checkpointing = self.checkpointing.lock();
+        // Where the start moved to is durable, unless whoever moved it under this lock was told that its sync failed.
+        self.check_state()?;
+        plan.target.segment = plan.target.segment.min(self.checkpoints.lock().lets_go()).max(shape.start.segment);
+        if *self.start.lock() != shape.start {
+            return Ok(Done::WentBack);
+        }
+        if self.catalog.read().replacements() != shape.replacements {
+            // The cleaner made parts of it parts of others: what those have was not asked, or they must not go with the target.
+            return Ok(Done::Replaced);
+        }
+        if plan.target > shape.start {
+            let Some(end) = self.announce(shape, plan.target)? else { return Ok(Done::WentBack) };
+            self.wait_durable(end)?;
+        }
+        self.unlink_below(plan.target.segment);
+        Ok(Done::Yes(shape.report(&plan)))
     }
 
     /// Writes checkpoints so that what a plan wants may go. `true`: they were written, or tried.
@@ -189,7 +214,10 @@ impl Core {
     /// Segments and lines as of one moment, without cursors.
     pub(crate) fn bare_shape(&self) -> Shape {
         loop {
-            let entries = self.catalog.read().entries().to_vec();
+            let (entries, replacements) = {
+                let catalog = self.catalog.read();
+                (catalog.entries().to_vec(), catalog.replacements())
+            };
             let (tail, time_max) = {
                 let appender = self.appender.lock();
                 (appender.tail(), appender.writer.time_max())
@@ -209,7 +237,7 @@ impl Core {
                 time_max,
             });
             let durable = self.durability.lock().durable;
-            return Shape { parts: parts.collect(), start, durable, standings: Vec::new() };
+            return Shape { parts: parts.collect(), start, durable, replacements, standings: Vec::new() };
         }
     }
 
@@ -221,7 +249,8 @@ impl Core {
 
     fn has(&self, part: &Part, from: Offset, topics: &BTreeSet<Topic>) -> bool {
         let entry: Option<Entry> = self.catalog.read().get(part.number).cloned();
-        let Some(entry) = entry else { return false };
+        // It is a part of another, or gone: what it had cannot be said.
+        let Some(entry) = entry else { return true };
         let whole = entry.end.is_some() && from <= part.first;
         // The cleaner may have made it of several.
         let incarnation = entry.header.incarnation;
@@ -231,15 +260,20 @@ impl Core {
             return known.iter().any(|topic| topics.contains(topic));
         }
         let Ok(view) = self.view(&entry, ReadMode::Map) else { return true };
+        // Another file may have the number since the look at the log.
+        let limit = entry.end.unwrap_or(part.bytes);
         if !whole || known.is_some() {
-            return has_topics(&view, from, part.bytes, topics);
+            return has_topics(&view, from, limit, topics);
         }
-        let found = topics_of(&view, part.bytes);
+        let found = topics_of(&view, limit);
         let has = match &found {
             Some(found) => found.iter().any(|topic| topics.contains(topic)),
-            None => has_topics(&view, from, part.bytes, topics),
+            None => has_topics(&view, from, limit, topics),
         };
         self.retention.lock().topics.insert(part.number, (incarnation, found));
         has
     }
 }
+
+#[cfg(test)]
+mod tests;

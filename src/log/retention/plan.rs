@@ -27,6 +27,8 @@ pub(crate) struct Shape {
     pub(crate) parts: Vec<Part>,
     pub(crate) start: StartLine,
     pub(crate) durable: Line,
+    /// How often a segment had been put in the place of others.
+    pub(crate) replacements: u64,
     pub(crate) standings: Vec<Standing>,
 }
 

@@ -7,7 +7,7 @@
 //!    next repair ends what this one began: it loses the records that the first plan said, and no state if that said none.
 //! 3. What was there before is, byte by byte, under its name or in quarantine.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
@@ -116,8 +116,10 @@ pub struct Truth<'a> {
     pub options: &'a Options,
     /// Whether a record is the right one for its offset.
     pub is_right: &'a dyn Fn(&RecordRef<'_>) -> bool,
-    /// How many records it holds.
+    /// Where it ends.
     pub records: u64,
+    /// Offsets of which it holds no record, for a compaction took them; every other has to be there, or in a gap.
+    pub gone: &'a BTreeSet<u64>,
 }
 
 impl Truth<'_> {
@@ -166,12 +168,17 @@ impl Truth<'_> {
         if let Some(error) = attached.refusal() {
             return Err(format!("an open would refuse: {error}"));
         }
-        let lost = merged(self.read_all(&mut attached.reader())?);
+        let lost = self.held(self.read_all(&mut attached.reader())?);
         let planned = plan.steps.iter().flat_map(|step| &step.lost).map(|lost| &lost.offsets);
-        if lost != merged(planned.map(|offsets| offsets.start.get()..offsets.end.get()).collect()) {
+        if lost != self.held(planned.map(|offsets| offsets.start.get()..offsets.end.get())) {
             return Err(format!("lost are {lost:?}, and the plan says {plan:#?}"));
         }
         Ok(())
+    }
+
+    /// The offsets of these ranges of which it holds a record.
+    fn held(&self, ranges: impl IntoIterator<Item = Range<u64>>) -> BTreeSet<u64> {
+        ranges.into_iter().flatten().filter(|offset| !self.gone.contains(offset)).collect()
     }
 
     /// Every record that is there is the right one, at its offset, and every other is in a gap; the gaps.
@@ -205,8 +212,10 @@ impl Truth<'_> {
                     if let Some(wrong) = batch.iter().find(|record| !(self.is_right)(record)) {
                         return Err(format!("the record at offset {} is another", wrong.offset()));
                     }
-                    if batch.iter().next().is_some_and(|first| first.offset() != from) {
-                        return Err(format!("nothing is read at offset {from}"));
+                    let read: BTreeSet<u64> = batch.iter().map(|record| record.offset().get()).collect();
+                    let held = self.held(std::iter::once(from.get()..batch.next().get()));
+                    if let Some(missing) = held.difference(&read).next() {
+                        return Err(format!("nothing is read at offset {missing}"));
                     }
                 }
                 Err(error) => {
@@ -226,20 +235,6 @@ fn loses_state(plan: &Plan) -> bool {
     plan.steps.iter().any(|step| step.state != StateLoss::None)
 }
 
-/// The same offsets in as few ranges as can be.
-fn merged(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
-    ranges.retain(|range| !range.is_empty());
-    ranges.sort_unstable_by_key(|range| range.start);
-    let mut merged: Vec<Range<u64>> = Vec::new();
-    for range in ranges {
-        match merged.last_mut() {
-            Some(last) if last.end == range.start => last.end = range.end,
-            _ => merged.push(range),
-        }
-    }
-    merged
-}
-
 /// Whether all that was there before is still there, under its name or in quarantine; of an empty file, or a draft, that is
 /// nothing: no draft was ever a part of the log.
 ///
@@ -248,7 +243,7 @@ fn merged(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
 pub fn judge_originals(before: &Files, left: &MemoryDisk) -> Result<(), String> {
     let kept: Vec<Vec<u8>> =
         left.quarantined().iter().filter_map(|name| left.read_file(&format!("quarantine/{name}"))).collect();
-    let mut held = before.iter().filter(|(name, bytes)| !bytes.is_empty() && !name.ends_with(".draft"));
+    let mut held = before.iter().filter(|(name, bytes)| !bytes.is_empty() && !name.contains(".draft"));
     let lost = held.find(|(name, bytes)| {
         left.read_file(name).is_none_or(|now| now != **bytes) && !kept.iter().any(|kept| kept == *bytes)
     });

@@ -105,3 +105,42 @@ fn threads_clean_while_others_append_and_read() {
     log.close().expect("closes");
     assert_eq!(super::verified(&disk), []);
 }
+
+#[test]
+fn a_run_goes_no_faster_than_it_is_told() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let cleaner = Cleaner::new().dirty_ratio(0.0).bytes_per_second(400_000);
+    let log = policies(cleaner).background(Background::Threads).open(folder.path()).expect("opens");
+    // Nothing is due before there are checkpoints.
+    let began = std::time::Instant::now();
+    fill(&log, 0..400);
+    log.sync().expect("syncs");
+    let report = log.clean().expect("cleans");
+    let gone_over = report.replaced.bytes_before.max(100_000);
+    assert!(
+        began.elapsed()
+            > Duration::from_secs_f64(0.9 * f64::from(u32::try_from(gone_over).expect("small")) / 400_000.0)
+    );
+    log.close().expect("closes");
+}
+
+#[test]
+fn a_run_that_is_slowed_down_ends_when_the_log_is_closed() {
+    // On this disk no time goes by: the pace would hold it for ever.
+    let disk = MemoryDisk::new(6);
+    let cleaner = Cleaner::new().dirty_ratio(0.0).bytes_per_second(1);
+    let log = policies(cleaner).background(Background::Threads).open_on(Arc::new(disk.clone())).expect("opens");
+    let since = std::time::Instant::now();
+    let mut number = 0;
+    while log.clean_stats().progress.is_none_or(|progress| progress.bytes_done == 0) {
+        fill(&log, number..number + 20);
+        number += 20;
+        log.sync().expect("syncs");
+        assert!(since.elapsed() < Duration::from_secs(60), "{:?}", log.clean_stats());
+    }
+    let (other, since) = (log.clone(), std::time::Instant::now());
+    log.close().expect("closes");
+    assert!(since.elapsed() < Duration::from_secs(30), "as long as it looks again");
+    assert_eq!((other.clean_stats().failures, other.clean_stats().progress), (1, None));
+    assert_eq!(super::verified(&disk), []);
+}

@@ -11,9 +11,9 @@ use harness::{Call, MemoryDisk, Watch, WatchedDisk};
 use super::{check_lookups, compacted, eager, fill, filled, in_use, read, state, verified};
 
 /// What would be left before each operation.
-struct Moments {
-    disk: MemoryDisk,
-    left: Mutex<Option<Vec<(String, MemoryDisk)>>>,
+pub(super) struct Moments {
+    pub(super) disk: MemoryDisk,
+    pub(super) left: Mutex<Option<Vec<(String, MemoryDisk)>>>,
 }
 
 impl Watch for Moments {

@@ -98,6 +98,43 @@ fn a_close_ends_a_run_that_is_under_way() {
     assert!(read(&log).len() >= 200);
 }
 
+/// Counts how often files are opened.
+struct Opened(Mutex<Vec<String>>);
+
+impl Watch for Opened {
+    fn before(&self, call: Call<'_>) -> io::Result<()> {
+        if let Call::Open(name) = call {
+            self.0.lock().expect("nothing panics under the lock").push(name.to_owned());
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn a_segment_of_which_nothing_stays_is_read_once_and_one_of_which_something_stays_twice() {
+    let disk = MemoryDisk::new(7);
+    let log = eager().open_on(Arc::new(disk.clone())).expect("opens");
+    for number in 0..100_u64 {
+        let key = if number == 45 { vec![9] } else { vec![1] };
+        let _ = log.append(esker::Record::new(&[7; 500]).key(&key)).expect("appends");
+    }
+    log.close().expect("closes");
+    let watched = WatchedDisk::new(disk, Opened(Mutex::default()));
+    let log = eager().open_on(Arc::new(watched.clone())).expect("opens");
+    watched.0.lock().expect("free").clear();
+    let report = log.compact(&Compaction::new()).expect("compacts");
+    assert_eq!((report.replaced.segments_after, report.replaced.records_after), (1, 2), "{report:?}");
+    let opened = watched.0.lock().expect("free").clone();
+    let times = |number: u64| opened.iter().filter(|name| **name == crate::support::segment_name(number)).count();
+    let counts: Vec<usize> = (1..=report.replaced.segments_before).map(times).collect();
+    // The newest one was in use when the log was opened.
+    let (_newest, others) = counts.split_last().expect("some");
+    assert!(
+        others.iter().filter(|times| **times == 2).count() == 1 && others.iter().sum::<usize>() == others.len() + 1,
+        "{counts:?}"
+    );
+}
+
 #[test]
 fn who_looked_before_is_told_of_the_segments_that_are_there_now() {
     let disk = MemoryDisk::new(5);

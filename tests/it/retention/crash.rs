@@ -2,9 +2,10 @@
 
 use std::sync::{Arc, Mutex};
 
-use esker::{Attached, Start, inspect};
+use esker::{Attached, ErrorKind, Start, inspect};
 use harness::crash::ByDice;
 use harness::dice::Dice;
+use harness::memory::AfterFailure;
 use harness::{Call, MemoryDisk, Watch, WatchedDisk};
 
 use super::{at, eager, filled};
@@ -92,4 +93,24 @@ fn checkpoints_whose_names_were_given_up_before_the_open_let_nothing_go() {
             assert_eq!((log.start(), payloads(&log)), (at(100), expected(100..250)), "{seed}, {second}");
         }
     }
+}
+
+#[test]
+fn a_start_that_could_not_be_made_durable_gets_into_no_checkpoint() {
+    let disk = MemoryDisk::new(1);
+    let log = eager().open_on(Arc::new(disk.clone())).expect("opens");
+    let mut holds = log.cursor("holds").expect("is made");
+    append_numbered(&log, 0..50);
+    log.sync().expect("syncs");
+    let _ = holds.commit(at(5)).expect("commits");
+    disk.fail_sync_leaving(1, AfterFailure::Reverted);
+    let error = log.drop_before(at(5)).expect_err("its sync fails, and takes the commit with it");
+    assert_eq!(error.kind(), ErrorKind::Poisoned, "{error}");
+    // A checkpoint is due.
+    log.background_step();
+    drop((holds, log));
+    let log = eager().open_on(Arc::new(disk.lose_power(&mut ByDice::new(Dice::new(1))))).expect("opens");
+    assert_eq!(log.start(), at(0));
+    assert_eq!(log.cursor("holds").expect("holds").offset(), at(0));
+    assert_eq!(payloads(&log), expected(0..50));
 }

@@ -9,7 +9,10 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use esker::{Attached, Background, CleanPhase, Compaction, CompactionReport, Log, Options, SegmentInfo, Topic};
+use esker::{
+    Attached, Background, CleanPhase, Compaction, CompactionReport, Log, Options, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN,
+    SegmentInfo, Topic,
+};
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
@@ -20,6 +23,9 @@ use crate::text::{Sizes, parse_bytes};
 
 const COLUMNS: [(&str, Align); 4] =
     [("", Align::Left), ("segments", Align::Right), ("records", Align::Right), ("size", Align::Right)];
+
+/// Segments are as long as a multiple of this.
+const PAGE_BYTES: u64 = 4096;
 
 /// How often the bar moves.
 const LOOK: Duration = Duration::from_millis(20);
@@ -39,9 +45,12 @@ pub(crate) struct Arguments {
     /// Only this topic; may be given several times. All topics unless given
     #[arg(long, value_name = "T")]
     topic: Vec<u32>,
-    /// Memory for the keys, at least 1MiB; less of it costs time, not success
+    /// Memory for the keys, at least 1MiB; keys that do not fit cost another pass over the log. Pages of the files come on top
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes, default_value = "64MiB")]
     memory: u64,
+    /// How large a segment may become when small ones are merged, 16KiB to 2GiB; as large as the largest there is unless given
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
+    segment_bytes: Option<u64>,
     #[arg(long, help = JSON_HELP)]
     json: bool,
     #[command(flatten)]
@@ -77,9 +86,11 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Result<(), Fail
     if let Some(refusal) = attached.refusal() {
         return Err(refusal.into());
     }
-    let before = Extent::of(&attached.segments()?);
+    let segments = attached.segments()?;
+    let before = Extent::of(&segments);
+    let segment_bytes = arguments.segment_bytes.unwrap_or_else(|| largest(&segments));
     drop(attached);
-    let log = Options::new().background(Background::Manual).open(&arguments.dir)?;
+    let log = Options::new().segment_bytes(segment_bytes).background(Background::Manual).open(&arguments.dir)?;
     interrupt::close_first(&log);
     let since = Instant::now();
     let done = watched(&log, &compaction);
@@ -101,6 +112,12 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Result<(), Fail
         report.damaged.len(),
         if report.damaged.len() == 1 { " is" } else { "s are" },
     )))
+}
+
+/// What the log's owner seems to allow a segment.
+fn largest(segments: &[SegmentInfo]) -> u64 {
+    let largest = segments.iter().map(|segment| segment.bytes).max().unwrap_or_default();
+    largest.next_multiple_of(PAGE_BYTES).clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX)
 }
 
 /// Compacts, with a bar for each of its phases.

@@ -3,14 +3,15 @@
 //! Guarantees:
 //! 1. What lies before damage is printed, then the damage is reported: never is a record left out in silence. Of a gap that
 //!    a repair left it is said which offsets of the range are lost, the same in both directions, and what follows is printed.
-//! 2. Beside a writer it ends: with what was visible when it began.
+//! 2. With a topic, what a reader with that filter steps over is neither checked nor said: damage there is for `verify`.
+//! 3. Beside a writer it ends: with what was visible when it began.
 
 mod range;
 mod show;
 
 use std::path::PathBuf;
 
-use esker::{Attached, ErrorKind, Offset, RecordRef};
+use esker::{Attached, ErrorKind, Offset, Reader, RecordRef, Topic};
 use serde_json::json;
 
 use crate::failure::{Failure, say};
@@ -41,9 +42,12 @@ pub(crate) struct Arguments {
     /// Newest first
     #[arg(long)]
     reverse: bool,
-    /// Only records with this key
+    /// Only records with this key; in any topic, unless one is named
     #[arg(long, value_name = "K")]
     key: Option<String>,
+    /// Only records of the topic with this number. What is of others is not checked, and where there are index files not read
+    #[arg(long, value_name = "T", value_parser = clap::value_parser!(u32).range(..=i64::from(Topic::MAX.get())))]
+    topic: Option<u32>,
     /// Print payloads as they are, each with a newline
     #[arg(long, conflicts_with = "json")]
     payload: bool,
@@ -63,14 +67,25 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Result<(), Fail
         return Ok(());
     }
     let range = Range::find(&attached, arguments.from, arguments.to);
-    if arguments.reverse { backward(&attached, &range, &mut printer) } else { forward(&attached, &range, &mut printer) }
+    let reader = match (arguments.topic.and_then(Topic::new), &arguments.key) {
+        (None, _) => attached.reader(),
+        (Some(topic), None) => attached.reader().topics([topic]),
+        (Some(topic), Some(key)) => attached.reader().key(topic, key),
+    };
+    if arguments.reverse {
+        backward(&attached, reader, &range, &mut printer)
+    } else {
+        forward(&attached, reader, &range, &mut printer)
+    }
 }
 
-fn forward(attached: &Attached, range: &Range, printer: &mut Printer<'_>) -> Result<(), Failure> {
-    let mut reader = attached.reader();
+fn forward(attached: &Attached, reader: Reader, range: &Range, printer: &mut Printer<'_>) -> Result<(), Failure> {
+    let mut reader = reader;
     range.seek_start(&mut reader)?;
     while reader.offset() < range.end {
         let batch = match reader.poll() {
+            // In search of a record it went past the range.
+            Err(_) if reader.offset() >= range.end => break,
             Err(error) if let ErrorKind::Gap { next } = error.kind() => {
                 printer.gap(error.offset().unwrap_or(reader.offset()), next.min(range.end))?;
                 reader.skip_damage()?;
@@ -88,12 +103,13 @@ fn forward(attached: &Attached, range: &Range, printer: &mut Printer<'_>) -> Res
     range.check_end(attached)
 }
 
-fn backward(attached: &Attached, range: &Range, printer: &mut Printer<'_>) -> Result<(), Failure> {
-    let mut reader = attached.reader();
+fn backward(attached: &Attached, reader: Reader, range: &Range, printer: &mut Printer<'_>) -> Result<(), Failure> {
+    let mut reader = reader;
     let start = range.start_offset(attached)?;
     range.seek_end(&mut reader)?;
     while reader.offset() > start {
         let batch = match reader.poll_back() {
+            Err(_) if reader.offset() <= start => break,
             Err(error) if let (ErrorKind::Gap { next }, Some(first)) = (error.kind(), error.offset()) => {
                 printer.gap(first.max(start), next.min(range.end))?;
                 reader.seek(first)?;

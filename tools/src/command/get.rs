@@ -49,7 +49,7 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Result<(), Fail
     if has_value {
         return Ok(());
     }
-    let text = format!("key {} has no value in topic {}", arguments.key, arguments.topic);
+    let text = format!("key '{}' has no value in topic {}", arguments.key, arguments.topic);
     Err(Failure::NotThere(format!("{text}; 'esker dump --key' looks in all topics")))
 }
 

@@ -112,3 +112,19 @@ fn damage_stays_where_it_is_and_is_told() {
     assert!(segment_files(path.as_ref()).len() < segments);
     esker(&["verify", &path]).expect(1);
 }
+
+#[test]
+fn what_is_reserved_for_what_comes_is_little_too() {
+    let folder = Folder::new();
+    let path = folder.name("log");
+    let log = Options::new().background(Background::Manual).open(&path).expect("opens");
+    for _ in 0..12 {
+        let _ = log.append(Record::new(&vec![7; 1 << 20]).key(b"k")).expect("appends");
+    }
+    log.close().expect("closes");
+    let space =
+        || -> u64 { segment_files(path.as_ref()).iter().map(|file| file.metadata().expect("is there").len()).sum() };
+    let before = space();
+    esker(&["compact", &path]).expect(0);
+    assert!(before > 12 << 20 && space() < 3 << 20, "{before} bytes before, {} now", space());
+}

@@ -213,3 +213,52 @@ fn of_a_gap_both_directions_say_what_lies_in_the_range() {
         assert_eq!(gaps(&[range, &["--reverse"]].concat()), expected, "{range:?}, newest first");
     }
 }
+
+/// A log of 30 records, of the topics 0 and 3 in turns, with the keys a, b, c in turns.
+fn of_two_topics(folder: &Folder) -> String {
+    let log = Log::open(folder.path("log")).expect("opens");
+    for number in 0..30_u32 {
+        let (payload, key) =
+            (format!("record-{number:02}"), ["a", "b", "c"][usize::try_from(number % 3).expect("small")]);
+        let topic = Topic::new(number % 2 * 3).expect("topic");
+        let _ = log.append(Record::new(&payload).key(key).topic(topic)).expect("appends");
+    }
+    log.close().expect("closes");
+    folder.name("log")
+}
+
+#[test]
+fn a_topic_selects_its_records_and_with_a_key_those_of_both() {
+    let folder = Folder::new();
+    let log = of_two_topics(&folder);
+    let dump = |arguments: &[&str]| payloads(&[&["dump", &log], arguments].concat());
+    assert_eq!(dump(&["--topic", "3", "-n", "3"]), "record-01 record-03 record-05");
+    assert_eq!(dump(&["--topic", "3", "-n", "2", "--reverse"]), "record-29 record-27");
+    assert_eq!(dump(&["--topic", "3", "--from", "10", "--to", "14"]), "record-11 record-13");
+    assert_eq!(dump(&["--topic", "3", "--key", "b", "--reverse"]), "record-25 record-19 record-13 record-07 record-01");
+    assert_eq!(dump(&["--topic", "3", "--key", "b", "--to", "8"]), "record-01 record-07");
+    assert_eq!(dump(&["--key", "b", "-n", "2"]), "record-01 record-04", "in any topic");
+    for nothing in [vec!["--topic", "7"], vec!["--topic", "7", "--reverse"], vec!["--topic", "0", "--key", "z"]] {
+        assert_eq!(dump(&nothing), "", "{nothing:?}");
+    }
+    for refused in ["-1", "4294967295", "orders", ""] {
+        esker(&["dump", &log, "--topic", refused]).expect(2);
+    }
+}
+
+#[test]
+fn damage_outside_of_topic_and_range_is_not_met() {
+    let folder = Folder::new();
+    let log = of_two_topics(&folder);
+    damage(&log, "record-20");
+    let dump = |arguments: &[&str]| payloads(&[&["dump", &log], arguments].concat());
+    let threes = (0..30).filter(|number| number % 2 == 1).map(|number| format!("record-{number:02} "));
+    assert_eq!(dump(&["--topic", "3"]), threes.collect::<String>().trim_end());
+    esker(&["dump", &log, "--topic", "0"]).expect(1).says("offset 20");
+    esker(&["dump", &log, "--topic", "0", "--reverse"]).expect(1).says("offset 20");
+    // In search of one more it comes to the damage, which lies behind the range.
+    assert_eq!(dump(&["--topic", "0", "--key", "z", "--to", "20"]), "");
+    assert_eq!(dump(&["--topic", "0", "--key", "z", "--from", "21", "--reverse"]), "");
+    esker(&["dump", &log, "--topic", "0", "--key", "z", "--to", "21"]).expect(1).says("offset 20");
+    esker(&["dump", &log, "--topic", "0", "--key", "z", "--from", "20", "--reverse"]).expect(1).says("offset 20");
+}

@@ -179,6 +179,7 @@ struct Expected {
     dropped: BTreeSet<(usize, u64)>,
     waiting: u64,
     keys: u64,
+    starts: BTreeMap<Topic, Offset>,
 }
 
 impl Model<'_> {
@@ -254,6 +255,9 @@ impl Model<'_> {
             let comes_back = cleanup.grace.is_some() && (self.has_damage || !(oldest..=*at).all(|at| self.open[at]));
             if (aged || many) && last < (self.rule.passed)(topic) && !comes_back {
                 expected.dropped.extend(here.iter().map(|(part, ..)| (part.at, part.ordinal)));
+                if self.open[*at] {
+                    expected.starts.insert(topic, last.after(1));
+                }
             }
         }
     }
@@ -346,8 +350,9 @@ struct Marked<'a> {
 }
 
 impl Choice for Marked<'_> {
-    fn begin(&mut self, segment: &SegmentHeader) {
+    fn begin(&mut self, segment: &SegmentHeader) -> Option<Offset> {
         assert_eq!((segment.number, self.ordinal), (self.judged.number, 0));
+        None
     }
 
     fn shared(&mut self, parts: u32) -> Option<Fate> {
@@ -473,7 +478,8 @@ fn check_case(frames: &[Planned], case: &Case) {
             let ordinals = (0..judged.parts).filter(|ordinal| judged.dropped.contains(*ordinal));
             ordinals.map(|ordinal| (judged.at, ordinal))
         });
-        let found = Expected { dropped: dropped.collect(), waiting: verdict.waiting_tombstones, keys: verdict.keys };
+        let (waiting, keys, starts) = (verdict.waiting_tombstones, verdict.keys, verdict.starts);
+        let found = Expected { dropped: dropped.collect(), waiting, keys, starts };
         assert_eq!(found, model.expect(&parts));
         assert_eq!(verdict.damaged.len(), damaged.len());
         for (error, at) in verdict.damaged.iter().zip(&damaged) {

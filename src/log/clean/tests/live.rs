@@ -100,7 +100,9 @@ struct Known {
 }
 
 impl Choice for Known {
-    fn begin(&mut self, _segment: &SegmentHeader) {}
+    fn begin(&mut self, _segment: &SegmentHeader) -> Option<Offset> {
+        None
+    }
 
     fn shared(&mut self, parts: u32) -> Option<Fate> {
         self.left = self.left.saturating_sub(parts.into());

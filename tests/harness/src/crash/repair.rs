@@ -4,8 +4,11 @@
 //! 1. The log itself stays as it is: all this happens to copies.
 //! 2. A repair in which a sync of the directory failed is ended by the next one too, whatever the power then takes.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use esker::repair::{Accept, Plan, apply_on, plan_on};
-use esker::{ErrorKind, Options};
+use esker::{Attached, ErrorKind, Options};
 
 use super::fate::ByDice;
 use crate::dice::Dice;
@@ -42,11 +45,12 @@ pub(super) fn damage_and_repair(
 ) -> Result<Repair, String> {
     // As it comes back after a loss of power: what that could still take is not the repair's to keep.
     let damaged = closed.lose_power(&mut ByDice::new(dice.fork()));
+    let gone = dropped(&damaged)?;
     if !damage(&damaged, bytes, dice) {
         return Ok(Repair::Needless);
     }
     let is_right = |record: &esker::RecordRef<'_>| history.knows(record.offset().get(), fingerprint_of(record));
-    let truth = Truth { options, is_right: &is_right, records };
+    let truth = Truth { options, is_right: &is_right, records, gone: &gone };
     let plan = plan_on(&damaged).map_err(|error| format!("plan: {error}"))?;
     if plan.steps.is_empty() {
         truth.judge_repaired(&damaged, &plan)?;
@@ -69,6 +73,17 @@ pub(super) fn damage_and_repair(
     judge(&left, &plan, &before, truth).map_err(|what| format!("{happens:?} before {operation}: {what}"))?;
     judge(&damaged, &plan, &before, truth)?;
     Ok(repair)
+}
+
+/// The offsets of a log that a compaction took.
+fn dropped(disk: &MemoryDisk) -> Result<BTreeSet<u64>, String> {
+    let attached = Attached::open_on(Arc::new(disk.clone())).map_err(|error| format!("attach: {error}"))?;
+    let mut gone: BTreeSet<u64> = (attached.start().get()..attached.visible().get()).collect();
+    let mut reader = attached.reader();
+    while let Some(batch) = reader.poll().map_err(|error| format!("read: {error}"))? {
+        batch.iter().for_each(|record| _ = gone.remove(&record.offset().get()));
+    }
+    Ok(gone)
 }
 
 /// What is left is ended by another repair, and all that was there before is kept.

@@ -124,6 +124,7 @@ fn entry<'a>(rest: &mut &'a [u8], of: &mut dyn FnMut(u8, &'a [u8]) -> bool) -> O
     let fits = match space {
         1 => removed || is_cursor(),
         2 => removed || contract(value) == Value::Contract,
+        3 => key.len() == 4 && (removed || value.len() == 8),
         _ => true,
     };
     (good && fits && of(space, key)).then_some(flags)

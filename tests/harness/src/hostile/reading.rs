@@ -276,6 +276,9 @@ fn entry(rest: &mut Input<'_>) -> Result<Change, Fault> {
     }
     let key = exactly(rest, short(head, 2).into())?.to_vec();
     let value = exactly(rest, usize::try_from(half(head, 4)).map_err(|_| Fault::Bad)?)?;
+    if space == 3 && (key.len() != 4 || flags == 0 && value.len() != 8) {
+        return Err(Fault::Bad);
+    }
     if flags == 1 {
         return if value.is_empty() { Ok((space, key, None)) } else { Err(Fault::Bad) };
     }

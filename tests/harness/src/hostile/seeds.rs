@@ -189,7 +189,7 @@ fn lines() -> Vec<(String, Vec<u8>)> {
 }
 
 /// Frames of state: each entry as space, flags, what is wrong with its length, key, and value.
-fn states() -> [(&'static str, Vec<u8>); 6] {
+fn states() -> [(&'static str, Vec<u8>); 8] {
     let entry = |space: u8, flags: u8, wrong: u8, key: &[u8], value: &[u8]| {
         let [low, high] = u16::try_from(value.len()).expect("small").to_le_bytes();
         let said: &[u8] = if space == 1 { &[] } else { &[low, high] };
@@ -204,9 +204,15 @@ fn states() -> [(&'static str, Vec<u8>); 6] {
     let set = |value: &[u8]| frame(1, &[entry(0, 0, 0, b"a", value), entry(0, 0, 0, b"b", b"2")]);
     let removed = frame(0, &[entry(0, 1, 0, b"a", b"")]);
     let cursors = frame(1, &[entry(1, 0, 0, b"billing", &place), entry(1, 0, 0, b"audit", &place)]);
+    let start = |key: &[u8], bytes: usize| entry(3, 0, 0, key, &place[..bytes]);
     [
         ("set_twice_and_removed", [set(b"1"), set(&[7; 700]), removed.clone()].concat()),
         ("cursors", [cursors.clone(), frame(0, &[entry(1, 1, 0, b"audit", b"")])].concat()),
+        (
+            "topic_starts",
+            [frame(1, &[start(&[7, 0, 0, 0], 8)]), frame(0, &[entry(3, 1, 0, &[7, 0, 0, 0], b"")])].concat(),
+        ),
+        ("bad_topic_starts", [set(b"1"), frame(1, &[start(b"abc", 8)]), frame(1, &[start(&[7, 0, 0, 0], 9)])].concat()),
         ("later_space", [set(b"1"), frame(1, &[entry(16, 0, 0, b"a", b"1")]), removed].concat()),
         ("later_cursor", [cursors, frame(1, &[entry(1, 0, 8, b"audit", &[0; 40])])].concat()),
         ("of_all_spaces", frame(1, &(0..15).map(|space| entry(space, 0, 0, b"k", &place)).collect::<Vec<_>>())),
