@@ -158,6 +158,8 @@ impl Core {
 
     /// Refuses to take space while the next segment has none.
     fn check_spare(&self) -> Result<()> {
+        // That it failed for whoever asked before says nothing of the room that there is now.
+        self.appender.lock().attempt_error = None;
         self.prepare_step();
         let appender = self.appender.lock();
         if appender.spare.is_some() {

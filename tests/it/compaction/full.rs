@@ -81,3 +81,19 @@ fn without_such_space_the_log_stays_as_it_is_and_appends_go_on() {
     log.close().expect("closes");
     assert_eq!(verified(&disk), []);
 }
+
+#[test]
+fn once_there_is_room_again_the_cleaner_finds_it() {
+    let disk = MemoryDisk::new(4);
+    let log = options().open_on(Arc::new(disk.clone())).expect("opens");
+    for part in 0..3 {
+        fill(&log, part * 150..part * 150 + 150);
+        log.sync().expect("syncs");
+        log.background_step();
+    }
+    disk.space_limit(disk.space_held());
+    while log.append(&[7; 1000]).is_ok() {}
+    disk.space_limit(u64::MAX);
+    let report = log.clean().expect("cleans").replaced;
+    assert!(report.segments_after < report.segments_before, "neighbours are merged as ever: {report:?}");
+}
