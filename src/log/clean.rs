@@ -5,8 +5,8 @@
 //!    and durable.
 //! 2. What is kept stays at its offset, with its append time.
 //! 3. One run at a time. A close waits for it to end, which it does at the next piece.
-//! 4. It waits for the log, never the log for it: it holds no lock while it reads or writes, save that checkpoints and retention
-//!    wait for one rename.
+//! 4. It waits for the log, never the log for it: it holds no lock while it reads or writes, save that checkpoints, retention and
+//!    what changes the state wait for one rename.
 
 mod ballast;
 mod book;

@@ -169,19 +169,21 @@ fn each_topic(view: &View, limit: u64, show: &mut dyn FnMut(Offset, Topic) -> bo
             Scanned::End => return Some(()),
             Scanned::Zero | Scanned::Bad { .. } => return None,
         };
+        let frame = scan.frame(&found);
+        // Not where the scan goes on: behind the last frame of a rewritten segment that is the end of its offsets.
+        let next = frame.next_offset();
         if found.header.record_count == 0 {
-            if scan.offset > found.offset {
+            if next > found.offset {
                 // A gap: what stood there nobody knows.
                 return None;
             }
             continue;
         }
-        let last = Offset::new(scan.offset.get().saturating_sub(1));
         let more = if let Some(topic) = found.header.topic {
-            show(last, topic)
+            show(Offset::new(next.get().saturating_sub(1)), topic)
         } else {
-            scan.check(&found).ok()?;
-            scan.frame(&found).records().all(|record| show(record.offset(), record.topic()))
+            frame.check().ok()?;
+            frame.records().all(|record| show(record.offset(), record.topic()))
         };
         if !more {
             return Some(());

@@ -4,14 +4,18 @@
 //! 1. The log is the one before or the one after, whatever dies when: an output is durable before it takes its name, and its
 //!    name before what it stands for is unlinked. If that it is durable cannot be had, nothing is unlinked, and the cleaner
 //!    stops: what went from older segments may come back, and with it what a later run would no longer know of.
-//! 2. What retention let go meanwhile stays gone, and no segment is merged into one that it let go.
+//! 2. What retention let go meanwhile stays gone, and no segment is merged into one that it let go. What a cursor came to hold
+//!    meanwhile stays: whether one did is decided with all commits waiting, until the new segment is in place.
 //! 3. An output is begun only while the next segment is prepared, or in space that was given up for it: appends do not find the
 //!    disk full because of the cleaner. What fails leaves no draft behind, if it can be removed.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::arithmetic_side_effects))]
 
+use std::ops::Range;
+
 use super::draft::unlike;
 use super::group::{Member, bytes_max};
 use super::judge::Judged;
+use super::passed::Passed;
 use super::report::Replaced;
 use super::rewrite::{Choice, Job, discard, put_in_place, rewrite};
 use super::run::Run;
@@ -20,6 +24,7 @@ use crate::format::header::SegmentHeader;
 use crate::format::record::thin::{Fate, Part};
 use crate::format::{FRAMES_START, segment_name};
 use crate::log::catalog::Entry;
+use crate::log::contract::standings;
 use crate::log::core::Core;
 use crate::log::reader::{LogSource, ReadMode};
 use crate::log::survey::io_error;
@@ -30,13 +35,15 @@ pub(super) struct Group<'a> {
     pub(super) entries: Vec<Entry>,
     pub(super) members: &'a [Member],
     pub(super) judged: &'a [Judged],
+    /// When that was judged.
+    pub(super) passed: &'a Passed,
 }
 
 /// Whether a group took the place of what it stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Put {
     Done,
-    /// It is not part of the log any more, in whole or in part.
+    /// It is not part of the log any more, in whole or in part, or a cursor holds what would go.
     Left,
 }
 
@@ -44,6 +51,11 @@ impl<'a> Group<'a> {
     /// Bytes of what it stands for.
     pub(super) fn bytes(&self) -> u64 {
         self.entries.iter().filter_map(|entry| entry.end).fold(0, u64::saturating_add)
+    }
+
+    fn offsets(&self) -> Range<Offset> {
+        let begin = self.members.first().map(|first| first.offsets.0).unwrap_or_default();
+        begin..self.members.last().map(|last| last.offsets.1).unwrap_or_default()
     }
 
     /// Its segments of which something goes, each for itself.
@@ -54,6 +66,7 @@ impl<'a> Group<'a> {
             entries: vec![entry.clone()],
             members,
             judged,
+            passed: self.passed,
         })
     }
 }
@@ -134,7 +147,7 @@ impl Run<'_> {
             discard(&*core.disk, header.number);
             return Err(unlike(&core.disk.directory().join(segment_name(header.number)), "the number of its records"));
         }
-        let Some(entry) = core.put(&group.entries, &header)? else { return Ok(Put::Left) };
+        let Some(entry) = core.put(group, &header)? else { return Ok(Put::Left) };
         self.report.replaced.add(&Replaced {
             segments_before: length(group.entries.len()),
             segments_after: 1,
@@ -176,13 +189,18 @@ impl Core {
         })
     }
 
-    /// Puts a draft in the place of what it stands for, on the disk and in the catalog. `None`: that is not all there any more.
-    fn put(&self, inputs: &[Entry], header: &SegmentHeader) -> Result<Option<Entry>> {
+    /// Puts a draft in the place of what it stands for, on the disk and in the catalog. `None`: that is not all there any more, or
+    /// not as it was judged.
+    fn put(&self, group: &Group<'_>, header: &SegmentHeader) -> Result<Option<Entry>> {
+        let inputs = &group.entries;
         let (changing, entry) = {
             // Retention lets segments go under the same lock.
             let _checkpointing = self.checkpointing.lock();
             self.check_open().inspect_err(|_| discard(&*self.disk, header.number))?;
-            if !self.holds(inputs) {
+            // Commits that move cursors wait from here on; those that come later find the new segment.
+            let state = self.state.read();
+            let passed = self.passed_by(&standings(&state));
+            if !self.holds(inputs) || passed.went_back(group.passed, &group.offsets()) {
                 discard(&*self.disk, header.number);
                 return Ok(None);
             }

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use super::group::{Eagerness, Member, groups};
 use super::judge::{Input, Judged, Rule, Task, Verdict, judge};
+use super::passed::Passed;
 use super::policy::Policies;
 use super::put::{Group, Put};
 use super::report::{CleanPhase, CleanProgress, CompactionReport};
@@ -110,7 +111,7 @@ impl<'a> Run<'a> {
         self.report.tombstones_waiting = verdict.waiting_tombstones;
         self.report.damaged.clone_from(&verdict.damaged);
         core.raise_topic_starts(&verdict.starts)?;
-        let put = self.write(&inputs, &verdict.segments)?;
+        let put = self.write(&inputs, &verdict.segments, &passed)?;
         Ok((verdict, put))
     }
 
@@ -131,7 +132,7 @@ impl<'a> Run<'a> {
     }
 
     /// Writes the groups, oldest first.
-    fn write(&mut self, inputs: &[Input], judged: &[Judged]) -> Result<Put> {
+    fn write(&mut self, inputs: &[Input], judged: &[Judged], passed: &Passed) -> Result<Put> {
         let members: Option<Vec<Member>> = judged.iter().map(|judged| member(inputs, judged)).collect();
         let Some(members) = members else { return Ok(Put::Left) };
         let chosen = groups(&members, self.core.options.segment_bytes, self.plan.eagerness);
@@ -139,7 +140,7 @@ impl<'a> Run<'a> {
             let members = members.get(range.clone()).unwrap_or_default();
             let judged = judged.get(range.clone()).unwrap_or_default();
             let inputs = judged.iter().filter_map(|judged| inputs.get(judged.at));
-            Group { entries: inputs.map(|input| input.entry.clone()).collect(), members, judged }
+            Group { entries: inputs.map(|input| input.entry.clone()).collect(), members, judged, passed }
         };
         let bytes = chosen.iter().map(|range| parts(range).bytes()).fold(0, u64::saturating_add);
         self.begin(CleanPhase::Writing, bytes);

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use esker::{Attached, Background, Cleaner, Cleanup, Compaction, Log, Offset, SegmentInfo};
+use esker::{Attached, Background, Cleaner, Cleanup, Commit, Compaction, Log, Offset, Options, Retention, SegmentInfo};
 use harness::{Call, MemoryDisk, Watch, WatchedDisk};
 
 use super::{compacted, eager, fill, filled, read, topic, verified};
@@ -33,13 +33,20 @@ impl Watch for Meanwhile {
 }
 
 fn compact_while(act: impl FnOnce(&Log) + Send + 'static) -> (MemoryDisk, esker::Result<esker::CompactionReport>, Log) {
+    compact_with(eager(), act)
+}
+
+fn compact_with(
+    options: Options,
+    act: impl FnOnce(&Log) + Send + 'static,
+) -> (MemoryDisk, esker::Result<esker::CompactionReport>, Log) {
     let disk = MemoryDisk::new(5);
     let log = filled(&disk, 200);
     log.sync().expect("syncs");
     let disk = disk.snapshot();
     let watch = Meanwhile { log: Mutex::new(None), act: Mutex::new(Some(Box::new(act))) };
     let watched = WatchedDisk::new(disk.clone(), watch);
-    let log = eager().open_on(Arc::new(watched.clone())).expect("opens");
+    let log = options.open_on(Arc::new(watched.clone())).expect("opens");
     *watched.log.lock().expect("free") = Some(log.clone());
     let done = log.compact(&Compaction::new());
     *watched.log.lock().expect("free") = None;
@@ -63,6 +70,25 @@ fn what_retention_lets_go_meanwhile_stays_gone() {
     assert_eq!(verified(&disk), []);
     let log = eager().open_on(Arc::new(disk)).expect("opens");
     assert_eq!((log.start(), read(&log)), (Offset::new(90), kept));
+}
+
+#[test]
+fn what_a_cursor_comes_to_hold_meanwhile_stays() {
+    let deleted = eager().cleanup(topic(0), Cleanup::delete(Retention::new().bytes(0)));
+    for went_back in [true, false] {
+        let (_, done, log) = compact_with(deleted.clone(), move |log| {
+            // One that holds nothing of what is about to go changes nothing.
+            let at = if went_back { Offset::ZERO } else { log.visible() };
+            let _ = log.commit(Commit::new().cursor("late", at)).expect("commits");
+        });
+        let report = done.expect("ends");
+        let of_topic = read(&log).iter().filter(|seen| seen.1 == 0).count();
+        let expected = if went_back { (true, 133) } else { (false, 0) };
+        assert_eq!((report.replaced.segments_before == 0, of_topic), expected, "{report:?}");
+        let _ = log.commit(Commit::new().remove_cursor("late")).expect("commits");
+        let _ = log.compact(&Compaction::new()).expect("compacts");
+        assert_eq!(read(&log).iter().filter(|seen| seen.1 == 0).count(), 0);
+    }
 }
 
 #[test]

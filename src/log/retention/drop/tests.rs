@@ -11,19 +11,27 @@ fn held() -> BTreeSet<Topic> {
     Topic::new(7).into_iter().collect()
 }
 
-/// A log of which the first segments become one by a compaction, with one record of topic 7, at offset 50, among them; a cursor
-/// that holds the topic stands right before it.
+/// A log of which the first segments become one by a compaction, with one record of topic 7, at offset 50, and state behind it; a
+/// cursor that holds the topic stands right before it.
 fn log(folder: &Path) -> Log {
     let options = Options::new().segment_bytes(16 * 1024).background(Background::Manual);
     let log = options.open(folder).expect("opens");
     let contract = Contract::HoldTopics(held());
     for number in 0..200_u64 {
         let record = Record::new(&[7; 1000]);
-        let _ = match number {
-            50 => log.append(record.topic(*held().first().expect("one"))),
-            0..100 => log.append(record.key(b"k")),
-            _ => log.append(record),
+        let record = match number {
+            50 => Record::new(&[7; 4000]).topic(*held().first().expect("one")),
+            30 => Record::new(&[7; 4000]),
+            0..100 | 199 => record.key(b"k"),
+            _ => record,
         };
+        let _ = log.append(record).expect("appends");
+        if number == 95 {
+            let _ = log.commit(Commit::new().state("s", "v")).expect("commits");
+        }
+        if number == 99 {
+            log.core().roll_if_used().expect("goes on in the next");
+        }
     }
     let commit = Commit::new().cursor("holds", Offset::new(50)).contract("holds", &contract);
     let _ = log.commit(commit).expect("commits");
@@ -82,4 +90,18 @@ fn a_start_that_is_not_durable_lets_nothing_go() {
     let error = core.carry_out(Aim::Offset(Offset::new(40)), Checkpointing::Always).expect_err("nothing is durable");
     assert_eq!(error.kind(), ErrorKind::Poisoned, "{error}");
     assert!(folder.path().join(segment_name(1)).exists());
+}
+
+#[test]
+fn a_segment_that_was_rewritten_is_held_for_its_topics_only() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let log = log(folder.path());
+    let core = log.core();
+    let (merged, behind) = merge(&log);
+    let part = core.shape().parts.into_iter().find(|part| part.number == merged.number()).expect("a part");
+    let from = |offset| core.has(&part, Offset::new(offset), &held());
+    assert_eq!((part.end, behind), (Offset::new(100), Offset::new(100)), "state is the last that it has");
+    assert_eq!((from(0), from(50), from(51)), (true, true, false));
+    let other = Topic::new(9).into_iter().collect();
+    assert!(!core.has(&part, part.first, &other));
 }
