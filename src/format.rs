@@ -147,7 +147,7 @@ table! {
 table! {
     /// At the start of every state entry, behind the records of a data frame. Key and value follow.
     state_head[8]:
-    SPACE 0 1 "whose keys: 0 the caller's, 1 cursors, 2 contracts of cursors; below 16";
+    SPACE 0 1 "whose keys: 0 the caller's, 1 cursors, 2 contracts of cursors, 3 starts of topics; below 16";
     FLAGS 1 1 "1 removed: there is no value";
     KEY_LENGTH 2 2 "bytes of key";
     VALUE_LENGTH 4 4 "bytes of value";

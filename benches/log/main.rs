@@ -1,5 +1,5 @@
-//! The hot calls of the engine, one by one: append, commit, read, lookup, open. `cargo bench --bench log`; `-- --test` runs each
-//! once. For rates beside the machine's own limit see `esker bench`.
+//! The hot calls of the engine, one by one: append, commit, read, filter, lookup, open. `cargo bench --bench log`; `-- --test`
+//! runs each once. For rates beside the machine's own limit see `esker bench`.
 //!
 //! How it counts:
 //! 1. One iteration is one call. With two threads the calls of a sample are shared out between them, both begin at once,
@@ -13,11 +13,20 @@
 mod append;
 mod bed;
 mod commit;
+mod filter;
 mod lookup;
 mod open;
 mod read;
 
 use criterion::{criterion_group, criterion_main};
 
-criterion_group!(benches, append::benches, commit::benches, read::benches, lookup::benches, open::benches);
+criterion_group!(
+    benches,
+    append::benches,
+    commit::benches,
+    read::benches,
+    filter::benches,
+    lookup::benches,
+    open::benches
+);
 criterion_main!(benches);

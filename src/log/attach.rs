@@ -222,8 +222,12 @@ impl Attached {
     /// The segments, oldest first.
     ///
     /// # Errors
-    /// What the system says.
+    /// What the system says; [`ErrorKind::Corrupt`] if files are replaced faster than they can be looked at.
     pub fn segments(&self) -> Result<Vec<SegmentInfo>> {
+        self.shared.settled(&|| self.segments_now())
+    }
+
+    fn segments_now(&self) -> Result<Vec<SegmentInfo>> {
         let end = self.shared.end(ReadLine::Visible);
         let (entries, time_max) = {
             let state = self.shared.state.lock();

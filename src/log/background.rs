@@ -184,6 +184,7 @@ impl Core {
         self.syncer.wake();
         self.checkpointer.wake();
         self.clean.signal.wake();
+        self.clean.pace.wake();
         let threads: Vec<_> = self.threads.lock().drain(..).collect();
         for thread in threads {
             // A thread that panicked has nothing left to do either.

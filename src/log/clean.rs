@@ -62,7 +62,10 @@ pub(crate) const LOOK_AGAIN: Duration = Duration::from_secs(60);
 pub(crate) struct Cleaning {
     /// Held while a run lasts.
     running: Mutex<()>,
+    /// Wakes the cleaner's thread.
     pub(crate) signal: Arc<Signal>,
+    /// Wakes the run that waits for its pace, whichever thread that is of.
+    pub(crate) pace: Signal,
     /// Held while a file takes the name of another, until the catalog says so.
     naming: Mutex<()>,
     known: Mutex<Known>,

@@ -169,4 +169,4 @@ fn limit_of(entry: &Entry, end: Line) -> u64 {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

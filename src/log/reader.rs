@@ -288,10 +288,7 @@ impl Reader {
 
     /// Goes from a segment that it is through with to the one that holds the next offset.
     fn leave(&mut self, header: &SegmentHeader, next: Offset) -> Result<Left> {
-        self.check_trimmed(next)?;
-        let Some(entry) = self.source.entry(&|catalog| catalog.beyond(header, next).cloned())? else {
-            return Ok(Left::Nowhere);
-        };
+        let Some(entry) = self.beyond(header, next)? else { return Ok(Left::Nowhere) };
         if entry.header.first_offset < next {
             // It was rewritten together with what came before, meanwhile.
             self.seek(next)?;
@@ -299,6 +296,14 @@ impl Reader {
             self.enter(&entry);
         }
         Ok(Left::Gone)
+    }
+
+    /// The segment in which whoever is through with a file finds `next`.
+    fn beyond(&self, header: &SegmentHeader, next: Offset) -> Result<Option<Entry>> {
+        let entry = self.source.entry(&|catalog| catalog.beyond(header, next).cloned())?;
+        // Only now, as the start moves before segments go: what the look did not find any more is below it.
+        self.check_trimmed(next)?;
+        Ok(entry)
     }
 
     /// The next records; waits for them if there are none now, at most for `timeout`.
@@ -330,10 +335,12 @@ impl Reader {
     /// the gap. `None`: there is neither at the position.
     ///
     /// # Errors
-    /// What the system says; [`ErrorKind::Corrupt`] if nothing whole follows up to the end of the log.
+    /// What the system says; [`ErrorKind::Corrupt`] if nothing whole follows up to the end of the log;
+    /// [`ErrorKind::Trimmed`] if nothing whole follows in the segment, and retention dropped what comes behind it.
     ///
     /// [`ErrorKind::Corrupt`]: crate::ErrorKind::Corrupt
     /// [`ErrorKind::Gap`]: crate::ErrorKind::Gap
+    /// [`ErrorKind::Trimmed`]: crate::ErrorKind::Trimmed
     pub fn skip_damage(&mut self) -> Result<Option<Skipped>> {
         let Some((view, limit)) = self.segment()? else { return Ok(None) };
         let (from, next) = (self.place, self.next);
@@ -357,7 +364,7 @@ impl Reader {
             self.place.position = scan.position;
             self.frame_offset = scan.offset;
         } else {
-            let Some(entry) = self.source.entry(&|catalog| catalog.beyond(&view.header, next).cloned())? else {
+            let Some(entry) = self.beyond(&view.header, next)? else {
                 return Err(self.damage(from, self.next, Fault::Missing));
             };
             self.enter(&entry);

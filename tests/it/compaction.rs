@@ -30,19 +30,26 @@ fn eager() -> Options {
     options().checkpoint_bytes(4096)
 }
 
-/// Appends records of few keys in two topics, some without key, and changes of few state entries.
+/// Records of few keys in two topics, some without key.
+fn planned(number: u64) -> Seen {
+    let mut payload = number.to_le_bytes().to_vec();
+    payload.resize(8 + usize::try_from(number * 37 % 300).expect("small"), 0xab);
+    let key = (number % 10 != 9).then(|| (number % KEYS).to_le_bytes().to_vec());
+    (number, u32::from(number % 3 == 0), key, payload)
+}
+
+/// Appends planned records, and changes of few state entries.
 fn fill(log: &Log, numbers: std::ops::Range<u64>) {
     for number in numbers {
-        let mut payload = number.to_le_bytes().to_vec();
-        payload.resize(8 + usize::try_from(number * 37 % 300).expect("small"), 0xab);
-        let key = (number % KEYS).to_le_bytes();
-        let mut record = Record::new(&payload).topic(topic(u32::from(number % 3 == 0)));
-        if number % 10 != 9 {
-            record = record.key(&key);
+        let (_, of, key, payload) = planned(number);
+        let mut record = Record::new(&payload).topic(topic(of));
+        if let Some(key) = &key {
+            record = record.key(key);
         }
         let mut commit = Commit::new().record(record);
+        let state = (number % KEYS).to_le_bytes();
         if number % 4 == 0 {
-            commit = commit.state(&key, &payload);
+            commit = commit.state(&state, &payload);
         }
         let _ = log.commit(commit).expect("commits");
     }
@@ -74,6 +81,19 @@ fn compacted(all: &[Seen]) -> Vec<Seen> {
     let latest: BTreeMap<_, _> = all.iter().map(|(offset, topic, key, _)| ((*topic, key.clone()), *offset)).collect();
     let stays = |(offset, topic, key, _): &&Seen| key.is_none() || latest[&(*topic, key.clone())] == *offset;
     all.iter().filter(stays).cloned().collect()
+}
+
+/// Of a log that was filled up to the last of these, nothing went that is not superseded, and nothing is there that was not
+/// appended.
+fn check_kept(left: &[Seen]) {
+    let end = left.last().map_or(0, |seen| seen.0 + 1);
+    let appended: Vec<Seen> = (0..end).map(planned).collect();
+    assert!(left.is_sorted_by(|a, b| a.0 < b.0));
+    assert!(
+        left.iter()
+            .all(|seen| appended.binary_search_by_key(&seen.0, |seen| seen.0).is_ok_and(|at| appended[at] == *seen))
+    );
+    assert_eq!(compacted(left), compacted(&appended));
 }
 
 /// The state with its versions.

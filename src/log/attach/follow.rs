@@ -116,6 +116,26 @@ impl Shared {
         Ok(self.last() > last)
     }
 
+    /// What a look at several files finds; another look, if they were replaced or dropped meanwhile.
+    pub(super) fn settled<T>(&self, look: &dyn Fn() -> Result<T>) -> Result<T> {
+        for _ in 1..LOOKS_MAX {
+            let before = self.incarnations();
+            let error = match look() {
+                Err(error) if error.kind() == ErrorKind::Corrupt || is_missing(&error) => error,
+                done => return done,
+            };
+            self.look_again()?;
+            if self.incarnations() == before {
+                return Err(error);
+            }
+        }
+        look()
+    }
+
+    fn incarnations(&self) -> Vec<u64> {
+        self.state.lock().catalog.entries().iter().map(|entry| entry.header.incarnation).collect()
+    }
+
     /// Looks at the directory anew: segments came, vanished, or are others.
     pub(super) fn look_again(&self) -> Result<()> {
         let failed = |error| io_error(&*self.disk, "ask for the writer's lock", "", error);

@@ -45,9 +45,13 @@ impl Attached {
     /// Reads the whole log, at about the speed of a scan.
     ///
     /// # Errors
-    /// What the system says; [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) if a segment is another one than a moment ago, or
-    /// vanished.
+    /// What the system says; [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) if segments are replaced, or dropped, faster than
+    /// the log can be read.
     pub fn live_records(&self) -> Result<Vec<LiveRecords>> {
+        self.shared.settled(&|| self.live_now())
+    }
+
+    fn live_now(&self) -> Result<Vec<LiveRecords>> {
         let end = self.shared.end(ReadLine::Visible);
         let entries = self.shared.state.lock().catalog.entries().to_vec();
         let policies = Compaction::new().policies(&Policies::default());

@@ -52,7 +52,7 @@ pub(crate) struct Job<'a> {
     /// Neighbouring sealed segments of one epoch, oldest first.
     pub(crate) inputs: &'a [Entry],
     pub(crate) view: &'a dyn Fn(&Entry) -> Result<View>,
-    /// What is kept takes no more than this, header included.
+    /// What is kept takes no more than this, header included; an estimate that may be high.
     pub(crate) bytes_max: u64,
     /// Told how much was gone over since; an error ends the work.
     pub(crate) pace: &'a mut dyn FnMut(u64) -> Result<()>,
@@ -67,10 +67,6 @@ pub(crate) struct Job<'a> {
 pub(crate) fn rewrite(job: &mut Job<'_>, choice: &mut dyn Choice) -> Result<SegmentHeader> {
     let (Some(first), Some(last)) = (job.inputs.first(), job.inputs.last()) else { return Err(refused("no segment")) };
     check_neighbours(job.inputs)?;
-    if job.bytes_max > SEGMENT_BYTES_MAX {
-        let text = format!("rewrite refused: up to {} bytes as one segment", job.bytes_max);
-        return Err(Error::new(ErrorKind::Limit, text).next_step("rewrite fewer segments as one"));
-    }
     let highest = job.inputs.iter().map(|input| input.header.generation).max().unwrap_or_default();
     let generation = highest.checked_add(1).ok_or_else(|| Error::new(ErrorKind::Limit, "generations are exhausted"))?;
     let capacity = FRAMES_START.saturating_add(PAGE_BYTES);
@@ -165,10 +161,17 @@ impl Output {
         self.draft.gap(start..start.saturating_add(GAP_FRAME_BYTES), offset, next)
     }
 
-    /// No more is kept than was found before.
+    /// No more is kept than was found before, nor than a segment can hold.
     fn check_room(&self, bytes: u64) -> Result<()> {
-        let fits = self.draft.end().saturating_add(bytes) <= self.bytes_max;
-        if fits { Ok(()) } else { Err(self.draft.unlike("what is kept")) }
+        let end = self.draft.end().saturating_add(bytes);
+        if end > self.bytes_max {
+            return Err(self.draft.unlike("what is kept"));
+        }
+        if end > SEGMENT_BYTES_MAX {
+            let text = format!("rewrite refused: more than {SEGMENT_BYTES_MAX} bytes as one segment");
+            return Err(Error::new(ErrorKind::Limit, text).next_step("rewrite fewer segments as one"));
+        }
+        Ok(())
     }
 }
 

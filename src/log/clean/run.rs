@@ -92,14 +92,11 @@ impl<'a> Run<'a> {
     fn round(&mut self, newest: u64) -> Result<(Verdict, Put)> {
         let inputs = self.inputs(newest);
         let (core, plan) = (self.core, self.plan);
+        // Before the wait in `passed`: of a start that is announced later it is not known whether it becomes durable.
+        let start = LogSource::start(core);
         let passed = core.passed()?;
         self.begin(CleanPhase::Reading, inputs.iter().fold(0, |sum, input| input.limit.saturating_add(sum)));
-        let rule = Rule {
-            policies: &plan.policies,
-            now: core.clock_now(),
-            start: LogSource::start(core),
-            passed: &|topic| passed.of(topic),
-        };
+        let rule = Rule { policies: &plan.policies, now: core.clock_now(), start, passed: &|topic| passed.of(topic) };
         let verdict = judge(&mut Task {
             disk: &*core.disk,
             inputs: &inputs,
@@ -180,7 +177,7 @@ impl<'a> Run<'a> {
             if left.is_zero() {
                 return Ok(());
             }
-            self.core.clean.signal.sleep(Some(left));
+            self.core.clean.pace.sleep(Some(left));
             self.core.check_open()?;
         }
     }

@@ -9,13 +9,15 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
+use super::draft::Draft;
 use super::rewrite::{Choice, Job, put_in_place, rewrite};
 use crate::error::{ErrorKind, Result};
-use crate::format::header::SegmentHeader;
+use crate::format::header::{Places, Rewritten, SegmentHeader};
 use crate::format::record::thin::{Fate, Part};
-use crate::format::segment_name;
+use crate::format::{FRAMES_START, GAP_FRAME_BYTES, segment_name};
 use crate::log::catalog::{Entry, copy_for_reading};
 use crate::log::survey::survey;
+use crate::log::window::{Scan, Scanned};
 use crate::log::{Attached, Background, Batch, Commit, Log, Options, ReadLine, ReadMode, Reader, Salvage, Salvaged};
 use crate::platform::Disk;
 use crate::types::{Header, Offset, Record, RecordRef, Timestamp, Topic};
@@ -328,6 +330,45 @@ fn records_before_a_long_stretch_without_any_are_found_from_behind_it() {
         let found: Vec<u64> = backward(&mut reader).expect("reads").iter().map(|record| record.offset).collect();
         assert_eq!(found, model[..model.partition_point(|kept| *kept < offset)], "back from {offset}");
     }
+}
+
+#[test]
+fn a_gap_in_which_nothing_is_lost_is_none_also_where_all_behind_it_was_dropped() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let disk = ClockedDisk::new(folder.path());
+    let log = open(&disk);
+    for _ in 0..120 {
+        let _ = log.append(&[7; 300]).expect("appends");
+    }
+    let mut model = forward(&mut log.reader()).expect("reads");
+    log.close().expect("closes");
+    // Of the first segment one record is kept, and the gap that a repair left behind it in place of a frame without records.
+    let entries = sealed(&disk);
+    let view = copy_for_reading(&disk, &entries[0]).expect("opens");
+    let end = entries[0].end.expect("sealed");
+    let mut scan = Scan::new(view.store, view.frames, FRAMES_START, Offset::ZERO, end);
+    let mut draft = Draft::create(&disk, &SegmentHeader { generation: 1, ..entries[0].header }).expect("creates");
+    while let Scanned::Frame(found) = scan.next().expect("reads") {
+        if found.records > 0 {
+            draft.frame(draft.end(), &found.header, scan.frame(&found).body).expect("takes it");
+            break;
+        }
+    }
+    let kept = scan.offset;
+    draft.gap(draft.end()..draft.end() + GAP_FRAME_BYTES, kept, kept).expect("takes it");
+    let (end_offset, link) = (entries[1].header.first_offset, entries[0].header.link(end));
+    draft.settle(Rewritten {
+        end: draft.end(),
+        last_number: link.number,
+        end_offset,
+        records: kept.get(),
+        incarnation: link.incarnation,
+        original_end: link.end,
+        places: Places::Moved,
+    });
+    put_in_place(&disk, &draft.complete(&disk).expect("completes")).expect("takes the name");
+    model.retain(|record| record.offset < kept.get() || record.offset >= end_offset.get());
+    check_outside(&disk, &model, 120);
 }
 
 /// Drops the records of a closed log that are not to be kept, in all segments but the last; where that begins.

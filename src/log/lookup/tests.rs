@@ -21,10 +21,15 @@ use crate::types::{Line, Offset, Place, Record, RecordRef, Topic};
 
 const KEY: &[u8] = b"k";
 
-/// A log in which something happens each time that its end was asked for, as often as there is something left to happen.
-struct Between {
-    log: Log,
-    acts: Mutex<Vec<Box<dyn FnOnce() + Send>>>,
+/// What happens in a log.
+type Act = Box<dyn FnOnce() + Send>;
+
+/// A log in which something happens each time that its end, or its start, was asked for, as often as there is something left to
+/// happen.
+pub(crate) struct Between {
+    pub(crate) log: Log,
+    pub(crate) acts: Mutex<Vec<Act>>,
+    pub(crate) acts_of_start: Mutex<Vec<Act>>,
 }
 
 impl LogSource for Between {
@@ -33,7 +38,12 @@ impl LogSource for Between {
     }
 
     fn start(&self) -> Offset {
-        LogSource::start(self.log.core())
+        let start = LogSource::start(self.log.core());
+        let act = self.acts_of_start.lock().pop();
+        if let Some(act) = act {
+            act();
+        }
+        start
     }
 
     fn epochs(&self) -> Epochs {
@@ -136,13 +146,14 @@ fn clean(log: &Log, range: Range<Offset>, keeps: &dyn Fn(&RecordRef<'_>) -> bool
 fn between(log: &Log, dropped: &[u64]) -> Arc<Between> {
     let act = |offset: &u64| {
         let (log, offset) = (log.clone(), Offset::new(*offset));
-        let act: Box<dyn FnOnce() + Send> = Box::new(move || {
+        let act: Act = Box::new(move || {
             supersede(&log, format!("newer than {offset}").as_bytes(), offset);
             fill(&log);
         });
         act
     };
-    Arc::new(Between { log: log.clone(), acts: Mutex::new(dropped.iter().rev().map(act).collect()) })
+    let acts = Mutex::new(dropped.iter().rev().map(act).collect());
+    Arc::new(Between { log: log.clone(), acts, acts_of_start: Mutex::default() })
 }
 
 #[test]
@@ -200,15 +211,13 @@ fn log_with_key_at_the_end(folder: &Path) -> Arc<Between> {
     (0..3).for_each(|_| fill(&log));
     put(&log, b"one");
     let last = log.core().catalog.read().entries().last().expect("one").header.first_offset;
-    let act = {
-        let log = log.clone();
-        Box::new(move || {
-            fill(&log);
-            log.sync().expect("syncs");
-            clean(&log, last..last.after(1), &|record| record.key().is_some());
-        })
-    };
-    Arc::new(Between { log, acts: Mutex::new(vec![act]) })
+    let writer = log.clone();
+    let act: Act = Box::new(move || {
+        fill(&writer);
+        writer.sync().expect("syncs");
+        clean(&writer, last..last.after(1), &|record| record.key().is_some());
+    });
+    Arc::new(Between { log, acts: Mutex::new(vec![act]), acts_of_start: Mutex::default() })
 }
 
 #[test]

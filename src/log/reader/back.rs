@@ -15,7 +15,7 @@ use crate::error::Result;
 use crate::format::frame::HEADER_BYTES;
 use crate::format::{FRAMES_START, Fault, Kind};
 use crate::log::batch::{Batch, FrameAt};
-use crate::log::window::{Scan, Scanned, View};
+use crate::log::window::{FoundFrame, Scan, Scanned, View};
 use crate::types::{Offset, Place, length};
 
 impl Reader {
@@ -87,8 +87,8 @@ impl Reader {
             let at = Place::new(number, scan.position);
             let fault = match next_of(&mut scan, &selection).map_err(failed)? {
                 Scanned::Frame(frame) if frame.offset >= self.next => break,
-                Scanned::Frame(frame) if frame.header.kind == Kind::Gap && scan.offset > frame.offset => {
-                    let error = self.gap(at, frame.offset, scan.offset);
+                Scanned::Frame(frame) if frame.header.kind == Kind::Gap && lost_to(&scan, &frame) > frame.offset => {
+                    let error = self.gap(at, frame.offset, lost_to(&scan, &frame));
                     if scan.offset >= self.next {
                         return Err(error);
                     }
@@ -161,6 +161,11 @@ impl Reader {
 
 fn stands(scan: &Scan) -> FrameAt {
     FrameAt { position: scan.position, offset: scan.offset }
+}
+
+/// The offset behind a gap. What was dropped behind the last frame of a segment is no part of it.
+fn lost_to(scan: &Scan, gap: &FoundFrame) -> Offset {
+    scan.frame(gap).next_offset()
 }
 
 /// The next frame, the body of which is checked only if it may be wanted.

@@ -2,14 +2,18 @@
 //! parts were dropped.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use crate::error::ErrorKind;
 use crate::format::record::thin::{Fate, Part};
 use crate::format::segment_name;
 use crate::log::clean::tests::{replace, rewrite_again};
+use crate::log::lookup::tests::Between;
 use crate::log::{Attached, Background, Batch, Log, Options, ReadLine, ReadMode, Reader};
+use crate::sync::Mutex;
 use crate::types::{Offset, Record, RecordRef, Topic};
 
 /// A record as a test compares it: offset, topic, key.
@@ -242,7 +246,7 @@ fn rewrite_live(log: &Log, begin: usize, count: usize, keeps: &dyn Fn(u64) -> bo
 
 #[test]
 fn segments_that_are_rewritten_under_readers_with_a_filter_lose_nothing_that_is_kept() {
-    let keeps = |offset: u64| offset % 3 > 0;
+    let keeps = |offset: u64| !offset.is_multiple_of(3);
     for asked in [Asked::Topics(vec![1, 3]), Asked::Topics(vec![2]), Asked::Key(0, 3), Asked::Key(3, 9)] {
         let folder = tempfile::tempdir().expect("temporary folder");
         let log = open(folder.path(), 16 * 1024);
@@ -283,4 +287,49 @@ fn segments_that_are_rewritten_under_readers_with_a_filter_lose_nothing_that_is_
             assert_eq!(all_back(reader), model, "{asked:?}: reader {number}");
         }
     }
+}
+
+/// A log of many segments, and a reader of it that stands behind the first batch.
+fn left_behind(folder: &Path) -> (Arc<Between>, Reader) {
+    let log = open(folder, 16 * 1024);
+    for _ in 0..20 {
+        append(&log, &Run { topic: Some(1), key: 3, bytes: 200, calls: 12, batch: 2 });
+    }
+    log.sync().expect("syncs");
+    let source = Arc::new(Between { log, acts: Mutex::default(), acts_of_start: Mutex::default() });
+    let mut reader = Reader::new(source.clone());
+    assert!(reader.poll().expect("reads").is_some());
+    (source, reader)
+}
+
+fn drop_half(log: &Log) {
+    let middle = Offset::new(log.visible().get() / 2);
+    assert!(log.drop_before(middle).expect("drops") > Offset::ZERO);
+}
+
+#[test]
+fn a_reader_that_leaves_a_segment_while_the_next_are_dropped_is_told() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let (source, mut reader) = left_behind(folder.path());
+    let (log, stood) = (source.log.clone(), reader.offset());
+    source.acts_of_start.lock().push(Box::new(move || drop_half(&log)));
+    let error = reader.poll().expect_err("what comes next was dropped");
+    assert!(source.acts_of_start.lock().is_empty());
+    assert_eq!((error.kind(), reader.offset()), (ErrorKind::Trimmed { next: source.log.start() }, stood));
+}
+
+#[test]
+fn a_reader_that_steps_over_damage_behind_which_all_was_dropped_is_told() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let (source, mut reader) = left_behind(folder.path());
+    reader.seek(Offset::new(2)).expect("inside the log");
+    let view = reader.view().expect("opens").expect("a segment");
+    let bytes = vec![7; usize::try_from(view.frames.end - reader.place.position).expect("small")];
+    let path = folder.path().join(segment_name(view.header.number));
+    let file = std::fs::OpenOptions::new().write(true).open(path).expect("opens");
+    std::os::unix::fs::FileExt::write_all_at(&file, &bytes, reader.place.position).expect("writes");
+    assert_eq!(reader.poll().expect_err("damaged").kind(), ErrorKind::Corrupt);
+    drop_half(&source.log);
+    let error = reader.skip_damage().expect_err("what comes behind the damage was dropped");
+    assert_eq!((error.kind(), reader.offset().get()), (ErrorKind::Trimmed { next: source.log.start() }, 2));
 }

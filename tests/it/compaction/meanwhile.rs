@@ -2,11 +2,12 @@
 
 use std::io;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use esker::{Compaction, Log, Offset};
+use esker::{Attached, Background, Cleaner, Cleanup, Compaction, Log, Offset, SegmentInfo};
 use harness::{Call, MemoryDisk, Watch, WatchedDisk};
 
-use super::{compacted, eager, fill, filled, read, verified};
+use super::{compacted, eager, fill, filled, read, topic, verified};
 
 type Act = Box<dyn FnOnce(&Log) + Send>;
 
@@ -132,4 +133,53 @@ fn a_segment_of_which_nothing_stays_is_read_once_and_one_of_which_something_stay
         others.iter().filter(|times| **times == 2).count() == 1 && others.iter().sum::<usize>() == others.len() + 1,
         "{counts:?}"
     );
+}
+
+#[test]
+fn who_looked_before_is_told_of_the_segments_that_are_there_now() {
+    let disk = MemoryDisk::new(5);
+    let options = eager().cleanup(topic(0), Cleanup::compact()).cleanup(topic(1), Cleanup::compact());
+    let log = options.open_on(Arc::new(disk.clone())).expect("opens");
+    fill(&log, 0..150);
+    log.sync().expect("syncs");
+    log.background_step();
+    fill(&log, 150..200);
+    let attach = || Attached::open_on(Arc::new(disk.clone())).expect("attaches");
+    let [of_segments, of_live] = [attach(), attach()];
+    let before = of_segments.segments().expect("lists");
+    log.sync().expect("syncs");
+    log.background_step();
+    let _ = log.clean().expect("cleans");
+    let segments = of_segments.segments().expect("lists");
+    let last = |segments: &[SegmentInfo]| segments.last().expect("one").number;
+    assert!(segments.len() < before.len() && last(&segments) == last(&before), "{segments:?}");
+    assert_eq!(segments, attach().segments().expect("lists"));
+    assert_eq!(of_live.live_records().expect("reads"), attach().live_records().expect("reads"));
+}
+
+#[test]
+fn a_close_ends_a_run_by_hand_that_waits_for_its_pace_beside_a_cleaner_that_has_nothing_to_do() {
+    let disk = MemoryDisk::new(6);
+    let options = |cleaner| eager().cleanup(topic(0), Cleanup::compact()).cleaner(cleaner);
+    let log = options(Cleaner::new()).open_on(Arc::new(disk.clone())).expect("opens");
+    fill(&log, 0..100);
+    let _ = log.compact(&Compaction::new()).expect("compacts");
+    fill(&log, 100..150);
+    log.close().expect("closes");
+    // One byte a second, and of what there is a part was compacted before: the thread finds that nothing is due.
+    let slow = options(Cleaner::new().bytes_per_second(1).dirty_ratio(1.0)).background(Background::Threads);
+    let log = slow.open_on(Arc::new(disk)).expect("opens");
+    let cleaning = std::thread::spawn({
+        let log = log.clone();
+        move || log.clean()
+    });
+    while !log.clean_stats().progress.is_some_and(|progress| progress.bytes_done > 0) {
+        assert!(!cleaning.is_finished());
+        std::thread::yield_now();
+    }
+    std::thread::sleep(Duration::from_millis(50));
+    let (closed, ends) = std::sync::mpsc::channel();
+    std::thread::spawn(move || closed.send(log.close()));
+    ends.recv_timeout(Duration::from_secs(20)).expect("ends at once").expect("closes");
+    assert_eq!(cleaning.join().expect("ends").expect_err("closed").kind(), esker::ErrorKind::Closed);
 }

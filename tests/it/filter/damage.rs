@@ -98,11 +98,12 @@ fn a_gap_may_hold_what_was_asked_for_and_is_met_by_every_filter() {
             log.background_step();
             assert!(disk.names().contains(&format!("{:010}.idx", lost.segment)));
         }
-        let readers = readers(&log, &disk).into_iter().flat_map(|_| {
-            let [first, second, third] = [0; 3].map(|_| log.reader());
-            [first.topics([topic(4)]), second.topics([topic(77)]), third.key(topic(77), b"none")]
-        });
-        for mut reader in readers {
+        let asked: [fn(Reader) -> Reader; 3] = [
+            |reader| reader.topics([topic(4)]),
+            |reader| reader.topics([topic(77)]),
+            |reader| reader.key(topic(77), b"none"),
+        ];
+        for mut reader in asked.iter().flat_map(|ask| readers(&log, &disk).into_iter().map(ask)) {
             let gap = (ErrorKind::Gap { next: Offset::new(204) }, Some(lost));
             let error = numbers(&mut reader).expect_err("a gap");
             assert_eq!((error.kind(), error.place()), gap, "{is_indexed}: {error}");
@@ -152,7 +153,9 @@ fn found_behind(edit: impl Fn(&mut [u8])) -> Vec<[Vec<u64>; 3]> {
     log.close().expect("closes");
     let names: Vec<String> = disk.names().into_iter().filter(|name| name.contains(".idx")).collect();
     assert!(names.len() > 5);
-    names.iter().for_each(|name| lie(&disk, name, &edit));
+    for name in &names {
+        lie(&disk, name, &edit);
+    }
     let log = options.open_on(Arc::new(disk.clone())).expect("opens");
     let mut told = Vec::new();
     for with_key in [false, true] {
@@ -172,20 +175,20 @@ fn found_behind(edit: impl Fn(&mut [u8])) -> Vec<[Vec<u64>; 3]> {
 
 #[test]
 fn an_index_file_that_leads_astray_is_dropped_and_the_segment_read() {
-    let lies: [&dyn Fn(&mut [u8]); 3] = [
-        // Entries lead behind their frames.
-        &|bytes| {
-            let (start, count) = entries(bytes);
-            (0..count).for_each(|entry| bytes[start + 12 * entry + 4] ^= 1);
-        },
-        // Blocks begin elsewhere, or at other offsets.
-        &|bytes| bytes[256] ^= 8,
-        &|bytes| bytes[260] ^= 8,
-    ];
-    for (number, edit) in lies.iter().enumerate() {
-        for [forward, back, expected] in found_behind(edit) {
-            assert_eq!((&forward, &back), (&expected, &expected), "{number}");
+    // Entries lead behind their frames.
+    let behind = |bytes: &mut [u8]| {
+        let (start, count) = entries(bytes);
+        for entry in 0..count {
+            bytes[start + 12 * entry + 4] ^= 1;
         }
+    };
+    // Blocks begin elsewhere, or at other offsets.
+    let elsewhere = |bytes: &mut [u8]| bytes[256] ^= 8;
+    let at_another_offset = |bytes: &mut [u8]| bytes[260] ^= 8;
+    for [forward, back, expected] in
+        [found_behind(behind), found_behind(elsewhere), found_behind(at_another_offset)].into_iter().flatten()
+    {
+        assert_eq!((&forward, &back), (&expected, &expected));
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Guarantees:
 //! 1. It takes no longer than a look at headers, and at most [`LIVE_BYTES`] of log, unless it is asked for more.
+//! 2. What is live is left out if it cannot be had and was not asked for: the segments are listed all the same.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -32,9 +33,9 @@ const COLUMNS: [(&str, Align); 11] = [
 ];
 
 const JSON_HELP: &str = "Print one JSON object a segment: v number generation base_offset records live_ratio bytes state \
-    first_time last_time index_bytes held_by; live_ratio is the part of the records that a compaction of all topics would keep, null if \
-    it was not looked for; index_bytes is null if it has no index file; held_by are the cursors that hold it and all behind it, and \
-    nothing before";
+    first_time last_time index_bytes held_by; live_ratio is the part of the records that a compaction of all topics would keep, \
+    null if it was not looked for or could not be had; index_bytes is null if it has no index file; held_by are the cursors that \
+    hold it and all behind it, and nothing before";
 
 /// List the segments of a log
 ///
@@ -90,7 +91,11 @@ fn live_ratios(
     if attached.refusal().is_some() || (bytes > LIVE_BYTES && !arguments.live) {
         return Ok(BTreeMap::new());
     }
-    Ok(attached.live_records()?.iter().map(|live| (live.number, live.ratio())).collect())
+    let live = match attached.live_records() {
+        Err(_shown_as_unknown) if !arguments.live => return Ok(BTreeMap::new()),
+        live => live?,
+    };
+    Ok(live.iter().map(|live| (live.number, live.ratio())).collect())
 }
 
 /// A line of the table.

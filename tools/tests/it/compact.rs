@@ -119,7 +119,7 @@ fn what_is_reserved_for_what_comes_is_little_too() {
     let path = folder.name("log");
     let log = Options::new().background(Background::Manual).open(&path).expect("opens");
     for _ in 0..12 {
-        let _ = log.append(Record::new(&[7; 1 << 20]).key(b"k")).expect("appends");
+        let _ = log.append(Record::new(&vec![7; 1 << 20]).key(b"k")).expect("appends");
     }
     log.close().expect("closes");
     let space =
