@@ -137,7 +137,8 @@ impl Core {
         let _checkpointing = self.checkpointing.lock();
         // Where the start moved to is durable, unless whoever moved it under this lock was told that its sync failed.
         self.check_state()?;
-        plan.target.segment = plan.target.segment.min(self.checkpoints.lock().lets_go()).max(shape.start.segment);
+        let lets_go = self.checkpoints.lock().lets_go();
+        plan.target.segment = plan.target.segment.min(lets_go).max(shape.start.segment);
         if *self.start.lock() != shape.start {
             return Ok(Done::WentBack);
         }
@@ -149,7 +150,8 @@ impl Core {
             let Some(end) = self.announce(shape, plan.target)? else { return Ok(Done::WentBack) };
             self.wait_durable(end)?;
         }
-        self.unlink_below(plan.target.segment);
+        // What an open found below the start and left was let go by checkpoints that may not be there any more.
+        self.unlink_below(plan.target.segment.min(lets_go));
         Ok(Done::Yes(shape.report(&plan)))
     }
 

@@ -8,8 +8,8 @@ use harness::dice::Dice;
 use harness::memory::AfterFailure;
 use harness::{Call, MemoryDisk, Watch, WatchedDisk};
 
-use super::{at, eager, filled};
-use crate::support::{append_numbered, expected, options, payloads, segment_name, segments};
+use super::{at, eager, fill, filled};
+use crate::support::{append_numbered, checkpoints, expected, options, payloads, segment_name, segments};
 
 /// What would be left before each operation.
 struct Moments {
@@ -113,4 +113,27 @@ fn a_start_that_could_not_be_made_durable_gets_into_no_checkpoint() {
     assert_eq!(log.start(), at(0));
     assert_eq!(log.cursor("holds").expect("holds").offset(), at(0));
     assert_eq!(payloads(&log), expected(0..50));
+}
+
+#[test]
+fn what_a_death_left_below_the_start_stays_until_two_checkpoints_of_this_process_let_it_go() {
+    let disk = MemoryDisk::new(1);
+    let log = filled(&disk);
+    let watched = WatchedDisk::new(disk.clone(), Moments { disk: disk.clone(), left: Mutex::new(None) });
+    log.close().expect("closes");
+    let log = eager().open_on(Arc::new(watched.clone())).expect("opens");
+    *watched.left.lock().expect("free") = Some(Vec::new());
+    assert_eq!(log.drop_before(at(200)).expect("drops"), at(200));
+    let moments = watched.left.lock().expect("free").take().expect("asked for");
+    let dies = |(operation, _): &&(String, MemoryDisk)| operation.starts_with("unlink") && operation.contains(".seg");
+    let (_, left) = moments.iter().find(dies).expect("some go");
+    left.remove(&checkpoints(left)[0]);
+    let log = eager().open_on(Arc::new(left.clone())).expect("opens");
+    assert_eq!(log.start(), at(200));
+    assert!(segments(left).contains(&segment_name(1)), "one checkpoint is left, and may rot");
+    assert_eq!(log.drop_before(at(200)).expect("is dropped"), at(200));
+    assert!(segments(left).contains(&segment_name(1)), "nor does a drop that has nothing to drop let them go");
+    fill(&log, 300..400);
+    assert_eq!(log.drop_before(at(200)).expect("is dropped"), at(200));
+    assert!(!segments(left).contains(&segment_name(1)), "{:?}", segments(left));
 }
