@@ -35,7 +35,7 @@ fn planned(number: u64) -> Seen {
     let mut payload = number.to_le_bytes().to_vec();
     payload.resize(8 + usize::try_from(number * 37 % 300).expect("small"), 0xab);
     let key = (number % 10 != 9).then(|| (number % KEYS).to_le_bytes().to_vec());
-    (number, u32::from(number % 3 == 0), key, payload)
+    (number, u32::from(number.is_multiple_of(3)), key, payload)
 }
 
 /// Appends planned records, and changes of few state entries.

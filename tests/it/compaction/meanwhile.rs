@@ -33,11 +33,11 @@ impl Watch for Meanwhile {
 }
 
 fn compact_while(act: impl FnOnce(&Log) + Send + 'static) -> (MemoryDisk, esker::Result<esker::CompactionReport>, Log) {
-    compact_with(eager(), act)
+    compact_with(&eager(), act)
 }
 
 fn compact_with(
-    options: Options,
+    options: &Options,
     act: impl FnOnce(&Log) + Send + 'static,
 ) -> (MemoryDisk, esker::Result<esker::CompactionReport>, Log) {
     let disk = MemoryDisk::new(5);
@@ -76,7 +76,7 @@ fn what_retention_lets_go_meanwhile_stays_gone() {
 fn what_a_cursor_comes_to_hold_meanwhile_stays() {
     let deleted = eager().cleanup(topic(0), Cleanup::delete(Retention::new().bytes(0)));
     for went_back in [true, false] {
-        let (_, done, log) = compact_with(deleted.clone(), move |log| {
+        let (_, done, log) = compact_with(&deleted, move |log| {
             // One that holds nothing of what is about to go changes nothing.
             let at = if went_back { Offset::ZERO } else { log.visible() };
             let _ = log.commit(Commit::new().cursor("late", at)).expect("commits");
@@ -199,7 +199,7 @@ fn a_close_ends_a_run_by_hand_that_waits_for_its_pace_beside_a_cleaner_that_has_
         let log = log.clone();
         move || log.clean()
     });
-    while !log.clean_stats().progress.is_some_and(|progress| progress.bytes_done > 0) {
+    while log.clean_stats().progress.is_none_or(|progress| progress.bytes_done == 0) {
         assert!(!cleaning.is_finished());
         std::thread::yield_now();
     }
