@@ -4,6 +4,7 @@
 mod clock;
 mod copies;
 mod descriptors;
+mod errno;
 mod exhausted;
 #[cfg(target_os = "linux")]
 mod paused;

@@ -1,4 +1,5 @@
-//! Long runs against the engine: power loss at any moment, inside recovery too, death by SIGKILL, and damage of every kind.
+//! Long runs against the engine: power loss at any moment, inside recovery too, death by SIGKILL, damage of every
+//! kind, and system calls that fail.
 //!
 //! Guarantees:
 //! 1. A violation ends the program with exit code 1, and prints the line that runs it again, as short as it could be made.
@@ -7,6 +8,7 @@
 
 mod damage;
 mod drive;
+mod errno;
 mod exhaustive;
 mod kill;
 mod power;
@@ -32,6 +34,7 @@ enum Command {
     Power(power::Arguments),
     Exhaustive(exhaustive::Arguments),
     Damage(damage::Arguments),
+    Errno(errno::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -40,5 +43,6 @@ fn main() -> ExitCode {
         Command::Power(arguments) => power::run(&arguments),
         Command::Exhaustive(arguments) => exhaustive::run(&arguments),
         Command::Damage(arguments) => damage::run(&arguments),
+        Command::Errno(arguments) => errno::run(&arguments),
     }
 }

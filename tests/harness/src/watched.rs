@@ -1,8 +1,8 @@
 //! A disk in memory with somebody who watches: told of each call before it goes through, and able to make it fail.
 //!
 //! Guarantees:
-//! 1. Every call of the engine that reads a name, or changes anything, is told of; lengths, clocks and dice are not. Reads go
-//!    through the watch, which may count them.
+//! 1. Every call of the engine that can fail is told of: those that read a name, or change anything, to [`Watch::before`],
+//!    all others to [`Watch::before_a_look`]; clocks are not. Reads go through the watch, which may count them.
 //! 2. A call that the watch refuses does not reach the disk.
 //! 3. Nothing is locked here while the watch is asked: it may call the engine.
 
@@ -47,6 +47,22 @@ pub enum Call<'a> {
     Sync(&'a str),
     /// Of a part of a file, stored through a map.
     SyncRange(&'a str),
+    /// A look: at bytes of a file.
+    Read(&'a str),
+    /// A look: at the length of a file.
+    Length(&'a str),
+    /// A look: at what a file is.
+    Identity(&'a str),
+    /// A look: at a file, through memory.
+    Map(&'a str),
+    /// A look: at the folder for what is set aside.
+    SettleQuarantine,
+    /// A look: at the lock.
+    LockHolder,
+    /// A look: at the file system.
+    FileSystem,
+    /// A look: at the dice.
+    Random,
 }
 
 impl fmt::Display for Call<'_> {
@@ -55,6 +71,10 @@ impl fmt::Display for Call<'_> {
             Self::List => return f.write_str("list"),
             Self::SyncDirectory => return f.write_str("sync directory"),
             Self::Lock => return f.write_str("lock"),
+            Self::SettleQuarantine => return f.write_str("settle quarantine"),
+            Self::LockHolder => return f.write_str("ask who holds the lock"),
+            Self::FileSystem => return f.write_str("ask for the file system"),
+            Self::Random => return f.write_str("draw a random word"),
             Self::Create(name) => ("create", name),
             Self::Open(name) => ("open", name),
             Self::Rename(name) => ("rename", name),
@@ -64,6 +84,10 @@ impl fmt::Display for Call<'_> {
             Self::Reserve(name) => ("reserve", name),
             Self::Punch(name) => ("punch", name),
             Self::Sync(name) | Self::SyncRange(name) => ("sync", name),
+            Self::Read(name) => ("read", name),
+            Self::Length(name) => ("ask for the length of", name),
+            Self::Identity(name) => ("ask what is", name),
+            Self::Map(name) => ("map", name),
         };
         write!(f, "{verb} {name}")
     }
@@ -76,6 +100,14 @@ pub trait Watch: Send + Sync {
     /// # Errors
     /// What the call shall fail with.
     fn before(&self, call: Call<'_>) -> io::Result<()>;
+
+    /// Before a look, that is a call which neither reads a name nor changes anything, goes through.
+    ///
+    /// # Errors
+    /// What the call shall fail with.
+    fn before_a_look(&self, _call: Call<'_>) -> io::Result<()> {
+        Ok(())
+    }
 
     /// Reads bytes.
     ///
@@ -178,6 +210,7 @@ impl<W: Watch + 'static> Disk for WatchedDisk<W> {
     }
 
     fn settle_quarantine(&self) -> io::Result<()> {
+        self.watch.before_a_look(Call::SettleQuarantine)?;
         self.disk.settle_quarantine()
     }
 
@@ -192,10 +225,12 @@ impl<W: Watch + 'static> Disk for WatchedDisk<W> {
     }
 
     fn lock_holder(&self) -> io::Result<Option<Holder>> {
+        self.watch.before_a_look(Call::LockHolder)?;
         self.disk.lock_holder()
     }
 
     fn check_file_system(&self) -> io::Result<()> {
+        self.watch.before_a_look(Call::FileSystem)?;
         self.disk.check_file_system()
     }
 
@@ -208,6 +243,7 @@ impl<W: Watch + 'static> Disk for WatchedDisk<W> {
     }
 
     fn random(&self) -> io::Result<u64> {
+        self.watch.before_a_look(Call::Random)?;
         self.disk.random()
     }
 
@@ -231,6 +267,7 @@ impl<W> Debug for WatchedFile<W> {
 
 impl<W: Watch> File for WatchedFile<W> {
     fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        self.watch.before_a_look(Call::Read(&self.name))?;
         self.watch.read(&*self.file, &self.name, buffer, position)
     }
 
@@ -240,10 +277,12 @@ impl<W: Watch> File for WatchedFile<W> {
     }
 
     fn length(&self) -> io::Result<u64> {
+        self.watch.before_a_look(Call::Length(&self.name))?;
         self.file.length()
     }
 
     fn identity(&self) -> io::Result<Identity> {
+        self.watch.before_a_look(Call::Identity(&self.name))?;
         self.file.identity()
     }
 
@@ -268,6 +307,7 @@ impl<W: Watch> File for WatchedFile<W> {
     }
 
     fn map(&self, length: u64, access: Access) -> io::Result<Region> {
+        self.watch.before_a_look(Call::Map(&self.name))?;
         self.file.map(length, access)
     }
 }
