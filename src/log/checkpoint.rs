@@ -18,13 +18,14 @@ use std::collections::BTreeMap;
 use super::core::Core;
 use super::fold::{Piece, fold};
 use super::reader::{LogSource, ReadMode};
-use super::survey::corrupt;
+use super::survey::{corrupt, io_error};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::checkpoint::{CheckpointHeader, EPOCH_BYTES};
 use crate::format::checkpoint_name;
 use crate::format::frame::FrameMark;
 use crate::format::header::SegmentHeader;
 use crate::format::state::{Space, StateEntry};
+use crate::platform::Disk;
 use crate::types::{Line, Offset, Version, length};
 use file::{Draft, draft_name, stored_bytes};
 pub(crate) use file::{Entries, Unusable, read_header};
@@ -57,6 +58,8 @@ pub(crate) struct Checkpoints {
     pub(crate) failures: u64,
     /// Why the last attempt failed, if it did.
     failure: Option<Error>,
+    /// Why one that may be good was passed over, if the system did not give it back.
+    pub(crate) unread: Option<Error>,
 }
 
 impl Checkpoints {
@@ -78,6 +81,14 @@ impl Checkpoints {
         if own { self.keeps() } else { 0 }
     }
 
+    /// Keeps what the system said of a file that it did not give back.
+    fn note_unread(&mut self, disk: &dyn Disk, sequence: u64, error: Option<std::io::Error>) {
+        // One that is gone is no more unread than one that is rotten.
+        if let Some(error) = error.filter(|error| error.kind() != std::io::ErrorKind::NotFound) {
+            self.unread = Some(io_error(disk, "read the checkpoint", &checkpoint_name(sequence), error));
+        }
+    }
+
     pub(crate) fn body_bytes(&self) -> u64 {
         self.kept.first().map_or(0, |kept| kept.body_bytes)
     }
@@ -85,8 +96,8 @@ impl Checkpoints {
 
 /// Why a checkpoint was not written.
 enum Failed {
-    /// The one before cannot be used.
-    Before,
+    /// The one before cannot be used; with what the system said, if that is why.
+    Before(Option<std::io::Error>),
     /// Anything else.
     Here(Error),
 }
@@ -106,7 +117,11 @@ impl From<Error> for Failed {
 /// Where a checkpoint is read, it is the one before.
 impl From<Unusable> for Failed {
     fn from(unusable: Unusable) -> Self {
-        if let Unusable::Closed(error) = unusable { error.into() } else { Self::Before }
+        match unusable {
+            Unusable::Closed(error) => error.into(),
+            Unusable::Io(error) => Self::Before(Some(error)),
+            Unusable::Bad(_) => Self::Before(None),
+        }
     }
 }
 
@@ -212,9 +227,10 @@ impl Core {
             Err(failed) => {
                 checkpoints.failures = checkpoints.failures.wrapping_add(1);
                 checkpoints.failure = if let Failed::Here(error) = &failed { Some(error.clone()) } else { None };
-                if let Failed::Before = failed {
+                if let Failed::Before(error) = failed {
                     // The one before is rotten: the next attempt begins at the one before that.
                     let rotten = before.map_or(0, |kept| kept.sequence);
+                    checkpoints.note_unread(&*self.disk, rotten, error);
                     checkpoints.kept.retain(|kept| kept.sequence != rotten);
                     checkpoints.stale.push(checkpoint_name(rotten));
                     let before = checkpoints.line();
@@ -234,12 +250,17 @@ impl Core {
     pub(crate) fn look_at_checkpoints(&self) {
         let _checkpointing = self.checkpointing.lock();
         let kept = self.checkpoints.lock().kept.clone();
+        let mut unread = Vec::new();
         let is_there = |header: &CheckpointHeader| {
             let found = read_header(&*self.disk, &checkpoint_name(header.sequence));
             match found {
                 Ok(found) => found == *header,
                 Err(Unusable::Closed(_)) => true,
-                Err(_) => false,
+                Err(Unusable::Io(error)) => {
+                    unread.push((header.sequence, error));
+                    false
+                }
+                Err(Unusable::Bad(_)) => false,
             }
         };
         let (good, gone): (Vec<_>, Vec<_>) = kept.into_iter().partition(is_there);
@@ -247,6 +268,9 @@ impl Core {
             return;
         }
         let mut checkpoints = self.checkpoints.lock();
+        for (sequence, error) in unread {
+            checkpoints.note_unread(&*self.disk, sequence, Some(error));
+        }
         checkpoints.stale.extend(gone.iter().map(|header| checkpoint_name(header.sequence)));
         checkpoints.kept = good;
         let before = checkpoints.line();
@@ -290,7 +314,7 @@ impl Core {
         };
         if let (None, Some(cause)) = (&before, partial) {
             // What it would have to hold cannot be read any more.
-            return Err(stateless(disk, cause).into());
+            return Err(stateless(disk, cause, self.checkpoints.lock().unread.clone()).into());
         }
         let (time_max, clean, span) = {
             let appender = self.appender.lock();

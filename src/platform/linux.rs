@@ -5,11 +5,13 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use memmap2::{Advice, MmapRaw};
 use rustix::fs::{FallocateFlags, OFlags};
+use rustix::io::retry_on_intr;
 use rustix::time::ClockId;
 
 use crate::types::{Timestamp, length};
@@ -20,8 +22,16 @@ pub(super) fn harden(options: &mut fs::OpenOptions) {
     options.mode(0o600).custom_flags(flags.bits().cast_signed());
 }
 
+/// Names of everything in a directory. The standard library's own panics if the directory cannot be closed.
+pub(super) fn list(directory: &Path) -> io::Result<Vec<String>> {
+    let entries = rustix::fs::Dir::new(OwnedFd::from(fs::File::open(directory)?))?;
+    let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+    names.filter(|name: &io::Result<String>| !name.as_ref().is_ok_and(|name| name == "." || name == "..")).collect()
+}
+
 pub(super) fn reserve(file: &fs::File, bytes: u64) -> io::Result<()> {
-    rustix::fs::fallocate(file, FallocateFlags::empty(), 0, bytes)?;
+    // A signal ends it early, on tmpfs for one.
+    retry_on_intr(|| rustix::fs::fallocate(file, FallocateFlags::empty(), 0, bytes))?;
     let blocks = file.metadata()?.blocks();
     if blocks.saturating_mul(512) < bytes {
         return Err(io::Error::new(io::ErrorKind::Unsupported, "the file system reserves no blocks for fallocate"));
@@ -30,7 +40,8 @@ pub(super) fn reserve(file: &fs::File, bytes: u64) -> io::Result<()> {
 }
 
 pub(super) fn punch(file: &fs::File, start: u64, bytes: u64) -> io::Result<()> {
-    rustix::fs::fallocate(file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, start, bytes)?;
+    let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    retry_on_intr(|| rustix::fs::fallocate(file, flags, start, bytes))?;
     Ok(())
 }
 
@@ -50,7 +61,7 @@ pub(super) fn populate_for_read(map: &MmapRaw, start: usize, bytes: usize) -> io
 const SAFE_FILE_SYSTEMS: [(u64, &str); 3] = [(0xEF53, "ext4"), (0x5846_5342, "xfs"), (0x0102_1994, "tmpfs")];
 
 pub(super) fn check_file_system(directory: &Path) -> io::Result<()> {
-    let stat = rustix::fs::statfs(directory)?;
+    let stat = retry_on_intr(|| rustix::fs::statfs(directory))?;
     let found = u64::try_from(stat.f_type).unwrap_or_default();
     if SAFE_FILE_SYSTEMS.iter().any(|(magic, _)| *magic == found) {
         return Ok(());

@@ -20,6 +20,11 @@ pub(super) fn harden(options: &mut fs::OpenOptions) {
     let _nothing_to_add = options;
 }
 
+pub(super) fn list(directory: &Path) -> io::Result<Vec<String>> {
+    let names = fs::read_dir(directory)?;
+    names.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+}
+
 pub(super) fn reserve(file: &fs::File, bytes: u64) -> io::Result<()> {
     let zeros = vec![0; index(bytes.min(1 << 20))];
     let mut at = file.metadata()?.len();

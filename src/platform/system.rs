@@ -90,8 +90,7 @@ impl Disk for SystemDisk {
     }
 
     fn list(&self) -> io::Result<Vec<String>> {
-        let names = fs::read_dir(&self.directory)?;
-        names.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+        native::list(&self.directory)
     }
 
     fn create(&self, name: &str, length: u64) -> io::Result<Arc<dyn File>> {

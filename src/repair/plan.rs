@@ -212,7 +212,7 @@ impl Planner<'_> {
             && (moved || self.known.chain.start.segment > 1)
             && let Some(cause) = partial(becomes.iter().map(|segment| &segment.header))
         {
-            return Err(stateless(self.known.disk, cause));
+            return Err(stateless(self.known.disk, cause, None));
         }
         drop(becomes);
         let end = self.sifted.last().map(|sifted| sifted.end).unwrap_or_default();

@@ -98,7 +98,8 @@ pub(crate) fn load(disk: &dyn Disk, survey: &Survey, segments: Segments<'_>) -> 
                 checkpoints.kept.push(header);
             }
             Err(Passed::Closed(error)) => return Err(io_error(disk, "open the checkpoint", &file.name, error)),
-            Err(Passed::Over(cause)) => {
+            Err(Passed::Over(cause, unread)) => {
+                checkpoints.note_unread(disk, file.sequence, unread);
                 loaded.faults.push(format!("{}: {cause}", file.name));
                 checkpoints.stale.push(file.name.clone());
             }
@@ -107,7 +108,7 @@ pub(crate) fn load(disk: &dyn Disk, survey: &Survey, segments: Segments<'_>) -> 
     if checkpoints.kept.is_empty()
         && let Some(cause) = partial(segments.members.iter().map(|member| &member.header))
     {
-        return Err(stateless(disk, cause));
+        return Err(stateless(disk, cause, checkpoints.unread.take()));
     }
     let from = checkpoints.line();
     let (state, span) = (&mut loaded.state, &mut loaded.state_span);
@@ -130,8 +131,12 @@ pub(crate) fn load(disk: &dyn Disk, survey: &Survey, segments: Segments<'_>) -> 
     Ok(loaded)
 }
 
-/// What a log is refused for that was trimmed or rewritten, and of which no checkpoint is left.
-pub(crate) fn stateless(disk: &dyn Disk, cause: String) -> Error {
+/// What a log is refused for that was trimmed or rewritten, and of which no checkpoint is left; or why one was not read that
+/// may be good.
+pub(crate) fn stateless(disk: &dyn Disk, cause: String, unread: Option<Error>) -> Error {
+    if let Some(error) = unread {
+        return error;
+    }
     corrupt(cause)
         .at_path(disk.directory())
         .next_step("restore a checkpoint (.ckp) if there is a copy; what is left can be read with esker dump")
@@ -171,7 +176,7 @@ fn read(
 ) -> std::result::Result<(CheckpointHeader, Vec<EpochStart>, State), Passed> {
     let (header, epochs, state) = Entries::read_whole(disk, &file.name)?;
     match misfit(&header, store_id, file) {
-        Some(cause) => Err(Passed::Over(cause)),
+        Some(cause) => Err(Passed::Over(cause, None)),
         None => Ok((header, epochs, state)),
     }
 }
@@ -209,8 +214,8 @@ pub(crate) fn misfit(header: &CheckpointHeader, store_id: StoreId, file: &Checkp
 
 /// What is made of a checkpoint that was not loaded.
 enum Passed {
-    /// It can be done without.
-    Over(String),
+    /// It can be done without; with what the system said, if that is why.
+    Over(String, Option<std::io::Error>),
     /// It may be good, and cannot be opened now.
     Closed(std::io::Error),
 }
@@ -219,7 +224,8 @@ impl From<Unusable> for Passed {
     fn from(unusable: Unusable) -> Self {
         match unusable {
             Unusable::Closed(error) => Self::Closed(error),
-            unusable => Self::Over(unusable.to_string()),
+            Unusable::Io(error) => Self::Over(error.to_string(), Some(error)),
+            Unusable::Bad(fault) => Self::Over(fault.to_string(), None),
         }
     }
 }

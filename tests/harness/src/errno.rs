@@ -86,16 +86,18 @@ pub enum Spell {
     Once,
     /// It, and all that come later.
     ForGood,
+    /// It, and all of its kind that come later.
+    KindForGood,
 }
 
 /// Fails calls from the n-th on of those that can fail so.
 struct Failing {
     error: Errno,
     spell: Spell,
-    /// `None` when no more is to fail, or nothing yet.
+    /// How many go through before it; `None`: no more is to fail.
     left: Mutex<Option<u64>>,
-    /// The first that failed.
-    failed: Mutex<Option<String>>,
+    /// The first that failed, and its kind.
+    failed: Mutex<Option<(String, &'static str)>>,
 }
 
 impl Failing {
@@ -106,11 +108,15 @@ impl Failing {
             *more -= 1;
             return Ok(());
         }
+        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        let kind = call.kind();
+        let (_, first) = failed.get_or_insert_with(|| (call.to_string(), kind));
+        if self.spell == Spell::KindForGood && *first != kind {
+            return Ok(());
+        }
         if self.spell == Spell::Once {
             *left = None;
         }
-        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-        failed.get_or_insert_with(|| call.to_string());
         Err(io::Error::from_raw_os_error(self.error.number))
     }
 }
@@ -221,7 +227,7 @@ pub fn live(eve: &Eve, act: Act, error: Errno, spell: Spell, n: u64) -> Option<R
     let watched = WatchedDisk::new(eve.disk.snapshot(), failing);
     let mut ledger = eve.ledger.clone();
     let lived = panic::catch_unwind(AssertUnwindSafe(|| act.live(&watched, &mut |said| ledger.hear(said))));
-    let failed = watched.failed.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+    let (failed, _) = watched.failed.lock().unwrap_or_else(PoisonError::into_inner).take()?;
     let what = format!("{}: {failed} fails with {} {spell:?} (call {n})", act.name(), error.name);
     if lived.is_err() {
         return Some(Err(format!("{what}: it panics")));
@@ -260,7 +266,11 @@ fn judge(disk: &MemoryDisk, ledger: &Ledger, act: Act, n: u64) -> Result<Swept, 
 pub fn sweep(act: Act, error: Errno, first: u64, step: usize) -> Result<Swept, String> {
     let eve = eve(act);
     let mut swept = Swept::default();
-    for spell in [Spell::Once, Spell::ForGood] {
+    for spell in [Spell::Once, Spell::ForGood, Spell::KindForGood] {
+        if (act, spell) == (Act::Repair, Spell::KindForGood) {
+            // A medium that gives nothing back is damage to a repair, which is told to accept the loss: see its own tests.
+            continue;
+        }
         for n in (first..).step_by(step) {
             let Some(outcome) = live(&eve, act, error, spell, n) else { break };
             swept.add(outcome?);

@@ -65,31 +65,46 @@ pub enum Call<'a> {
     Random,
 }
 
+impl<'a> Call<'a> {
+    /// What is done, and to which file, if it is to one.
+    fn parts(self) -> (&'static str, Option<&'a str>) {
+        match self {
+            Self::List => ("list", None),
+            Self::SyncDirectory => ("sync directory", None),
+            Self::Lock => ("lock", None),
+            Self::SettleQuarantine => ("settle quarantine", None),
+            Self::LockHolder => ("ask who holds the lock", None),
+            Self::FileSystem => ("ask for the file system", None),
+            Self::Random => ("draw a random word", None),
+            Self::Create(name) => ("create", Some(name)),
+            Self::Open(name) => ("open", Some(name)),
+            Self::Rename(name) => ("rename", Some(name)),
+            Self::Unlink(name) => ("unlink", Some(name)),
+            Self::Quarantine(name) => ("quarantine", Some(name)),
+            Self::Write(name) => ("write", Some(name)),
+            Self::Reserve(name) => ("reserve", Some(name)),
+            Self::Punch(name) => ("punch", Some(name)),
+            Self::Sync(name) | Self::SyncRange(name) => ("sync", Some(name)),
+            Self::Read(name) => ("read", Some(name)),
+            Self::Length(name) => ("ask for the length of", Some(name)),
+            Self::Identity(name) => ("ask what is", Some(name)),
+            Self::Map(name) => ("map", Some(name)),
+        }
+    }
+
+    /// What is done, whatever it is done to.
+    #[must_use]
+    pub fn kind(self) -> &'static str {
+        self.parts().0
+    }
+}
+
 impl fmt::Display for Call<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (verb, name) = match *self {
-            Self::List => return f.write_str("list"),
-            Self::SyncDirectory => return f.write_str("sync directory"),
-            Self::Lock => return f.write_str("lock"),
-            Self::SettleQuarantine => return f.write_str("settle quarantine"),
-            Self::LockHolder => return f.write_str("ask who holds the lock"),
-            Self::FileSystem => return f.write_str("ask for the file system"),
-            Self::Random => return f.write_str("draw a random word"),
-            Self::Create(name) => ("create", name),
-            Self::Open(name) => ("open", name),
-            Self::Rename(name) => ("rename", name),
-            Self::Unlink(name) => ("unlink", name),
-            Self::Quarantine(name) => ("quarantine", name),
-            Self::Write(name) => ("write", name),
-            Self::Reserve(name) => ("reserve", name),
-            Self::Punch(name) => ("punch", name),
-            Self::Sync(name) | Self::SyncRange(name) => ("sync", name),
-            Self::Read(name) => ("read", name),
-            Self::Length(name) => ("ask for the length of", name),
-            Self::Identity(name) => ("ask what is", name),
-            Self::Map(name) => ("map", name),
-        };
-        write!(f, "{verb} {name}")
+        match self.parts() {
+            (verb, Some(name)) => write!(f, "{verb} {name}"),
+            (verb, None) => f.write_str(verb),
+        }
     }
 }
 

@@ -18,16 +18,18 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use harness::errno::rot;
-use harness::life::{Act, Death, Directory, Ground as _, Ledger, read};
+use harness::life::{Act, Death, Directory, Ground as _, Ledger, Said, read};
 use tempfile::TempDir;
 
 use super::Arguments;
 use super::child::{BEGIN, END};
-use super::table::{HARMLESS, Name, errors_of, is_tried_again};
+use super::table::{HARMLESS, Name, errors_of, is_once};
 
 /// No act takes so long, whatever fails.
 const ACT_MAX: Duration = Duration::from_secs(60);
 const ABORTED: i32 = 6;
+/// After so many the sweep ends.
+const VIOLATIONS_MAX: usize = 20;
 
 /// A log that an act begins with.
 struct Eve {
@@ -68,6 +70,7 @@ struct Totals {
     errors: u64,
     aborts: u64,
     sampled: bool,
+    violations: Vec<String>,
 }
 
 pub(super) fn sweep(arguments: &Arguments) -> Result<(), String> {
@@ -91,14 +94,14 @@ pub(super) fn sweep(arguments: &Arguments) -> Result<(), String> {
             }
         }
     }
-    let Totals { lives, unharmed, errors, aborts, sampled } = totals;
+    let Totals { lives, unharmed, errors, aborts, sampled, violations } = totals;
     println!(
         "with strace: {lives} lives with a fault, {unharmed} of them unharmed; {errors} errors told, {aborts} aborts for \
          want of memory{}; {:.1} s",
         if sampled { ", of some calls a sample" } else { "" },
         started.elapsed().as_secs_f64()
     );
-    Ok(())
+    violations.into_iter().next().map_or(Ok(()), Err)
 }
 
 fn temporary(parent: Option<&Path>) -> TempDir {
@@ -206,9 +209,15 @@ fn fail_each(eve: &Eve, call: &str, calls: Calls, most: u64, totals: &mut Totals
     totals.sampled |= step > 1;
     let before = (totals.lives, totals.unharmed);
     for error in errors_of(call) {
-        for more in if is_tried_again(error) { &[""][..] } else { &["", "+"] } {
+        for more in if is_once(call, error) { &[""][..] } else { &["", "+"] } {
             for number in (calls.before + 1..=calls.end).step_by(usize::try_from(step).expect("few")) {
-                fail(eve, Fault { call, error, number, more }, totals)?;
+                if let Err(violation) = fail(eve, Fault { call, error, number, more }, totals) {
+                    println!("violation: {violation}");
+                    totals.violations.push(violation);
+                }
+                if totals.violations.len() >= VIOLATIONS_MAX {
+                    return Err(format!("{VIOLATIONS_MAX} violations"));
+                }
             }
         }
     }
@@ -237,7 +246,16 @@ fn fail(eve: &Eve, fault: Fault<'_>, totals: &mut Totals) -> Result<(), String> 
     if !(heard.ended && heard.status.success()) && !(aborted && is_memory) {
         return Err(told(format!("{}\n{}", heard.status, heard.stderr)));
     }
-    judge(eve, &heard.ledger).map_err(|wrong| {
+    if eve.act == Act::Repair && call == "pread64" && more == "+" {
+        // A medium that gives nothing back is damage to a repair, which was told to accept the loss; see its own tests.
+        return Ok(());
+    }
+    let mut ledger = heard.ledger.clone();
+    if call == "close" {
+        // The lock stays with the process, whose close was kept from the system.
+        ledger.failures.retain(|said| !matches!(said, Said::Failed { kind, .. } if kind == "locked"));
+    }
+    judge(eve, &ledger).map_err(|wrong| {
         let failures: Vec<String> = heard.ledger.failures.iter().map(ToString::to_string).collect();
         told(format!("{wrong}\ntold: {failures:#?}"))
     })

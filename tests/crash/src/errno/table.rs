@@ -7,7 +7,8 @@ pub(super) type Name = &'static str;
 pub(super) const CALLS: [(&str, &[Name]); 34] = [
     ("openat", &["EIO", "EMFILE", "ENFILE", "ENOMEM", "EACCES", "ENOSPC", "EROFS", "EINTR"]),
     ("open", &["EIO", "EMFILE", "ENFILE", "ENOMEM", "EACCES", "ENOSPC", "EROFS", "EINTR"]),
-    ("close", &["EIO", "EINTR"]),
+    // Made to fail once at most: the system closes the file all the same, and `strace` does not.
+    ("close", &["EIO"]),
     ("fallocate", &["EIO", "ENOSPC", "EDQUOT", "EOPNOTSUPP", "EINTR"]),
     ("mmap", &["ENOMEM", "EAGAIN"]),
     ("munmap", &["ENOMEM"]),
@@ -42,9 +43,10 @@ pub(super) const CALLS: [(&str, &[Name]); 34] = [
 ];
 
 /// Calls that do not fail in a way that could be of interest: they ask for what the process knows, or serve its own threads.
-pub(super) const HARMLESS: [&str; 10] = [
+pub(super) const HARMLESS: [&str; 11] = [
     "writev",
     "brk",
+    "prctl",
     "getpid",
     "gettid",
     "futex",
@@ -60,7 +62,7 @@ pub(super) fn errors_of(call: &str) -> &'static [Name] {
     CALLS.iter().find(|(name, _)| *name == call).map_or(&[], |(_, errors)| errors)
 }
 
-/// Whether a call that fails so is made again until it does not: never for good, then.
-pub(super) fn is_tried_again(error: Name) -> bool {
-    error == "EINTR"
+/// Whether a call fails so once at most: it is made again until it does not, or it would not be what the system does.
+pub(super) fn is_once(call: &str, error: Name) -> bool {
+    error == "EINTR" || call == "close"
 }
