@@ -100,7 +100,9 @@ struct Known {
 }
 
 impl Choice for Known {
-    fn begin(&mut self, _segment: &SegmentHeader) -> Option<Offset> {
+    fn begin(&mut self, _segment: &SegmentHeader) {}
+
+    fn passed(&mut self, _position: u64) -> Option<(u64, Offset)> {
         None
     }
 
