@@ -211,7 +211,7 @@ impl Log {
         if frame_bytes(shape.body_length) > core.frame_bytes_max {
             return Err(core.too_large(frame_bytes(shape.body_length)));
         }
-        let ticket = core.append(&Body::data(records, &[], shape))?;
+        let ticket = core.append(&Body::data(records, &[], &shape))?;
         if core.syncs_every_commit() {
             ticket.wait()?;
         }
