@@ -95,6 +95,11 @@ impl Blank {
         self.segment.buffer.region()
     }
 
+    /// What it will be; nobody reads there yet.
+    pub(crate) fn segment(&self) -> &Arc<Segment> {
+        &self.segment
+    }
+
     /// Stores the header, its magic last, and makes the segment ready for frames.
     pub(crate) fn activate(mut self, header: &SegmentHeader) -> Option<SegmentWriter> {
         let encoded = header.encode();
