@@ -128,16 +128,28 @@ impl Core {
         })
     }
 
-    /// One round of the preparer: the next segment, then pages ahead of the tail, then those of the next segment.
+    /// One round of the preparer: pages ahead of the tail, the next segment, its pages; the segment first if a roll is near.
     pub(crate) fn preparer_round(&self, pace: &mut Pace) {
-        while self.prepare_step() {}
+        if self.roll_is_near(pace) {
+            self.prepare_step();
+        }
         self.populate_step(pace);
+        while self.prepare_step() {
+            self.populate_step(pace);
+        }
         while self.populate_spare_step(pace) {
             let tail_needs_more = self.appender.lock().populate_at == POPULATE_NOW;
             if self.prepare_step() || tail_needs_more {
                 self.populate_step(pace);
             }
         }
+    }
+
+    /// Whether a segment could not be prepared in time once the tail was looked after.
+    fn roll_is_near(&self, pace: &Pace) -> bool {
+        let appender = self.appender.lock();
+        let left = appender.writer.segment().header().capacity.saturating_sub(appender.writer.tail());
+        appender.roll_needs.is_some() || left < pace.window.saturating_mul(2)
     }
 
     /// Populates a piece of the spare. `false`: it is populated as far as it should be, or there is none.
