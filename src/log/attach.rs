@@ -193,6 +193,8 @@ impl Attached {
     /// Offset of the first record.
     #[must_use]
     pub fn start(&self) -> Offset {
+        // A start line may stand in the tail; what cannot be read there is found by the poll that meets it.
+        let _found_by_poll = self.shared.follow_tail();
         self.shared.start()
     }
 
