@@ -52,7 +52,9 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
     let tree = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let done = chosen(&tree, &arguments.only).and_then(|patches| {
         if arguments.list {
-            patches.iter().for_each(|patch| println!("{}\n    {}\n    {}", patch.name, patch.breaks, patch.promise));
+            for patch in &patches {
+                println!("{}\n    {}\n    {}", patch.name, patch.breaks, patch.promise);
+            }
             return Ok(ExitCode::SUCCESS);
         }
         if arguments.check { Ok(check(&tree, &patches)) } else { catch_all(&tree, arguments, &patches) }
@@ -74,7 +76,9 @@ fn chosen(tree: &Path, only: &[String]) -> Result<Vec<Patch>, Failure> {
 
 fn check(tree: &Path, patches: &[Patch]) -> ExitCode {
     let stale: Vec<Failure> = patches.iter().filter_map(|patch| copy::applies(tree, patch).err()).collect();
-    stale.iter().for_each(|failure| println!("{failure}"));
+    for failure in &stale {
+        println!("{failure}");
+    }
     println!("{} of {} apply", patches.len().saturating_sub(stale.len()), patches.len());
     if stale.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -42,5 +42,5 @@ fn read(path: PathBuf) -> Result<Patch, Failure> {
     };
     let (breaks, promise) = (line("Breaks:")?, line("Promise:")?);
     let stage = line("Caught by:")?.parse().map_err(|what: Failure| failed(&what))?;
-    Ok(Patch { name, breaks, promise, stage, path })
+    Ok(Patch { name, path, breaks, promise, stage })
 }

@@ -163,7 +163,7 @@ impl Built<'_> {
                 if status.success() {
                     return Ok(Outcome::Passed { tests });
                 }
-                begun_in(&last).map_or_else(|| status.to_string(), str::to_owned)
+                begun_in(&last).map_or_else(|| format!("{}, {status}", self.stage.filter), str::to_owned)
             }
         };
         Ok(Outcome::Failed { what: format!("{}: {what}", suite.name()) })
