@@ -145,10 +145,9 @@ impl Built<'_> {
         }
         let mut child = command.spawn().map_err(|error| format!("cannot run {}: {error}", self.stage))?;
         let Some(said) = child.stdout.take().map(lines_of) else { return Err("no output".to_owned()) };
-        let (mut tests, mut failed, mut last) = (0_u64, None, String::new());
+        let (mut tests, mut failed) = (0_u64, None);
         let ended = said.until_told(suite.limit(), &mut |line| {
             tests = tests.saturating_add(u64::from(line.ends_with("... ok") || suite == Suite::Power));
-            line.clone_into(&mut last);
             failed = failure_in(line);
             failed.is_some()
         });
@@ -163,7 +162,7 @@ impl Built<'_> {
                 if status.success() {
                     return Ok(Outcome::Passed { tests });
                 }
-                begun_in(&last).map_or_else(|| format!("{}, {status}", self.stage.filter), str::to_owned)
+                format!("{}, {status}", self.stage.filter)
             }
         };
         Ok(Outcome::Failed { what: format!("{}: {what}", suite.name()) })
@@ -176,11 +175,6 @@ fn failure_in(line: &str) -> Option<String> {
     let seed = line.find("--seed ").filter(|_| line.contains("replay:")).and_then(|at| line.get(at..));
     let seed = seed.and_then(|seed| seed.split_whitespace().nth(1)).map(|seed| format!("seed {seed}"));
     test.map(str::to_owned).or(seed)
-}
-
-/// The test that was running when the program died; known only where tests run one by one.
-fn begun_in(line: &str) -> Option<&str> {
-    line.strip_prefix("test ").and_then(|rest| rest.strip_suffix(" ... "))
 }
 
 fn end(child: &mut Child) {
