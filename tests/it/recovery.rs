@@ -1,6 +1,7 @@
 //! What an open makes of what it finds: DESIGN's rules for ends, tears, damage, epochs and leftovers, one claim a test.
 
 mod headers;
+mod order;
 
 use std::sync::Arc;
 
