@@ -82,7 +82,7 @@ fn asked(how: u8) -> Options {
 #[derive(Debug, PartialEq, Eq)]
 struct ReadOver {
     records: Vec<OwnRecord>,
-    /// Where damage or a gap was met: the offset that was to be read, and whether it was a gap.
+    /// Damage and gaps that were met, by the offset behind: what comes before may go.
     met: Vec<(u64, Met)>,
 }
 
@@ -115,8 +115,9 @@ fn read_over(mut reader: Reader) -> ReadOver {
             Ok(None) => break,
             Err(error) => {
                 let what = if matches!(error.kind(), ErrorKind::Gap { .. }) { Met::Gap } else { Met::Damage };
+                let is_behind = matches!(reader.skip_damage(), Ok(Some(_)));
                 met.push((reader.offset().get(), what));
-                if !matches!(reader.skip_damage(), Ok(Some(_))) {
+                if !is_behind {
                     break;
                 }
             }
