@@ -105,9 +105,9 @@ fn main() -> Result<()> {
             Ok(())
         }
         Command::List => {
-            engine::ALL.iter().for_each(|entry| {
-                println!("{} ({} {}): {}", entry.name, entry.crate_name, entry.version(), entry.setting)
-            });
+            for entry in engine::ALL {
+                println!("{} ({} {}): {}", entry.name, entry.crate_name, entry.version(), entry.setting);
+            }
             Ok(())
         }
         Command::Pass { order } => pass(&serde_json::from_str(&order)?),

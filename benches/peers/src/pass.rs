@@ -4,7 +4,7 @@
 //! 1. A pass ends with its events or with its time, whichever comes first; it says how many events it appended.
 //! 2. Every pass scans the log at its end, and fails unless the scan met exactly what was appended.
 //! 3. Time is counted from the moment when all threads stand ready to the return of the last call. Opening, making the
-//!    threads, the check and closing are not in it.
+//!    threads, the check and closing are not in it; what opening wrote is on disk before it begins.
 
 use std::path::{Path, PathBuf};
 use std::sync::Barrier;
@@ -58,6 +58,7 @@ pub fn run<E: Engine>(order: &Order) -> Result<Outcome> {
 fn append<E: Engine>(order: &Order) -> Result<Outcome> {
     let pool = Pool::new(order.size);
     let mut log = E::open(&order.folder, order.workload.durability())?;
+    settle(&order.folder)?;
     let mut appended = Tally::default();
     let outcome = fill(&log, &pool, order, &mut appended)?;
     check(&mut log, &appended)?;
@@ -70,6 +71,7 @@ fn read<E: Engine>(order: &Order) -> Result<Outcome> {
     let durability =
         if E::MODES == crate::engine::Modes::DurableOnly { Durability::Durable } else { Durability::Visible };
     let log = E::open(&order.folder, durability)?;
+    settle(&order.folder)?;
     let mut appended = Tally::default();
     let filled = fill(&log, &pool, order, &mut appended)?;
     log.close()?;

@@ -109,7 +109,7 @@ impl Plan {
         for peer in &self.peers {
             let ratios: Vec<f64> = rows
                 .iter()
-                .filter(|row| row.peer == peer.name && row.size == self.sizes[0] && BEST_BY.contains(&&*row.row))
+                .filter(|row| row.peer == peer.name && row.size == self.sizes[0] && BEST_BY.contains(&&*row.name))
                 .filter_map(|row| Some(row.to_ours?.median))
                 .collect();
             if let Some(mean) = geometric_mean(&ratios).filter(|_| ratios.len() == BEST_BY.len()) {

@@ -32,7 +32,7 @@ pub struct Built {
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Row {
     /// A workload, or what a pass gives beside it.
-    pub row: String,
+    pub name: String,
     /// Payload bytes of an event.
     pub size: usize,
     pub peer: String,
@@ -55,10 +55,10 @@ pub struct Round {
 }
 
 impl Row {
-    pub fn new(row: String, size: usize, peer: &str, rounds: Vec<Round>) -> Self {
+    pub fn new(name: String, size: usize, peer: &str, rounds: Vec<Round>) -> Self {
         let to_ours = Spread::of(rounds.iter().map(|round| round.peer / round.ours));
         let ours_to_bare = Spread::of(rounds.iter().filter_map(|round| Some(round.ours / round.bare?)));
-        Self { row, size, peer: peer.to_owned(), rounds, to_ours, ours_to_bare }
+        Self { name, size, peer: peer.to_owned(), rounds, to_ours, ours_to_bare }
     }
 }
 
@@ -67,9 +67,9 @@ pub fn grouped(rows: &[Row]) -> BTreeMap<usize, Vec<(&str, Vec<&Row>)>> {
     let mut sizes: BTreeMap<usize, Vec<(&str, Vec<&Row>)>> = BTreeMap::new();
     for row in rows {
         let groups = sizes.entry(row.size).or_default();
-        match groups.iter_mut().find(|(name, _)| *name == row.row) {
+        match groups.iter_mut().find(|(name, _)| *name == row.name) {
             Some((_, group)) => group.push(row),
-            None => groups.push((&row.row, vec![row])),
+            None => groups.push((&row.name, vec![row])),
         }
     }
     sizes

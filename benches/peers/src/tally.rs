@@ -93,7 +93,9 @@ mod tests {
         let events = pool.events();
         let tally = |events: &[&[u8]]| {
             let mut tally = Tally::default();
-            events.iter().for_each(|event| tally.take(event));
+            for event in events {
+                tally.take(event);
+            }
             tally
         };
         let whole = tally(&events);

@@ -52,7 +52,7 @@ impl Writer for &Esker {
     fn append(&mut self, events: &[&[u8]]) -> Result<()> {
         let ticket = match events {
             [one] => self.log.append(Record::new(one))?,
-            several => self.log.append_batch(several.iter().map(|event| Record::new(event)).collect::<Vec<_>>())?,
+            several => self.log.append_batch(several.iter().map(|event| Record::new(*event)).collect::<Vec<_>>())?,
         };
         if self.durability == Durability::Durable {
             ticket.wait()?;

@@ -55,14 +55,13 @@ impl Engine for Fjall {
 
 impl Writer for &Fjall {
     fn append(&mut self, events: &[&[u8]]) -> Result<()> {
-        let mut key = self.next.fetch_add(crate::tally::length(events.len()), Ordering::Relaxed);
+        let key = self.next.fetch_add(crate::tally::length(events.len()), Ordering::Relaxed);
         if let ([one], PersistMode::Buffer) = (events, self.mode) {
             return Ok(self.events.insert(key.to_be_bytes(), *one)?);
         }
         let mut batch = self.database.batch().durability(Some(self.mode));
-        for event in events {
+        for (key, event) in (key..).zip(events) {
             batch.insert(&self.events, key.to_be_bytes(), *event);
-            key += 1;
         }
         Ok(batch.commit()?)
     }

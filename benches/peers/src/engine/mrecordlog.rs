@@ -48,7 +48,9 @@ impl Engine for Mrecordlog {
     }
 
     fn scan(&mut self, tally: &mut Tally) -> Result<()> {
-        for (_position, event) in self.log.get_mut().range(NAME_INSIDE, ..).map_err(|missing| anyhow!("no log {}", missing.0))? {
+        for (_position, event) in
+            self.log.get_mut().range(NAME_INSIDE, ..).map_err(|missing| anyhow!("no log {}", missing.0))?
+        {
             tally.take(&event);
         }
         Ok(())

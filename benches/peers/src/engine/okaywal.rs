@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use super::{Durability, Engine, Modes, Writer};
 use crate::tally::Tally;
 
-const PREALLOCATED_BYTES: u32 = 512 << 20;
+const PREALLOCATED_BYTES: u32 = 256 << 20;
 const BUFFER_BYTES: usize = 64 << 10;
 
 pub struct OkayWal {
@@ -54,7 +54,7 @@ impl Engine for OkayWal {
     const NAME: &'static str = "okaywal";
     const CRATE: &'static str = "okaywal";
     const MODES: Modes = Modes::DurableOnly;
-    const SETTING: &'static str = "512 MiB preallocated, no checkpoints, 64 KiB buffer; every commit syncs";
+    const SETTING: &'static str = "256 MiB preallocated, no checkpoints, 64 KiB buffer; every commit syncs";
 
     type Writer<'e> = &'e Self;
 

@@ -2,7 +2,7 @@
 //!
 //! Setting: the defaults, with compression off, since the events do not compress (the default would try batches over
 //! 8 KiB). `Engine::write` with `sync` makes a batch durable; threads that write at once are one group with one sync.
-//! Readers get entries in portions; without compression they are read from the file one by one, as the engine does it.
+//! Readers get entries in portions; the engine reads the entries of one call from the file at once.
 
 use std::path::Path;
 
@@ -63,7 +63,9 @@ impl Engine for RaftEngine {
                 let to = (from + PORTION).min(last + 1);
                 entries.clear();
                 self.log.fetch_entries_to::<Indexed>(group, from, to, None, &mut entries)?;
-                entries.iter().for_each(|entry| tally.take(entry.get_string_value()));
+                for entry in &entries {
+                    tally.take(entry.get_string_value());
+                }
                 from = to;
             }
         }

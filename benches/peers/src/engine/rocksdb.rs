@@ -67,14 +67,13 @@ pub struct Appending<'e> {
 
 impl Writer for Appending<'_> {
     fn append(&mut self, events: &[&[u8]]) -> Result<()> {
-        let mut key = self.engine.next.fetch_add(crate::tally::length(events.len()), Ordering::Relaxed);
+        let key = self.engine.next.fetch_add(crate::tally::length(events.len()), Ordering::Relaxed);
         if let [one] = events {
             return Ok(self.engine.database.put_opt(key.to_be_bytes(), one, &self.options)?);
         }
         let mut batch = WriteBatch::default();
-        for event in events {
+        for (key, event) in (key..).zip(events) {
             batch.put(key.to_be_bytes(), event);
-            key += 1;
         }
         Ok(self.engine.database.write_opt(batch, &self.options)?)
     }

@@ -1,6 +1,6 @@
 //! walrus-rust: topics in blocks of 10 MiB, read by cursors that are kept.
 //!
-//! Setting: the backend of file descriptors, the default, with io_uring for batches. Visible: `FsyncSchedule::NoFsync`, by
+//! Setting: the backend of file descriptors, the default, with `io_uring` for batches. Visible: `FsyncSchedule::NoFsync`, by
 //! its docs the maximum of throughput. Durable: `FsyncSchedule::SyncEach`, which opens the files with `O_SYNC` and calls
 //! `fsync` after each write besides. Reads: `AtLeastOnce` with the cursor kept as rarely as possible, in portions of 8 MiB,
 //! of which the engine gives 2,000 events at most.
@@ -48,7 +48,9 @@ impl Engine for Walrus {
             if read.is_empty() {
                 return Ok(());
             }
-            read.iter().for_each(|event| tally.take(&event.data));
+            for event in &read {
+                tally.take(&event.data);
+            }
         }
     }
 
