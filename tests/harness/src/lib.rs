@@ -12,6 +12,7 @@ pub mod crash;
 pub mod damage;
 pub mod dice;
 mod format;
+pub mod history;
 pub mod hostile;
 pub mod memory;
 mod numbers;
