@@ -43,7 +43,7 @@ struct Pool {
 }
 
 fn indexes(disk: &MemoryDisk) -> Vec<(String, Vec<u8>)> {
-    let names = disk.names().into_iter().filter(|name| name.ends_with(".idx"));
+    let names = disk.names().into_iter().filter(|name| name.strip_suffix(".idx").is_some());
     names.map(|name| (name.clone(), disk.read_file(&name).expect("is there"))).collect()
 }
 
@@ -67,7 +67,9 @@ fn base(disk: &MemoryDisk) -> Base {
     log.background_step();
     log.close().expect("closes");
     let bare = disk.snapshot();
-    indexes(&bare).iter().for_each(|(name, _)| bare.remove(name));
+    for (name, _) in indexes(&bare) {
+        bare.remove(&name);
+    }
     let records = drain(keyed::open(&bare).reader()).records;
     let good = indexes(&disk);
     assert!(!good.is_empty() && !records.is_empty());

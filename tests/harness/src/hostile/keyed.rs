@@ -62,7 +62,7 @@ pub(super) fn pool() -> &'static Pool {
         let gapped = gapped(&grown);
         let disks = vec![grown, compacted, closed, again, gapped];
         let segments = disks.iter().flat_map(|disk| {
-            let names = disk.names().into_iter().filter(|name| name.ends_with(".seg"));
+            let names = disk.names().into_iter().filter(|name| name.strip_suffix(".seg").is_some());
             names.map(|name| (name.clone(), disk.read_file(&name).expect("is there"))).collect::<Vec<_>>()
         });
         Pool { segments: segments.collect(), disks, appended }
@@ -81,7 +81,7 @@ fn compact(log: &Log) {
 /// The same log with a frame that rotted in its second segment, and was replaced by a gap.
 fn gapped(grown: &MemoryDisk) -> MemoryDisk {
     let disk = grown.snapshot();
-    let name = disk.names().into_iter().filter(|name| name.ends_with(".seg")).nth(1).expect("several");
+    let name = disk.names().into_iter().filter(|name| name.strip_suffix(".seg").is_some()).nth(1).expect("several");
     let mut bytes = disk.read_file(&name).expect("is there");
     let frame = frames(&bytes)[5];
     bytes[frame + FRAME_HEADER_BYTES] ^= 1;
@@ -189,7 +189,7 @@ impl Scene {
 
     fn step(&mut self, input: &mut Input<'_>, pool: &Pool) {
         let (what, which, at, with) = (input.byte(), input.byte(), usize::from(input.short()), input.byte());
-        let Some(name) = self.chosen(which, |name| name.ends_with(".seg")) else { return };
+        let Some(name) = self.chosen(which, |name| name.strip_suffix(".seg").is_some()) else { return };
         let mut bytes = self.disk.read_file(&name).unwrap_or_default();
         match what % 12 {
             0 => {
