@@ -36,6 +36,7 @@ mod reader;
 mod report;
 mod retention;
 mod salvage;
+mod sight;
 mod source;
 pub(crate) mod start;
 mod state;
@@ -72,6 +73,7 @@ pub(crate) use decide::decide;
 pub(crate) use fold::{Piece as FoldPiece, fold};
 pub(crate) use index::build::{Failed, Pace, Sealed, Sink as IndexSink, build};
 pub(crate) use index::file::{IndexFile, NoIndex, Role, read};
+pub(crate) use sight::judged;
 pub(crate) use state::State;
 pub(crate) use survey::{
     ANCHOR_NAME, CheckpointFile, Links, Member, SegmentFile, Survey, holds_frames, is_no_file, open_segment, survey,
@@ -211,7 +213,7 @@ impl Log {
         if frame_bytes(shape.body_length) > core.frame_bytes_max {
             return Err(core.too_large(frame_bytes(shape.body_length)));
         }
-        let ticket = core.append(&Body::data(records, &[], shape))?;
+        let ticket = core.append(&Body::data(records, &[], &shape))?;
         if core.syncs_every_commit() {
             ticket.wait()?;
         }

@@ -72,7 +72,7 @@ pub(crate) struct SegmentWriter {
 /// The body of a frame to append.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Body<'a> {
-    Data { records: &'a [Record<'a>], states: &'a [StateEntry<'a>], shape: Shape, checksum: Option<u32> },
+    Data { records: &'a [Record<'a>], states: &'a [StateEntry<'a>], shape: &'a Shape, checksum: Option<u32> },
     Control { kind: Kind, bytes: &'a [u8] },
 }
 
@@ -93,6 +93,11 @@ impl Blank {
 
     pub(crate) fn region(&self) -> &Region {
         self.segment.buffer.region()
+    }
+
+    /// What it will be; nobody reads there yet.
+    pub(crate) fn segment(&self) -> &Arc<Segment> {
+        &self.segment
     }
 
     /// Stores the header, its magic last, and makes the segment ready for frames.
@@ -258,10 +263,10 @@ impl SegmentWriter {
 impl<'a> Body<'a> {
     /// Records and state entries, measured, and summed if they are large.
     #[inline]
-    pub(crate) fn data(records: &'a [Record<'a>], states: &'a [StateEntry<'a>], shape: Shape) -> Self {
+    pub(crate) fn data(records: &'a [Record<'a>], states: &'a [StateEntry<'a>], shape: &'a Shape) -> Self {
         let pieces = usize::from(shape.record_count).saturating_add(shape.state_count.into());
         let large = shape.body_length > SUM_BEFORE_LOCK_BYTES.saturating_mul(pieces);
-        let checksum = large.then(|| record::checksum_of(records, states, &shape));
+        let checksum = large.then(|| record::checksum_of(records, states, shape));
         Self::Data { records, states, shape, checksum }
     }
 

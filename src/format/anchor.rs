@@ -103,6 +103,18 @@ mod tests {
     }
 
     #[test]
+    fn a_slot_of_a_later_version_is_told_apart_from_a_rotten_one() {
+        let durable = Line { place: Place::new(1, 4096), offset: Offset::ZERO };
+        let (store_id, time_max) = (StoreId([1; 16]), Timestamp::default());
+        let anchor = Anchor { store_id, sequence: 1, segment_highest: 1, durable, time_max, clean: false };
+        let mut later = anchor.encode().1;
+        table::VERSION.put(&mut later, [1, 0]);
+        assert!(matches!(Anchor::decode_slot(&later), Err(Fault::Checksum { .. })));
+        OPENING.put_sum(&mut later);
+        assert_eq!(Anchor::decode_slot(&later), Err(Fault::Version { found: 1 }));
+    }
+
+    #[test]
     fn no_slot_is_durable_further_than_a_segment_reaches() {
         let decoded = |position| {
             let durable = Line { place: Place::new(1, position), offset: Offset::ZERO };

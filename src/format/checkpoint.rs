@@ -169,6 +169,16 @@ mod tests {
         let far = Line { place: Place::new(2, SEGMENT_BYTES_MAX + 8), ..header.line };
         let far = CheckpointHeader { line: far, ..header };
         assert!(matches!(CheckpointHeader::decode(&far.encode()), Err(Fault::Content { .. })));
+        for edit in [
+            |bytes: &mut [u8]| table::VERSION.put(bytes, [1, 0]),
+            |bytes: &mut [u8]| table::FEATURES_REQUIRED.put(bytes, [1, 0, 0, 0]),
+        ] {
+            let mut later = header.encode();
+            edit(&mut later);
+            assert!(CheckpointHeader::decode(&later).is_err_and(|fault| !fault.is_unknown()), "its sum is wrong: rot");
+            OPENING.put_sum(&mut later);
+            assert!(CheckpointHeader::decode(&later).is_err_and(|fault| fault.is_unknown()), "of a later program");
+        }
         let start = EpochStart { epoch: Epoch { counter: 1, word: 2 }, first_offset: Offset::new(3) };
         assert_eq!(EpochStart::decode(&start.encode()), start);
         assert_eq!(decode_version(&encode_version(Place::new(4, 5))), Place::new(4, 5));

@@ -384,8 +384,17 @@ mod tests {
     fn a_newer_format_is_told_apart_from_damage() {
         let mut newer = sample().encode();
         table::VERSION.put(&mut newer, 1_u16.to_le_bytes());
+        assert!(SegmentHeader::decode(&newer).is_err_and(|fault| !fault.is_unknown()), "its sum is wrong");
+        OPENING.put_sum(&mut newer);
         let fault = SegmentHeader::decode(&newer).unwrap_err();
         assert_eq!(fault, Fault::Version { found: 1 });
         assert!(fault.is_unknown());
+        for field in [table::FEATURES_REQUIRED, table::LOG_CLASS] {
+            let mut newer = sample().encode();
+            field.put(&mut newer, 1_u32.to_le_bytes());
+            assert!(SegmentHeader::decode(&newer).is_err_and(|fault| !fault.is_unknown()), "{}", field.name);
+            OPENING.put_sum(&mut newer);
+            assert!(SegmentHeader::decode(&newer).is_err_and(|fault| fault.is_unknown()), "{}", field.name);
+        }
     }
 }

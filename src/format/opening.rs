@@ -2,7 +2,8 @@
 //!
 //! Guarantees:
 //! 1. The checksum is of the whole structure with this field as zero.
-//! 2. The magic is looked at first, then the version, then the checksum: what a later version sums is its own business.
+//! 2. The magic is looked at first, then the checksum, then the version: one under a wrong sum is rot, and only one under a
+//!    right sum that of a later program. So the three, and what is summed, are at the same places in every version.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::arithmetic_side_effects))]
 
 use super::field::Field;
@@ -25,6 +26,11 @@ impl Opening {
     pub(crate) fn put(&self, bytes: &mut [u8]) {
         self.magic_at.put(bytes, self.magic);
         self.version_at.put(bytes, VERSION.to_le_bytes());
+        self.put_sum(bytes);
+    }
+
+    /// Puts the checksum of what is there.
+    pub(super) fn put_sum(&self, bytes: &mut [u8]) {
         self.checksum_at.put(bytes, [0; 4]);
         let sum = checksum::plain(bytes);
         self.checksum_at.put(bytes, sum.to_le_bytes());
@@ -35,10 +41,6 @@ impl Opening {
         if self.magic_at.of(bytes) != self.magic {
             return Err(Fault::Magic);
         }
-        let found = self.version_at.u16(bytes);
-        if found != VERSION {
-            return Err(Fault::Version { found });
-        }
         let stored = self.checksum_at.u32(bytes);
         let mut sum = checksum::Pieces::default();
         let (before, rest) = bytes.split_at_checked(self.checksum_at.place).unwrap_or((bytes, &[]));
@@ -46,6 +48,10 @@ impl Opening {
         sum.update(&[0; 4]);
         sum.update(rest.get(4..).unwrap_or_default());
         let computed = sum.finish();
-        if stored == computed { Ok(()) } else { Err(Fault::Checksum { what: self.what, stored, computed }) }
+        if stored != computed {
+            return Err(Fault::Checksum { what: self.what, stored, computed });
+        }
+        let found = self.version_at.u16(bytes);
+        if found == VERSION { Ok(()) } else { Err(Fault::Version { found }) }
     }
 }

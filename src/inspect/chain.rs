@@ -11,11 +11,11 @@
 
 use super::unheaded::{Proof, Thinned, prove};
 use super::{Finding, FindingClass};
-use crate::checksum::{self, Seed};
+use crate::checksum::Seed;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::control::StartLine;
 use crate::format::header::{self, Link, Places, Rewritten, SegmentHeader};
-use crate::format::{FRAMES_START, Fault, SEGMENT_BYTES_MAX, VERSION, segment_header, segment_name, segment_number};
+use crate::format::{FRAMES_START, Fault, SEGMENT_BYTES_MAX, segment_name, segment_number};
 use crate::log::{ANCHOR_NAME, Links, Member, SegmentFile, Survey, decide, holds_frames, open_segment, start};
 use crate::platform::Disk;
 use crate::segment::walk::Frames;
@@ -159,7 +159,7 @@ impl Chain {
 
     pub(crate) fn look_once(disk: &dyn Disk, manner: Manner) -> Result<Self> {
         let mut survey = Survey::look(disk)?;
-        refuse_unknown(disk, &mut survey)?;
+        refuse_unknown(disk, &survey)?;
         let mut mended = if manner == Manner::Mended { mend(disk, &mut survey)? } else { Vec::new() };
         let mut foreign = set_foreign_aside(disk, &mut survey);
         let mut pieces = pieces(disk, &survey)?;
@@ -328,23 +328,16 @@ fn is_headless(disk: &dyn Disk, file: &SegmentFile) -> bool {
     read.is_some() && bytes == [0; header::BYTES]
 }
 
-/// Finds out whether headers that claim another format are rotten; if one may be good, nothing can be judged.
-fn refuse_unknown(disk: &dyn Disk, survey: &mut Survey) -> Result<()> {
-    for file in &mut survey.files {
-        let Err(fault) = file.header else { continue };
-        if !fault.is_unknown() {
-            continue;
-        }
-        let path = disk.directory().join(&file.name);
-        let mut bytes = [0; header::BYTES];
-        let opened = open_segment(disk, &file.name)?;
-        opened.read_at(&mut bytes, 0).map_err(|error| Error::io("read the segment header", error).at_path(&path))?;
-        if !sums_with_known_version(&bytes) {
+/// A header of another format under its right sum is good, and nothing can be judged.
+fn refuse_unknown(disk: &dyn Disk, survey: &Survey) -> Result<()> {
+    for file in &survey.files {
+        if let Err(fault) = file.header
+            && fault.is_unknown()
+        {
             return Err(Error::new(ErrorKind::Incompatible, fault.to_string())
-                .at_path(path)
+                .at_path(disk.directory().join(&file.name))
                 .next_step("verify it with the version of esker that wrote it, or a newer one"));
         }
-        file.header = Err(Fault::Content { what: "segment header: all of it checks but the version" });
     }
     Ok(())
 }
@@ -428,19 +421,6 @@ fn take_names_back(survey: &mut Survey, mended: &mut Vec<Mended>, pieces: &[Piec
     });
     survey.files.sort_by_key(|file| file.number);
     mended.len() < before
-}
-
-/// Whether the checksum is right once the version is the one this build knows: then it is the version that rotted.
-fn sums_with_known_version(bytes: &[u8; header::BYTES]) -> bool {
-    let known = VERSION.to_le_bytes();
-    if segment_header::VERSION.of(bytes) == known {
-        return false;
-    }
-    let stored = segment_header::CHECKSUM.u32(bytes);
-    let mut summed = *bytes;
-    segment_header::VERSION.put(&mut summed, known);
-    segment_header::CHECKSUM.put(&mut summed, [0; 4]);
-    checksum::plain(&summed) == stored
 }
 
 /// Takes files out of the survey that are under another's name, or of another store.

@@ -6,7 +6,8 @@
 //! 2. What does not check below D is damage, and the check goes on behind it. The first place at or above D at which no
 //!    valid frame begins is the end of the log; what follows is counted as a torn tail.
 //! 3. What an open refuses as corrupt is damage, if no writer is at work.
-//! 4. Nothing is called damage before it was read twice: a writer may be storing it.
+//! 4. Nothing is called damage before it was read twice: a writer may be storing it. Beside a writer all is judged of one moment
+//!    (a sight of its directory), and damage is what is found in two of them.
 //! 5. A stretch of a segment that the medium does not give back is damage with its place, and hides nothing else.
 
 use std::sync::Arc;
@@ -20,8 +21,8 @@ use super::unreadable::Readable;
 use super::{Finding, FindingClass, Verification};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{FRAMES_START, Fault, Kind, align};
-use crate::log::{Scan, Scanned, Store, decide, holds_frames, open_segment, partial, survey};
-use crate::platform::Disk;
+use crate::log::{Scan, Scanned, Store, decide, holds_frames, judged, open_segment, partial, survey};
+use crate::platform::{Disk, Holder};
 use crate::segment::walk::Frames;
 use crate::types::{Line, Offset, Place};
 
@@ -33,10 +34,32 @@ const ORIGIN_BYTES_MAX: u64 = 64 * 1024;
 /// # Errors
 /// As for [`verify`](super::verify).
 pub fn verify_on(disk: &dyn Disk, progress: &mut dyn FnMut(Progress)) -> Result<Verification> {
+    let found = match holder(disk)? {
+        Some(writer) => return beside(disk, writer, progress),
+        None => check(disk, None, progress),
+    };
+    if found.as_ref().is_ok_and(|found| !found.is_damaged()) {
+        return found;
+    }
+    // A writer may have begun since.
+    match holder(disk)? {
+        Some(writer) => beside(disk, writer, progress),
+        None => found,
+    }
+}
+
+fn holder(disk: &dyn Disk) -> Result<Option<Holder>> {
+    disk.lock_holder().map_err(|error| Error::io("ask for the writer's lock", error).at_path(disk.directory()))
+}
+
+/// Of what a writer has, only what two sights of it show is damage.
+fn beside(disk: &dyn Disk, writer: Holder, progress: &mut dyn FnMut(Progress)) -> Result<Verification> {
+    judged(disk, Verification::is_damaged, |sight| check(sight, Some(writer), progress))
+}
+
+fn check(disk: &dyn Disk, writer: Option<Holder>, progress: &mut dyn FnMut(Progress)) -> Result<Verification> {
     let readable = Readable::new(disk);
     let disk: &dyn Disk = &readable;
-    let writer =
-        disk.lock_holder().map_err(|error| Error::io("ask for the writer's lock", error).at_path(disk.directory()))?;
     let chain = Chain::look(disk)?;
     if chain.pieces.is_empty() && chain.foreign.is_empty() && chain.highest_known() == 0 && !is_lost_log(disk, &chain)?
     {

@@ -16,7 +16,7 @@ use super::act::{CONTROL_ROOM_MIN, next_capacity};
 use super::catalog::{Entry, Handle};
 use super::core::{Core, closed, forked};
 use super::options::{Options, Sync};
-use super::prepare::Spare;
+use super::prepare::{POPULATE_NOW, Spare};
 use super::stats::AppendStats;
 use super::ticket::Ticket;
 use crate::error::{Error, Result};
@@ -385,7 +385,7 @@ impl Core {
         let syncer_sleeps = appender.syncer_sleeps.take();
         let populate = stored.end >= appender.populate_at;
         if populate {
-            appender.populate_at = u64::MAX;
+            appender.populate_at = POPULATE_NOW;
         }
         drop(appender);
         if readers_wait {

@@ -28,9 +28,9 @@ use super::index::{Index, ONLOOKER_BYTES};
 use super::lookup::{self, Found, History};
 use super::options::open_error;
 use super::reader::{Limit, LogSource, ReadLine, ReadMode, Reader};
-use super::start;
 use super::survey::{Member, Survey, io_error, survey};
 use super::window::{Scan, Scanned, View};
+use super::{sight, start};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::control::StartLine;
 use crate::format::header::SegmentHeader;
@@ -133,12 +133,20 @@ impl Attached {
     /// # Errors
     /// As for [`Attached::open`].
     pub fn open_on(disk: Arc<dyn Disk>) -> Result<Self> {
-        let failed = |error| io_error(&*disk, "ask for the writer's lock", "", error);
-        let writer = disk.lock_holder().map_err(failed)?;
-        let state = match &writer {
-            Some(_) => State::beside_writer(&*disk, Line::default())?,
-            None => State::as_left(&*disk)?,
-        };
+        let holder = || disk.lock_holder().map_err(|error| io_error(&*disk, "ask for the writer's lock", "", error));
+        let mut writer = holder()?;
+        let mut state = Err(sight::unsettled(&*disk));
+        if writer.is_none() {
+            state = State::as_left(&*disk);
+            if !state.as_ref().is_ok_and(|state| state.refusal.is_none()) {
+                // A writer may have begun since.
+                writer = holder()?;
+            }
+        }
+        if writer.is_some() {
+            state = State::beside_writer(&*disk, Line::default());
+        }
+        let state = state?;
         let index = Index::new(Role::Onlooker, ONLOOKER_BYTES);
         Ok(Self { shared: Arc::new(Shared { disk, writer, state: Mutex::new(state), index }) })
     }
@@ -185,6 +193,8 @@ impl Attached {
     /// Offset of the first record.
     #[must_use]
     pub fn start(&self) -> Offset {
+        // A start line may stand in the tail; what cannot be read there is found by the poll that meets it.
+        let _found_by_poll = self.shared.follow_tail();
         self.shared.start()
     }
 
@@ -222,7 +232,7 @@ impl Attached {
     /// The segments, oldest first.
     ///
     /// # Errors
-    /// What the system says; [`ErrorKind::Corrupt`] if files are replaced faster than they can be looked at.
+    /// What the system says; [`ErrorKind::Io`] if files are replaced faster than they can be looked at.
     pub fn segments(&self) -> Result<Vec<SegmentInfo>> {
         self.shared.settled(&|| self.segments_now())
     }
@@ -262,6 +272,16 @@ impl Attached {
     /// As for [`Attached::segments`].
     pub fn bytes(&self) -> Result<u64> {
         Ok(self.segments()?.iter().fold(0, |sum, segment| sum.saturating_add(segment.bytes)))
+    }
+
+    /// How often segments were found to be replaced by rewritten ones since this was opened; looks anew. Who read up to
+    /// what was [visible](Attached::visible) when he began, and finds that this grew meanwhile, may miss what was left out for
+    /// the sake of newer records: he reads on to what is visible now.
+    ///
+    /// # Errors
+    /// As for [`Attached::segments`].
+    pub fn replacements(&self) -> Result<u64> {
+        self.shared.replaced()
     }
 
     fn first<T: Default>(&self, of: impl Fn(&Entry) -> T) -> T {
@@ -424,6 +444,9 @@ impl LogSource for Shared {
     }
 
     fn check_lookups(&self) -> Result<()> {
+        if self.is_live() {
+            self.catch_up()?;
+        }
         // What is newer than the damage may be what is asked for.
         self.state.lock().refusal.clone().map_or(Ok(()), Err)
     }

@@ -26,9 +26,6 @@ use crate::sync::{Condvar, Mutex};
 /// How often the syncer looks while there are appends. A look that finds none since the last one writes the last mark.
 pub(crate) const IDLE: Duration = Duration::from_millis(50);
 
-/// About as long as it takes to index a piece of a segment.
-const REST: Duration = Duration::from_millis(1);
-
 /// Wakes one thread. A wake before the sleep counts.
 #[derive(Debug, Default)]
 pub(crate) struct Signal {
@@ -45,9 +42,9 @@ impl Signal {
         self.changed.notify_one();
     }
 
-    /// Rests a moment, in the midst of work. A wake that comes meanwhile still counts for the sleep behind it.
-    pub(crate) fn rest(&self) {
-        self.changed.wait_while_for(&mut self.woken.lock(), |_kept| true, REST);
+    /// Rests, in the midst of work. A wake that comes meanwhile still counts for the sleep behind it.
+    pub(crate) fn rest(&self, time: Duration) {
+        self.changed.wait_while_for(&mut self.woken.lock(), |_kept| true, time);
     }
 
     pub(crate) fn sleep(&self, at_most: Option<Duration>) {

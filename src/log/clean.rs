@@ -25,6 +25,7 @@ mod run;
 mod seen;
 mod settings;
 mod starts;
+mod stretches;
 mod tally;
 
 #[cfg(test)]

@@ -230,7 +230,7 @@ impl Core {
             self.decide_only(&mut decider)?
         } else {
             decider.promise(self, &entries)?;
-            let stored = self.store(&Body::data(&commit.records, &entries, shape), &mut decider);
+            let stored = self.store(&Body::data(&commit.records, &entries, &shape), &mut decider);
             decider.give_back(self);
             stored?
         };

@@ -5,6 +5,7 @@
 //! 2. A spare that could not be prepared leaves no file behind; the reason goes to whoever waits for the roll.
 //! 3. How far pages are populated follows the rate of appends: what the next 10 ms will use, at most 32 MiB, and nothing
 //!    for a slow writer.
+//! 4. A roll waits for a spare, never for its pages: those are populated once it can be taken, and behind those at the tail.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +16,7 @@ use super::survey::io_error;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::control::SESSION_BYTES;
 use crate::format::header::{FIRST_OFFSET_MAX, SegmentHeader};
-use crate::format::segment_name;
+use crate::format::{FRAMES_START, segment_name};
 use crate::platform::{Access, File};
 use crate::segment::Blank;
 
@@ -23,6 +24,10 @@ use crate::segment::Blank;
 const POPULATE_BYTES_MAX: u64 = 32 << 20;
 /// Less than this is not worth a system call: the first store of each page pays.
 const POPULATE_BYTES_MIN: u64 = 64 << 10;
+/// A spare is populated in pieces of this much, and between two of them the tail is looked after.
+const SPARE_PIECE_BYTES: u64 = 1 << 20;
+/// Where the tail is said to be looked after once an append passed the place, until it was.
+pub(crate) const POPULATE_NOW: u64 = u64::MAX;
 /// How far ahead in time population reaches.
 const POPULATE_AHEAD: Duration = Duration::from_millis(10);
 
@@ -49,15 +54,13 @@ pub(crate) struct Pace {
     at: Duration,
     /// How much is populated ahead now.
     window: u64,
+    /// A spare, and up to where its pages are there.
+    spare: (u64, u64),
 }
 
 impl Core {
     /// Prepares the next segment if there is none, or none that is large enough. `true`: it made one.
     pub(crate) fn prepare_step(&self) -> bool {
-        self.prepare_step_with(0)
-    }
-
-    fn prepare_step_with(&self, populate: u64) -> bool {
         // One at a time: two would take the same number.
         let _preparing = self.preparing.lock();
         let (number, capacity, too_small) = {
@@ -79,7 +82,7 @@ impl Core {
                 .unlink(&name)
                 .map_err(|error| io_error(&*self.disk, "remove a spare that is too small", &name, error))
         });
-        let prepared = discarded.and(number).and_then(|number| self.prepare(number, capacity, populate));
+        let prepared = discarded.and(number).and_then(|number| self.prepare(number, capacity));
         self.catalog.write().reserve();
         let mut appender = self.appender.lock();
         appender.attempts = appender.attempts.saturating_add(1);
@@ -94,7 +97,7 @@ impl Core {
         made
     }
 
-    fn prepare(&self, number: u64, capacity: u64, populate: u64) -> Result<Spare> {
+    fn prepare(&self, number: u64, capacity: u64) -> Result<Spare> {
         let disk = &*self.disk;
         let name = segment_name(number);
         let changing = self.directory_syncs.begin();
@@ -109,14 +112,14 @@ impl Core {
             let synced = self.directory_syncs.sync(disk, &changing);
             synced.map_err(failed("sync the directory of the next segment"))?;
             let region = file.map(capacity, Access::Write).map_err(failed("map the next segment"))?;
-            region.populate(0..populate.max(crate::format::FRAMES_START));
+            region.populate(0..FRAMES_START);
             Ok(Spare {
                 number,
                 incarnation: draw_incarnation(disk)?,
                 session: session(disk, identity(disk, &name, &*file)?).encode(),
                 file: Arc::clone(&file),
                 blank: Blank::new(region),
-                populated: populate.max(crate::format::FRAMES_START),
+                populated: FRAMES_START,
             })
         };
         finish().inspect_err(|_| {
@@ -125,12 +128,47 @@ impl Core {
         })
     }
 
-    /// One round of the preparer: pages ahead of the tail first, then the next segment.
+    /// One round of the preparer: pages ahead of the tail, the next segment, its pages; the segment first if a roll is near.
     pub(crate) fn preparer_round(&self, pace: &mut Pace) {
+        if self.roll_is_near(pace) {
+            self.prepare_step();
+        }
         self.populate_step(pace);
-        while self.prepare_step_with(pace.window) {
+        while self.prepare_step() {
             self.populate_step(pace);
         }
+        while self.populate_spare_step(pace) {
+            let tail_needs_more = self.appender.lock().populate_at == POPULATE_NOW;
+            if self.prepare_step() || tail_needs_more {
+                self.populate_step(pace);
+            }
+        }
+    }
+
+    /// Whether a segment could not be prepared in time once the tail was looked after.
+    fn roll_is_near(&self, pace: &Pace) -> bool {
+        let appender = self.appender.lock();
+        let left = appender.writer.segment().header().capacity.saturating_sub(appender.writer.tail());
+        appender.roll_needs.is_some() || left < pace.window.saturating_mul(2)
+    }
+
+    /// Populates a piece of the spare. `false`: it is populated as far as it should be, or there is none.
+    fn populate_spare_step(&self, pace: &mut Pace) -> bool {
+        let (number, populated, segment) = {
+            let appender = self.appender.lock();
+            let Some(spare) = &appender.spare else { return false };
+            (spare.number, spare.populated, Arc::clone(spare.blank.segment()))
+        };
+        let end = populated.saturating_add(SPARE_PIECE_BYTES).min(pace.window).min(segment.region().length());
+        if end <= populated || pace.window < POPULATE_BYTES_MIN {
+            return false;
+        }
+        segment.region().populate(populated..end);
+        pace.spare = (number, end);
+        if let Some(spare) = self.appender.lock().spare.as_mut().filter(|spare| spare.number == number) {
+            spare.populated = end;
+        }
+        true
     }
 
     fn populate_step(&self, pace: &mut Pace) {
@@ -142,7 +180,9 @@ impl Core {
         };
         let now = self.disk.monotonic();
         if pace.segment != header.number {
-            (pace.segment, pace.populated) = (header.number, tail);
+            let (spare, populated) = pace.spare;
+            let populated = if spare == header.number { populated } else { 0 };
+            (pace.segment, pace.populated) = (header.number, populated.max(tail));
         }
         let elapsed = now.saturating_sub(pace.at).max(Duration::from_micros(100));
         let growth = u128::from(bytes.saturating_sub(pace.bytes));

@@ -5,15 +5,15 @@
 //! 2. A segment without a valid header is a slot with frames only if they prove it: by the incarnation that its successor
 //!    or a checkpoint names, or by themselves ([`unheaded`](crate::inspect::unheaded)), as those do that were written anew.
 //! 3. The offset with which such a segment begins is never guessed: what follows tells it, a durable line that lies in it, or
-//!    the segment before it, if that was written anew; else it is left open, for what comes before to tell. Places in a
-//!    segment from which records were dropped tell nothing.
+//!    the segment before it, if a compaction wrote it; else it is left open, for what comes before to tell. What a repair
+//!    wrote proves no more than what it replaced. Places in a segment from which records were dropped tell nothing.
 //! 4. What was not durable has no slot, and neither has anything behind it.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::arithmetic_side_effects))]
 
 use crate::error::{Error, Result};
 use crate::format::checkpoint::CheckpointHeader;
 use crate::format::control::StartLine;
-use crate::format::header::{Link, Rewritten, SegmentHeader};
+use crate::format::header::{Link, Places, Rewritten, SegmentHeader};
 use crate::format::{FRAME_ALIGNMENT, FRAMES_START, Kind};
 use crate::inspect::FindingClass;
 use crate::inspect::chain::{Chain, Mended, Piece, Source, was_durable};
@@ -215,7 +215,10 @@ impl Slot {
     ) -> Result<()> {
         let (Some(stored), None) = (&mut self.frames, self.first_offset) else { return Ok(()) };
         let number = self.number;
-        let ended = before.filter(|before| before.last_number.saturating_add(1) == number);
+        // What a repair wrote ends where that guessed, if its last frame is a gap: only a seal tells, and sifting looks for it.
+        let is_proof =
+            |before: &Rewritten| before.places == Places::Moved && before.last_number.saturating_add(1) == number;
+        let ended = before.filter(is_proof);
         if number == 1 {
             self.first_offset = Some(Offset::ZERO);
         } else if let Some(ended) = ended {

@@ -28,7 +28,7 @@ fn writer() -> SegmentWriter {
 
 fn append(writer: &mut SegmentWriter, records: &[Record<'_>], time: i64) -> Option<Appended> {
     let shape = record::measure(records, &[]).expect("within limits");
-    writer.append(&Body::data(records, &[], shape), Timestamp::from_nanoseconds(time))
+    writer.append(&Body::data(records, &[], &shape), Timestamp::from_nanoseconds(time))
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! log is the one before or the one after.
 
 mod background;
+mod beside;
 mod crash;
 mod full;
 mod meanwhile;

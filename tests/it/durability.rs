@@ -1,10 +1,11 @@
 //! Visible and durable: what tickets promise, what a failed sync does, what is written down.
 
-use std::sync::Arc;
+use std::io;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use esker::{Background, ErrorKind, Log, Offset, Options, ReadLine, Sync};
-use harness::MemoryDisk;
+use harness::{Call, MemoryDisk, Watch, WatchedDisk};
 
 use crate::support::{append_numbered, drain, expected, open, options, payloads, segment_name};
 
@@ -97,6 +98,31 @@ fn the_first_failed_sync_poisons_the_log_for_good() {
     let log = open(&disk).expect("recovers");
     assert_eq!(log.visible(), Offset::new(4), "recovery settles what the failed sync left open");
     assert_eq!(log.durable(), Offset::new(4));
+}
+
+/// The files that were opened for writing or reading.
+#[derive(Default)]
+struct Opened(Mutex<Vec<String>>);
+
+impl Watch for Opened {
+    fn before(&self, call: Call<'_>) -> io::Result<()> {
+        if let Call::Open(name) = call {
+            self.0.lock().expect("nothing panics under the lock").push(name.to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// Linux tells an error of write-back once, to those who had the file open then.
+#[test]
+fn a_segment_is_synced_through_the_file_that_was_open_before_its_first_store() {
+    let watched = WatchedDisk::new(MemoryDisk::new(4), Opened::default());
+    let log = options().open_on(Arc::new(watched.clone())).expect("opens");
+    watched.0.lock().expect("free").clear();
+    append_numbered(&log, 0..3);
+    log.sync().expect("syncs");
+    let opened = watched.0.lock().expect("free").clone();
+    assert_eq!(opened, [""; 0], "opened between the first store and the sync");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What an open makes of what it finds: DESIGN's rules for ends, tears, damage, epochs and leftovers, one claim a test.
 
 mod headers;
+mod order;
 
 use std::sync::Arc;
 
@@ -309,6 +310,12 @@ fn a_newer_format_is_refused_as_such() {
     let disk = MemoryDisk::new(15);
     open(&disk).expect("opens").close().expect("closes");
     disk.edit_file(&segment_name(1), |bytes| bytes[8] = 7);
+    assert_eq!(open(&disk.snapshot()).expect_err("rot").kind(), ErrorKind::Corrupt, "its sum is that of version 0");
+    disk.edit_file(&segment_name(1), |bytes| {
+        bytes[12..16].fill(0);
+        let sum = crc32fast::hash(&bytes[..256]);
+        bytes[12..16].copy_from_slice(&sum.to_le_bytes());
+    });
     let error = open(&disk).expect_err("a newer format");
     assert_eq!(error.kind(), ErrorKind::Incompatible);
     assert!(error.to_string().contains("format version 7 found, this build knows version 0"), "{error}");

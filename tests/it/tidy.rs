@@ -12,7 +12,7 @@ mod reliability;
 
 use lexer::{Token, tokens};
 
-/// The table of `DESIGN.md`, section 4: a module names only what lies on a floor below its own.
+/// The floors of `ARCHITECTURE.md`: a module names only what lies on a floor below its own.
 const FLOORS: [&[&str]; 8] = [
     &["error", "types", "sync", "checksum", "format"],
     &["platform"],

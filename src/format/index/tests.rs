@@ -56,10 +56,16 @@ fn a_header_out_of_range_is_refused_although_its_sum_is_right() {
         OPENING.put(&mut bytes);
         assert!(IndexHeader::decode(&bytes).is_err(), "{}", field.name);
     }
-    let mut later = header(8192, None, 0).encode();
-    table::FEATURES_REQUIRED.put(&mut later, 1_u32.to_le_bytes());
-    OPENING.put(&mut later);
-    assert!(IndexHeader::decode(&later).expect_err("refused").is_unknown());
+    for edit in [
+        |bytes: &mut [u8]| table::VERSION.put(bytes, [1, 0]),
+        |bytes: &mut [u8]| table::FEATURES_REQUIRED.put(bytes, [1, 0, 0, 0]),
+    ] {
+        let mut later = header(8192, None, 0).encode();
+        edit(&mut later);
+        assert!(!IndexHeader::decode(&later).expect_err("refused").is_unknown(), "its sum is wrong: rot");
+        OPENING.put_sum(&mut later);
+        assert!(IndexHeader::decode(&later).expect_err("refused").is_unknown(), "of a later program");
+    }
 }
 
 #[test]

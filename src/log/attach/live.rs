@@ -45,7 +45,7 @@ impl Attached {
     /// Reads the whole log, at about the speed of a scan.
     ///
     /// # Errors
-    /// What the system says; [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) if segments are replaced, or dropped, faster than
+    /// What the system says; [`ErrorKind::Io`](crate::ErrorKind::Io) if segments are replaced, or dropped, faster than
     /// the log can be read.
     pub fn live_records(&self) -> Result<Vec<LiveRecords>> {
         self.shared.settled(&|| self.live_now())

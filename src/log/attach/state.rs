@@ -11,13 +11,11 @@ use crate::log::checkpoint::{Loaded, Segments, load};
 use crate::log::contract::{Standing, standings};
 use crate::log::cursor::{self, CursorInfo};
 use crate::log::decide::decide;
+use crate::log::sight::judged;
 use crate::log::state::{State, StateValue};
 use crate::log::survey::{Survey, survey};
-use crate::platform::{Disk, Holder};
+use crate::platform::Disk;
 use crate::types::{Line, Offset};
-
-/// How often to look again when a running writer replaced a checkpoint meanwhile.
-const LOOKS_MAX: u32 = 8;
 
 /// The state of a log as of one moment.
 #[derive(Debug)]
@@ -95,19 +93,11 @@ impl Attached {
             return Err(refusal);
         }
         let disk = &*self.shared.disk;
-        let mut loaded = look(disk, self.shared.writer)?;
-        for _ in 1..LOOKS_MAX {
-            if loaded.faults.is_empty() {
-                break;
-            }
-            let again = look(disk, self.shared.writer)?;
-            // What a writer replaced meanwhile is another file at the next look.
-            let settled = !self.shared.is_live() || again.faults == loaded.faults;
-            loaded = again;
-            if settled {
-                break;
-            }
-        }
+        let loaded = if self.shared.is_written()? {
+            judged(disk, |loaded: &Loaded| !loaded.faults.is_empty(), |sight| look(sight, Beside::Writer))?
+        } else {
+            look(disk, Beside::Nobody)?
+        };
         Ok(StateView { state: loaded.state, end: loaded.end.offset })
     }
 
@@ -117,7 +107,7 @@ impl Attached {
     /// # Errors
     /// What the system says.
     pub fn checkpoints(&self) -> Result<Vec<CheckpointInfo>> {
-        let survey = Survey::look(&*self.shared.disk)?;
+        let survey = judged(&*self.shared.disk, |_| false, |sight| Survey::look(sight))?;
         let own = survey.own_checkpoints().map(|checkpoint| checkpoint.sequence).collect::<Vec<_>>();
         let valid = survey.checkpoints.iter().filter_map(|file| Some((file, file.header.as_ref().ok()?)));
         let of_store = valid.filter(|(_, header)| own.contains(&header.sequence));
@@ -133,9 +123,16 @@ impl Attached {
     }
 }
 
-fn look(disk: &dyn Disk, writer: Option<Holder>) -> Result<Loaded> {
+/// Who is at work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Beside {
+    Nobody,
+    Writer,
+}
+
+fn look(disk: &dyn Disk, beside: Beside) -> Result<Loaded> {
     let survey = survey(disk)?;
-    if writer.is_none()
+    if beside == Beside::Nobody
         && let Some(decision) = decide(disk, &survey)?
     {
         return load(disk, &survey, decision.segments());

@@ -1,20 +1,23 @@
 //! What is known of each segment while it is judged.
 //!
 //! Guarantees:
-//! 1. The marks of all segments take no more memory than was allowed, and room for all that could be marked is set aside
-//!    while a segment is gone over for the first time: no later pass runs out of it.
+//! 1. Marks and stretches of all segments take no more memory than was allowed, and room for all that could be marked is set
+//!    aside while a segment is gone over for the first time: no later pass runs out of it.
 //! 2. A part is counted once, however often it is marked.
 //! 3. What is said to be kept of a segment is never less than what will be.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::arithmetic_side_effects))]
 
+use std::ops::Range;
+
 use super::judge::Judged;
 use super::marks::Marks;
+use super::stretches::Stretches;
 use crate::error::Error;
 use crate::format::frame::Layout;
 use crate::format::record::DELTA_BYTES;
 use crate::format::{FRAME_ALIGNMENT, GAP_FRAME_BYTES, Kind, record_head, sparse_body, state_head};
 use crate::segment::walk::Frame;
-use crate::types::{RecordRef, length};
+use crate::types::{Offset, RecordRef, length};
 
 /// What of a part is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,6 +109,9 @@ fn narrow(bytes: u64) -> u32 {
     u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
+/// Of the room one part in so many is for stretches.
+const STRETCHES_PART: usize = 4;
+
 #[derive(Debug, Default)]
 struct Page {
     /// Whether it may be rewritten, as far as is known.
@@ -113,6 +119,7 @@ struct Page {
     /// As the first pass found it.
     counts: Option<Counts>,
     marks: Marks,
+    stretches: Option<Stretches>,
     /// Room set aside for its marks.
     room: usize,
     records_dropped: u64,
@@ -126,14 +133,20 @@ pub(crate) struct Book {
     pages: Vec<Page>,
     /// For marks.
     room: usize,
+    /// For stretches.
+    stretches_room: usize,
+    stretch_parts: u64,
     /// The newest segment that found no room; it and all older ones are closed.
     pub(crate) crowded_out: Option<usize>,
 }
 
 impl Book {
     /// A page for each segment, oldest first; `open` if it may be rewritten.
-    pub(crate) fn new(open: impl Iterator<Item = bool>, room: usize) -> Self {
-        Self { pages: open.map(|open| Page { open, ..Page::default() }).collect(), room, crowded_out: None }
+    pub(crate) fn new(open: impl Iterator<Item = bool>, room: usize, stretch_parts: u64) -> Self {
+        let pages = open.map(|open| Page { open, ..Page::default() }).collect();
+        let stretches_room = room / STRETCHES_PART;
+        let room = room.saturating_sub(stretches_room);
+        Self { pages, room, stretches_room, stretch_parts, crowded_out: None }
     }
 
     pub(crate) fn is_open(&self, at: usize) -> bool {
@@ -152,18 +165,21 @@ impl Book {
         self.pages.iter().any(|page| page.open)
     }
 
-    /// Room that no mark can need any more, after the first pass.
+    /// Room that nothing can need any more, after the first pass.
     pub(crate) fn room(&self) -> usize {
-        self.room
+        self.room.saturating_add(self.stretches_room)
     }
 
-    /// Sets room aside for the marks of so many parts, or closes the segment and all older ones.
-    pub(crate) fn reserve(&mut self, at: usize, parts: u64) {
+    /// Meets a frame of the segment that has these parts. Sets room aside for their marks, or closes the segment and all older
+    /// ones.
+    pub(crate) fn meet(&mut self, at: usize, frame: &Frame<'_>, parts: Range<u64>) {
         let Some(page) = self.pages.get_mut(at).filter(|page| page.open && page.counts.is_none()) else { return };
-        let more = Marks::bytes_for(parts).saturating_sub(page.room);
+        let more = Marks::bytes_for(parts.end).saturating_sub(page.room);
         if let Some(left) = self.room.checked_sub(more) {
             self.room = left;
             page.room = page.room.saturating_add(more);
+            let stretches = page.stretches.get_or_insert_with(|| Stretches::new(self.stretch_parts));
+            stretches.note(frame, parts.start, &mut self.stretches_room);
         } else {
             self.crowded_out = Some(at);
             (0..=at).for_each(|at| self.close(at));
@@ -174,6 +190,8 @@ impl Book {
     pub(crate) fn close(&mut self, at: usize) {
         let Some(page) = self.pages.get_mut(at).filter(|page| page.open) else { return };
         self.room = self.room.saturating_add(page.room);
+        let stretches_bytes = page.stretches.as_ref().map_or(0, Stretches::bytes);
+        self.stretches_room = self.stretches_room.saturating_add(stretches_bytes);
         *page = Page { counts: page.counts, damage: page.damage.take(), ..Page::default() };
     }
 
@@ -185,10 +203,15 @@ impl Book {
         }
     }
 
-    /// A pass went over the segment. `false`: it found something else than the first.
-    pub(crate) fn end(&mut self, at: usize, counts: Counts) -> bool {
-        let page = self.pages.get_mut(at);
-        page.is_none_or(|page| *page.counts.get_or_insert(counts) == counts)
+    /// A pass went over the segment, up to here. `false`: it found something else than the first.
+    pub(crate) fn end(&mut self, at: usize, counts: Counts, position: u64, offset: Offset) -> bool {
+        let Some(page) = self.pages.get_mut(at) else { return true };
+        if page.counts.is_none()
+            && let Some(stretches) = &mut page.stretches
+        {
+            stretches.end(position, offset, counts.parts, &mut self.stretches_room);
+        }
+        *page.counts.get_or_insert(counts) == counts
     }
 
     /// Says of a part that it goes, if its segment can be rewritten.
@@ -218,6 +241,7 @@ impl Book {
                     number,
                     parts: counts.parts,
                     dropped: page.marks,
+                    stretches: page.stretches.unwrap_or_else(|| Stretches::new(self.stretch_parts)),
                     records: counts.records,
                     records_kept: counts.records.saturating_sub(page.records_dropped),
                     bytes_kept,

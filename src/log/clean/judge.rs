@@ -21,6 +21,7 @@ use super::gathered::{Gathered, Met as Gather};
 use super::marks::Marks;
 use super::policy::Policies;
 use super::seen::{Crowded, End, KeyHash, Met, Older, Place as Seat, Scope, Seen, Xxh3};
+use super::stretches::{STRETCH_PARTS, Stretches};
 use super::tally::{Expired, Sum, Tally};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::state::StateEntry;
@@ -82,6 +83,7 @@ pub(crate) struct Judged {
     pub(crate) parts: u64,
     /// Those that go, by their ordinals: of each frame its records, then its state entries, in the order of the segment.
     pub(crate) dropped: Marks,
+    pub(crate) stretches: Stretches,
     pub(crate) records: u64,
     pub(crate) records_kept: u64,
     /// What its frames take at most without what goes.
@@ -114,12 +116,12 @@ pub(crate) struct Verdict {
 pub(crate) fn judge(task: &mut Task<'_>) -> Result<Verdict> {
     let seed = draw_incarnation(task.disk)?;
     let memory = task.memory.max(MEMORY_MIN);
-    judge_by(Xxh3 { seed }, memory, task)
+    judge_by(Xxh3 { seed }, memory, STRETCH_PARTS, task)
 }
 
-/// As [`judge`], with a hash and as little memory as a test wants.
-pub(super) fn judge_by(hash: impl KeyHash, memory: usize, task: &mut Task<'_>) -> Result<Verdict> {
-    Judging::new(hash, memory, task).run()
+/// As [`judge`], with a hash, as little memory, and as short stretches as a test wants.
+pub(super) fn judge_by(hash: impl KeyHash, memory: usize, stretch_parts: u64, task: &mut Task<'_>) -> Result<Verdict> {
+    Judging::new(hash, memory, stretch_parts, task).run()
 }
 
 /// What to do with each frame.
@@ -163,14 +165,14 @@ struct Judging<'t, 'a, H> {
 }
 
 impl<'t, 'a, H: KeyHash> Judging<'t, 'a, H> {
-    fn new(hash: H, memory: usize, task: &'t mut Task<'a>) -> Self {
+    fn new(hash: H, memory: usize, stretch_parts: u64, task: &'t mut Task<'a>) -> Self {
         let tally_bytes = if task.rule.policies.has_retention() { memory / 8 } else { 0 };
         let room = memory / 2;
         let rule = task.rule;
         Self {
             rule,
             memory,
-            book: Book::new(task.inputs.iter().map(|input| input.rewritable), room),
+            book: Book::new(task.inputs.iter().map(|input| input.rewritable), room, stretch_parts),
             seen: Seen::new(hash, memory.saturating_sub(room).saturating_sub(tally_bytes)),
             gathered: Gathered::default(),
             tally: Tally::new(tally_bytes),
@@ -245,7 +247,11 @@ impl<'t, 'a, H: KeyHash> Judging<'t, 'a, H> {
             return self.meet_gathered(at);
         }
         self.meet_gathered(at)?;
-        if self.book.end(at, visitor.counts) { Ok(()) } else { Err(self.reads_otherwise(at)) }
+        if self.book.end(at, visitor.counts, scan.position, scan.offset) {
+            Ok(())
+        } else {
+            Err(self.reads_otherwise(at))
+        }
     }
 
     /// Goes on up to the end, or to what does not check.
@@ -314,10 +320,10 @@ impl<'t, 'a, H: KeyHash> Judging<'t, 'a, H> {
     fn frame(&mut self, frame: &Frame<'_>, records: u16, visitor: &mut Visitor<'_>) -> Result<()> {
         let first = visitor.counts.parts;
         visitor.counts.add(frame, records);
+        self.book.meet(visitor.at, frame, first..visitor.counts.parts);
         if frame.header.kind != Kind::Data {
             return Ok(());
         }
-        self.book.reserve(visitor.at, visitor.counts.parts);
         let part = Part { at: visitor.at, ordinal: first, weights: Weights::of(frame, records) };
         match visitor.visit {
             Visit::Judge => {

@@ -19,6 +19,7 @@ use super::passed::Passed;
 use super::report::Replaced;
 use super::rewrite::{Choice, Job, discard, put_in_place, rewrite};
 use super::run::Run;
+use super::stretches::Ahead;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::header::SegmentHeader;
 use crate::format::record::thin::{Fate, Part};
@@ -71,38 +72,55 @@ impl<'a> Group<'a> {
     }
 }
 
-/// What was judged of the parts of a group.
-struct Marked<'a> {
-    group: &'a Group<'a>,
-    current: Option<&'a Judged>,
+/// Goes by what was judged.
+pub(super) struct Marked<'a> {
+    judged: &'a [Judged],
+    current: Option<(&'a Judged, Ahead<'a>)>,
     /// Of the next part.
     ordinal: u64,
 }
 
+impl<'a> Marked<'a> {
+    pub(super) fn new(judged: &'a [Judged]) -> Self {
+        Self { judged, current: None, ordinal: 0 }
+    }
+}
+
 impl Choice for Marked<'_> {
-    fn begin(&mut self, segment: &SegmentHeader) -> Option<Offset> {
-        let at = self.group.judged.iter().position(|judged| judged.number == segment.number)?;
-        self.current = self.group.judged.get(at);
+    fn begin(&mut self, segment: &SegmentHeader) {
+        let judged = self.judged.iter().find(|judged| judged.number == segment.number);
+        self.current = judged.map(|judged| (judged, judged.stretches.ahead()));
         self.ordinal = 0;
-        let member = self.group.members.get(at).filter(|member| member.bytes_kept == 0)?;
-        Some(member.offsets.1)
+    }
+
+    fn passed(&mut self, position: u64) -> Option<(u64, Offset)> {
+        let (judged, ahead) = self.current.as_mut()?;
+        let mut behind = None;
+        while let Some((parts, next)) = ahead.at(behind.map_or(position, |(position, _)| position)) {
+            if parts.start != self.ordinal || judged.dropped.shared(parts.clone()) != Some(Fate::Drop) {
+                break;
+            }
+            self.ordinal = parts.end;
+            behind = Some((next.position, next.offset));
+        }
+        behind
     }
 
     fn shared(&mut self, parts: u32) -> Option<Fate> {
         let end = self.ordinal.saturating_add(parts.into());
-        let shared = self.current?.dropped.shared(self.ordinal..end)?;
+        let shared = self.current?.0.dropped.shared(self.ordinal..end)?;
         self.ordinal = end;
         Some(shared)
     }
 
     fn fate(&mut self, _part: &Part<'_>) -> Fate {
-        let goes = self.current.is_some_and(|judged| judged.dropped.contains(self.ordinal));
+        let goes = self.current.is_some_and(|(judged, _)| judged.dropped.contains(self.ordinal));
         self.ordinal = self.ordinal.saturating_add(1);
         if goes { Fate::Drop } else { Fate::Keep }
     }
 
     fn ended(&mut self) -> bool {
-        self.current.is_some_and(|judged| judged.parts == self.ordinal)
+        self.current.is_some_and(|(judged, _)| judged.parts == self.ordinal)
     }
 }
 
@@ -136,7 +154,7 @@ impl Run<'_> {
             bytes_max: bytes_max(group.members),
             pace: &mut |bytes| self.pace(bytes),
         };
-        let mut choice = Marked { group, current: None, ordinal: 0 };
+        let mut choice = Marked::new(group.judged);
         let header = match rewrite(&mut job, &mut choice) {
             Ok(header) => header,
             Err(_) if !core.holds(&group.entries) => return Ok(Put::Left),

@@ -2,9 +2,9 @@
 //!
 //! Guarantees:
 //! 1. Offsets and append times of what is kept, and gaps, stay as they were; so do the frame and the batch that a record is in.
-//! 2. Each frame of which something is kept is checked in full; of the others the header is. One that does not check is an
-//!    error, and nothing is changed: damage is never copied under a new checksum. So is an input that has more parts, or fewer,
-//!    than were judged.
+//! 2. Each frame of which something is kept is checked in full; of the others the header is, or, in stretches of which nothing is
+//!    kept, nothing: they were checked when that was judged. One that does not check is an error, and nothing is changed:
+//!    damage is never copied under a new checksum. So is an input that has more parts, or fewer, than were judged.
 //! 3. The new file is synced and read back before it takes the name of the first input; the inputs are not unlinked.
 //! 4. Memory is bounded by the longest frame.
 //!
@@ -32,9 +32,12 @@ const PACE_BYTES: u64 = 256 << 10;
 
 /// Says of each part of the log whether it stays: of the records of a frame, then of its state entries, in the order of the log.
 pub(crate) trait Choice {
-    /// The parts of this segment come next. If nothing of it stays, and no gap is in it, it need not be read: then this is the
-    /// offset behind it.
-    fn begin(&mut self, segment: &SegmentHeader) -> Option<Offset>;
+    /// The parts of this segment come next.
+    fn begin(&mut self, segment: &SegmentHeader);
+
+    /// If nothing is kept of the frames from this position on, and none is a gap: where the first frame begins that is to be
+    /// looked at again, or the segment ends, and the offset there. They are not asked for then.
+    fn passed(&mut self, position: u64) -> Option<(u64, Offset)>;
 
     /// The fate that the next `parts` share, which are then not asked for one by one; `None`: ask.
     fn shared(&mut self, parts: u32) -> Option<Fate>;
@@ -188,18 +191,26 @@ fn copy(
         let fault = Fault::Offset { found: first.get(), expected: next.get() };
         return Err(damage(job.disk, input, FRAMES_START, fault));
     }
-    if let Some(behind) = choice.begin(&input.header) {
-        (job.pace)(end)?;
-        return Ok(behind);
+    choice.begin(&input.header);
+    let passed = choice.passed(FRAMES_START);
+    if let Some((position, offset)) = passed
+        && position == end
+    {
+        return all_of_it(job, choice, output, offset, end);
     }
     let view = (job.view)(input)?;
-    let mut scan = Scan::new(view.store, view.frames, FRAMES_START, first, end);
+    let (position, offset) = passed.unwrap_or((FRAMES_START, first));
+    let mut scan = Scan::new(view.store, view.frames, position, offset, end);
     let mut told = 0;
     loop {
         let position = scan.position;
         if position.saturating_sub(told) >= PACE_BYTES {
             (job.pace)(position.saturating_sub(told))?;
             told = position;
+        }
+        if let Some(behind) = choice.passed(position) {
+            (scan.position, scan.offset) = behind;
+            continue;
         }
         let skimmed = scan.skim();
         let fault = match skimmed
@@ -215,8 +226,19 @@ fn copy(
         };
         return Err(damage(job.disk, input, position, fault));
     }
-    (job.pace)(end.saturating_sub(told))?;
-    if choice.ended() { Ok(scan.offset) } else { Err(output.draft.unlike("one of the segments that it stands for")) }
+    all_of_it(job, choice, output, scan.offset, end.saturating_sub(told))
+}
+
+/// A segment was gone over up to its end, behind which this offset comes.
+fn all_of_it(
+    job: &mut Job<'_>,
+    choice: &mut dyn Choice,
+    output: &Output,
+    offset: Offset,
+    bytes: u64,
+) -> Result<Offset> {
+    (job.pace)(bytes)?;
+    if choice.ended() { Ok(offset) } else { Err(output.draft.unlike("one of the segments that it stands for")) }
 }
 
 fn damage(disk: &dyn Disk, input: &Entry, position: u64, fault: Fault) -> Error {

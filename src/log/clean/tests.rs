@@ -132,7 +132,9 @@ impl Dice {
 struct By<'a>(&'a mut dyn FnMut(&Part<'_>) -> Fate);
 
 impl Choice for By<'_> {
-    fn begin(&mut self, _segment: &SegmentHeader) -> Option<Offset> {
+    fn begin(&mut self, _segment: &SegmentHeader) {}
+
+    fn passed(&mut self, _position: u64) -> Option<(u64, Offset)> {
         None
     }
 

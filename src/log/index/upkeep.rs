@@ -4,10 +4,11 @@
 //! 1. One file is made at a time, under its draft name; it gets its own name when it is complete. It is not synced: what a
 //!    crash leaves of it does not have the right sum.
 //! 2. Between two pieces of a segment a checkpoint that is due is written, and appends go first: while there are some, it
-//!    rests as long as it works.
+//!    rests several times as long as it works.
 //! 3. It stops when the log is closed, and holds no lock while it reads or writes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::build::{Failed, Pace, Sealed, Sink, build};
 use super::file::{peek, subject};
@@ -18,6 +19,12 @@ use crate::log::core::Core;
 use crate::log::reader::{LogSource, ReadMode};
 use crate::platform::{Disk, File};
 use crate::types::Place;
+
+/// While there are appends: how many times as long as it worked it rests.
+const REST_TIMES: u32 = 4;
+const REST_MIN: Duration = Duration::from_millis(1);
+/// A close waits for a rest to end.
+const REST_MAX: Duration = Duration::from_millis(10);
 
 /// What came of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,12 +120,15 @@ impl Core {
         let number = entry.number();
         let mut draft = Draft { disk: &*self.disk, number, file: None };
         let mut appends = self.appender.lock().stats.appends();
+        let mut since = self.disk.monotonic();
         let mut pace = || {
             self.checkpoint_step();
             let now = self.appender.lock().stats.appends();
             if now != std::mem::replace(&mut appends, now) && !self.is_manual() {
-                self.checkpointer.rest();
+                let worked = self.disk.monotonic().saturating_sub(since);
+                self.checkpointer.rest(worked.saturating_mul(REST_TIMES).clamp(REST_MIN, REST_MAX));
             }
+            since = self.disk.monotonic();
             if self.is_ended() { Pace::Stop } else { Pace::GoOn }
         };
         let sealed = Sealed { header: &entry.header, view: &view, end };

@@ -6,6 +6,7 @@
 //! 2. Two runs with the same arguments do the same, save for how far they come in the time; real processes die at moments
 //!    that no seed decides.
 
+mod bugs;
 mod damage;
 mod drive;
 mod errno;
@@ -30,6 +31,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Bugs(bugs::Arguments),
     Kill(kill::Arguments),
     Power(power::Arguments),
     Exhaustive(exhaustive::Arguments),
@@ -39,6 +41,7 @@ enum Command {
 
 fn main() -> ExitCode {
     match Arguments::parse().command {
+        Command::Bugs(arguments) => bugs::run(&arguments),
         Command::Kill(arguments) => kill::run(&arguments),
         Command::Power(arguments) => power::run(&arguments),
         Command::Exhaustive(arguments) => exhaustive::run(&arguments),

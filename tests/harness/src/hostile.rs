@@ -6,12 +6,16 @@
 
 mod anchor;
 mod checkpoint;
+mod compaction;
 mod directory;
 mod edits;
 mod frames;
+mod index;
+mod keyed;
 mod liars;
 mod reading;
 mod repairs;
+mod rewritten;
 mod seeds;
 mod ways;
 
@@ -21,9 +25,12 @@ use crate::format::sums::{FRAMES_START, SEGMENT_HEADER_BYTES, mend_frames, mend_
 
 pub use anchor::open_anchor;
 pub use checkpoint::{good_checkpoint_bytes, open_checkpoint};
+pub use compaction::compact_hostile;
 pub use directory::open_directory;
 pub use frames::{decode_frame, decode_state};
+pub use index::open_index;
 pub use liars::{LIAR_BYTES, liars};
+pub use rewritten::open_rewritten;
 pub use seeds::{Seed, seeds};
 
 /// The longest segment that is looked at; longer ones are cut.

@@ -13,6 +13,7 @@ pub mod damage;
 pub mod dice;
 pub mod errno;
 mod format;
+pub mod history;
 pub mod hostile;
 pub mod life;
 pub mod memory;

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use esker::{Background, Cleaner, Cleanup, Log, Options, Retention};
+use esker::{Background, Cleaner, Cleanup, Log, Options, Record, Retention};
 use harness::MemoryDisk;
+use harness::crash::ByDice;
+use harness::dice::Dice;
 
 use super::{check_kept, check_lookups, eager, fill, read, topic};
 
@@ -54,6 +56,26 @@ fn what_is_younger_than_the_lag_stays() {
     let report = log.clean().expect("cleans");
     assert!(report.replaced.segments_before > 2, "{report:?}");
     assert!(read(&log).len() < 100);
+}
+
+#[test]
+fn what_could_still_vanish_removes_nothing() {
+    let disk = MemoryDisk::new(6);
+    let options = policies(Cleaner::new().dirty_ratio(0.0));
+    let log = options.clone().open_on(Arc::new(disk.clone())).expect("opens");
+    let (old, new) = (vec![1; 3000], vec![2; 3000]);
+    let of_key = |payload| Record::new(payload).topic(topic(0)).key(b"seldom");
+    let _ = log.append(of_key(&old)).expect("appends");
+    step(&log, 0..200);
+    let _visible = log.append(of_key(&new)).expect("appends");
+    log.clean().expect("cleans");
+    for seed in 0..8 {
+        let left = disk.lose_power(&mut ByDice::new(Dice::new(seed)));
+        let log = options.clone().open_on(Arc::new(left)).expect("opens");
+        let found = log.latest(topic(0), b"seldom").expect("looks");
+        let found = found.unwrap_or_else(|| panic!("neither value is there, {seed}"));
+        assert!([&old[..], &new[..]].contains(&found.record().payload()));
+    }
 }
 
 #[test]

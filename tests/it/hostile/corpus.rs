@@ -11,13 +11,16 @@ const CORPUS_BYTES_MAX: u64 = 600 * 1024;
 type Target = (&'static str, fn(&[u8]));
 
 /// Targets and what they do with an input. A new one needs a line here, a test below, and a folder of inputs.
-const TARGETS: [Target; 7] = [
+const TARGETS: [Target; 10] = [
     ("decode_frame", hostile::decode_frame),
     ("decode_state", hostile::decode_state),
     ("hostile_segment", hostile::open_packed_segment),
     ("hostile_checkpoint", hostile::open_checkpoint),
     ("hostile_anchor", hostile::open_anchor),
     ("hostile_directory", hostile::open_directory),
+    ("hostile_index", hostile::open_index),
+    ("hostile_rewritten", hostile::open_rewritten),
+    ("hostile_compaction", hostile::compact_hostile),
     ("recover_after_crash", harness::crash::recover_after_crash),
 ];
 
@@ -89,6 +92,21 @@ fn hostile_anchor_holds_on_its_corpus() {
 #[test]
 fn hostile_directory_holds_on_its_corpus() {
     run("hostile_directory");
+}
+
+#[test]
+fn hostile_index_holds_on_its_corpus() {
+    run("hostile_index");
+}
+
+#[test]
+fn hostile_rewritten_holds_on_its_corpus() {
+    run("hostile_rewritten");
+}
+
+#[test]
+fn hostile_compaction_holds_on_its_corpus() {
+    run("hostile_compaction");
 }
 
 #[test]

@@ -4,7 +4,9 @@
 //! 1. What lies before damage is printed, then the damage is reported: never is a record left out in silence. Of a gap that
 //!    a repair left it is said which offsets of the range are lost, the same in both directions, and what follows is printed.
 //! 2. With a topic, what a reader with that filter steps over is neither checked nor said: damage there is for `verify`.
-//! 3. Beside a writer it ends: with what was visible when it began.
+//! 3. Beside a writer it ends: with what was visible when it began. If segments were rewritten meanwhile, what it did not come to
+//!    may have been dropped for the sake of newer records: then it goes on to them, and backward, where those are passed, it
+//!    fails rather than leave a key out.
 
 mod range;
 mod show;
@@ -18,6 +20,9 @@ use crate::failure::{Failure, say};
 use crate::output::Output;
 use range::{Bound, Range};
 pub(crate) use show::Show;
+
+/// How often a dump goes on to what came while segments were rewritten.
+const STRETCHES_MAX: u32 = 64;
 
 const JSON_HELP: &str = "Print one JSON object a record: v offset time event_time key headers topic tombstone payload. \
     What is not UTF-8 comes as key_hex, payload_hex, [name, {\"value_hex\": ...}]; the payload of a tombstone is null. For \
@@ -66,22 +71,39 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Result<(), Fail
     if printer.left == 0 {
         return Ok(());
     }
-    let range = Range::find(&attached, arguments.from, arguments.to);
+    let mut range = Range::find(&attached, arguments.from, arguments.to)?;
     let reader = match (arguments.topic.and_then(Topic::new), &arguments.key) {
         (None, _) => attached.reader(),
         (Some(topic), None) => attached.reader().topics([topic]),
         (Some(topic), Some(key)) => attached.reader().key(topic, key),
     };
     if arguments.reverse {
-        backward(&attached, reader, &range, &mut printer)
+        backward(&attached, reader, &mut range, &mut printer)
     } else {
-        forward(&attached, reader, &range, &mut printer)
+        forward(&attached, reader, &mut range, &mut printer)
     }
 }
 
-fn forward(attached: &Attached, reader: Reader, range: &Range, printer: &mut Printer<'_>) -> Result<(), Failure> {
+fn forward(attached: &Attached, reader: Reader, range: &mut Range, printer: &mut Printer<'_>) -> Result<(), Failure> {
     let mut reader = reader;
     range.seek_start(&mut reader)?;
+    for _ in 0..STRETCHES_MAX {
+        if up_to_end(&mut reader, range, printer)? == Next::Enough {
+            return Ok(());
+        }
+        if !range.goes_on(attached)? {
+            return range.check_end(attached);
+        }
+    }
+    Err(rewritten())
+}
+
+fn rewritten() -> Failure {
+    let text = "segments were rewritten meanwhile, and what was printed may lack a key whose newest record came since; try again";
+    Failure::Input(text.to_owned())
+}
+
+fn up_to_end(reader: &mut Reader, range: &Range, printer: &mut Printer<'_>) -> Result<Next, Failure> {
     while reader.offset() < range.end {
         let batch = match reader.poll() {
             // In search of a record it went past the range.
@@ -95,15 +117,22 @@ fn forward(attached: &Attached, reader: Reader, range: &Range, printer: &mut Pri
         };
         let Some(batch) = batch else { break };
         for record in &batch {
-            if range.is_over(&record) || printer.take(&record)? == Next::Enough {
-                return Ok(());
+            if range.is_over(&record) {
+                if range.may_go_on() {
+                    // What comes behind it in the batch was not printed.
+                    reader.seek(range.end)?;
+                }
+                return Ok(Next::More);
+            }
+            if printer.take(&record)? == Next::Enough {
+                return Ok(Next::Enough);
             }
         }
     }
-    range.check_end(attached)
+    Ok(Next::More)
 }
 
-fn backward(attached: &Attached, reader: Reader, range: &Range, printer: &mut Printer<'_>) -> Result<(), Failure> {
+fn backward(attached: &Attached, reader: Reader, range: &mut Range, printer: &mut Printer<'_>) -> Result<(), Failure> {
     let mut reader = reader;
     let start = range.start_offset(attached)?;
     range.seek_end(&mut reader)?;
@@ -126,6 +155,9 @@ fn backward(attached: &Attached, reader: Reader, range: &Range, printer: &mut Pr
                 return Ok(());
             }
         }
+    }
+    if range.goes_on(attached)? {
+        return Err(rewritten());
     }
     range.check_end(attached)
 }

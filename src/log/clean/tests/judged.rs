@@ -14,22 +14,26 @@ use proptest::prelude::*;
 use super::super::book::Weights;
 use super::super::judge::{Input, Judged, MEMORY_MIN, Rule, Task, Verdict, judge, judge_by};
 use super::super::policy::{Cleanup, Policies};
+use super::super::put::Marked;
 use super::super::rewrite::{Choice, Job, discard, rewrite};
 use super::super::seen::{KeyHash, Xxh3};
 use super::clocked::ClockedDisk;
 use super::{Dice, rewrite_some};
 use crate::error::{ErrorKind, Result};
-use crate::format::header::SegmentHeader;
+use crate::format::header::{Rewritten, SegmentHeader};
 use crate::format::record::thin::{Fate, Part};
-use crate::format::{FRAMES_START, segment_name};
+use crate::format::{FRAMES_START, segment_draft_name, segment_name};
 use crate::log::catalog::{Entry, copy_for_reading};
 use crate::log::survey::survey;
-use crate::log::window::{Scan, Scanned};
+use crate::log::window::{Scan, Scanned, Store};
 use crate::log::{Background, Commit, Options, Retention};
 use crate::platform::{Access, Disk};
+use crate::segment::walk::Frames;
 use crate::types::{Offset, Record, Timestamp, Topic, length};
 
 const TOPICS: u32 = 4;
+/// So few that some stretches go as a whole.
+const STRETCH_PARTS: u64 = 3;
 
 /// A frame to append: its records, as topic, key, form and length of payload; its state entries, as key and value; and how far
 /// the clock goes before it.
@@ -343,48 +347,62 @@ impl KeyHash for Poor {
     }
 }
 
-/// Goes by what was judged of one segment.
-struct Marked<'a> {
-    judged: &'a Judged,
-    ordinal: u64,
-}
+/// Goes by what was judged too, but passes no stretch unread.
+struct Unpassed<'a>(Marked<'a>);
 
-impl Choice for Marked<'_> {
-    fn begin(&mut self, segment: &SegmentHeader) -> Option<Offset> {
-        assert_eq!((segment.number, self.ordinal), (self.judged.number, 0));
+impl Choice for Unpassed<'_> {
+    fn begin(&mut self, segment: &SegmentHeader) {
+        self.0.begin(segment);
+    }
+
+    fn passed(&mut self, _position: u64) -> Option<(u64, Offset)> {
         None
     }
 
     fn shared(&mut self, parts: u32) -> Option<Fate> {
-        let end = self.ordinal + u64::from(parts);
-        let shared = self.judged.dropped.shared(self.ordinal..end);
-        self.ordinal = if shared.is_some() { end } else { self.ordinal };
-        shared
+        self.0.shared(parts)
     }
 
-    fn fate(&mut self, _part: &Part<'_>) -> Fate {
-        self.ordinal += 1;
-        if self.judged.dropped.contains(self.ordinal - 1) { Fate::Drop } else { Fate::Keep }
+    fn fate(&mut self, part: &Part<'_>) -> Fate {
+        self.0.fate(part)
     }
 
     fn ended(&mut self) -> bool {
-        self.ordinal == self.judged.parts
+        self.0.ended()
     }
 }
 
-/// What is kept of a segment is as much as was said, and no more.
-fn check_sizes(disk: &dyn Disk, entry: &Entry, judged: &Judged) {
+/// What a segment becomes: what its header says of it, and its frames, whatever the incarnation that they are sealed with.
+fn written(disk: &dyn Disk, entry: &Entry, judged: &Judged, choice: &mut dyn Choice) -> (Rewritten, Vec<Frame>) {
     let view = &|entry: &Entry| copy_for_reading(disk, entry);
     let bytes_max = FRAMES_START + judged.bytes_kept;
     let inputs = std::slice::from_ref(entry);
     let mut job = Job { disk, inputs, view, bytes_max, pace: &mut |_| Ok(()) };
-    let header = rewrite(&mut job, &mut Marked { judged, ordinal: 0 }).expect("rewrites");
-    discard(disk, header.number);
+    let header = rewrite(&mut job, choice).expect("rewrites");
     let rewritten = header.rewritten.expect("rewritten");
+    let file = disk.open(&segment_draft_name(header.number), Access::Read).expect("opens");
+    let frames = Frames::new(&header, rewritten.end);
+    let mut scan = Scan::new(Store::File(file), frames, FRAMES_START, header.first_offset, rewritten.end);
+    let mut found = Vec::new();
+    while let Scanned::Frame(frame) = scan.next().expect("reads") {
+        found.push((frame.position, frame.offset, scan.frame(&frame).body.to_vec()));
+    }
+    discard(disk, header.number);
+    (rewritten, found)
+}
+
+/// Position, offset and body of a frame.
+type Frame = (u64, Offset, Vec<u8>);
+
+/// What is kept of a segment is as much as was said, and no more; and the same whether stretches are passed or not.
+fn check_written(disk: &dyn Disk, entry: &Entry, judged: &Judged) {
+    let one = std::slice::from_ref(judged);
+    let (rewritten, frames) = written(disk, entry, judged, &mut Marked::new(one));
     assert_eq!(rewritten.records, judged.records_kept);
     let bytes = rewritten.end - FRAMES_START;
     assert!(bytes <= judged.bytes_kept, "{bytes}: {judged:?}");
     assert!(judged.dropped.count() > 0 || bytes == judged.bytes_kept, "{bytes}: {judged:?}");
+    assert_eq!((rewritten, frames), written(disk, entry, judged, &mut Unpassed(Marked::new(one))));
 }
 
 fn run(disk: &dyn Disk, inputs: &[Input], rule: Rule<'_>, case: &Case) -> Result<Verdict> {
@@ -396,8 +414,8 @@ fn run(disk: &dyn Disk, inputs: &[Input], rule: Rule<'_>, case: &Case) -> Result
     let open = &|entry: &Entry| copy_for_reading(disk, entry).map(Some);
     let mut task = Task { disk, inputs, rule, memory: case.memory, open, pace: &mut pace };
     let verdict = match case.hash {
-        Some(bits) => judge_by(Poor { bits }, case.memory, &mut task),
-        None => judge_by(Xxh3 { seed: 7 }, case.memory, &mut task),
+        Some(bits) => judge_by(Poor { bits }, case.memory, STRETCH_PARTS, &mut task),
+        None => judge_by(Xxh3 { seed: 7 }, case.memory, STRETCH_PARTS, &mut task),
     }?;
     let read: u64 = inputs.iter().map(|input| input.limit - FRAMES_START).sum();
     let all = u64::from(verdict.passes) * read;
@@ -493,7 +511,7 @@ fn check_case(frames: &[Planned], case: &Case) {
         // One of them: a sync takes its time.
         let some = verdict.segments.iter().cycle().nth(frames.len()).filter(|_| frames.len() % 2 == 0);
         if let Some(judged) = some {
-            check_sizes(&disk, &inputs[judged.at].entry, judged);
+            check_written(&disk, &inputs[judged.at].entry, judged);
         }
         let Some(next) = next else { break };
         for newer in &mut inputs[next + 1..] {

@@ -100,7 +100,9 @@ struct Known {
 }
 
 impl Choice for Known {
-    fn begin(&mut self, _segment: &SegmentHeader) -> Option<Offset> {
+    fn begin(&mut self, _segment: &SegmentHeader) {}
+
+    fn passed(&mut self, _position: u64) -> Option<(u64, Offset)> {
         None
     }
 
@@ -156,6 +158,36 @@ fn what_is_refused_leaves_the_log_as_it_was() {
     let mut job = Job { disk: &disk, inputs: &entries[..1], view, bytes_max: whole, pace: &mut |_| stopped() };
     assert_eq!(rewrite(&mut job, &mut Known { left: u64::MAX }).expect_err("stopped").kind(), ErrorKind::Closed);
     assert!(disk.list().expect("lists").iter().all(|name| !name.contains(".draft")));
+    assert_eq!(forward(&mut log.reader()).expect("reads"), model);
+}
+
+#[test]
+fn damage_in_a_frame_of_which_all_stays_is_not_copied_either() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let disk = ClockedDisk::new(folder.path());
+    let log = open(&disk);
+    let model = numbered(&log, &disk, 100);
+    let entries = sealed_now(&log);
+    let inputs = &entries[..1];
+    let view = copy_for_reading(&disk, &inputs[0]).expect("opens");
+    let mut scan = Scan::new(view.store, view.frames, FRAMES_START, Offset::ZERO, inputs[0].end.expect("sealed"));
+    while let Scanned::Frame(found) = scan.next().expect("reads")
+        && found.records == 0
+    {}
+    // Inside of the payload: its frame ends here.
+    let position = scan.position - 64;
+    let file = disk.open(&segment_name(inputs[0].number()), crate::platform::Access::Write).expect("opens");
+    let mut byte = [0];
+    file.read_at(&mut byte, position).expect("reads");
+    file.write_at(&[byte[0] ^ 1], position).expect("writes");
+    let view = &|entry: &Entry| copy_for_reading(&disk, entry);
+    let bytes_max = inputs[0].end.expect("sealed");
+    let mut job = Job { disk: &disk, inputs, view, bytes_max, pace: &mut |_| Ok(()) };
+    let error = rewrite(&mut job, &mut Known { left: u64::MAX }).expect_err("damage is not copied");
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert!(error.to_string().contains("body checksum"), "{error}");
+    assert!(disk.list().expect("lists").iter().all(|name| !name.contains(".draft")));
+    file.write_at(&byte, position).expect("writes");
     assert_eq!(forward(&mut log.reader()).expect("reads"), model);
 }
 

@@ -202,13 +202,10 @@ fn found(bytes: &[u8], good: &[u8]) -> Found {
     if bytes.len() < HEADER_BYTES || bytes[..8] != *b"eskerckp" {
         return Found::Nothing;
     }
-    if bytes[8..10] != [0, 0] {
-        return Found::Later;
-    }
     if u32::try_from(word(bytes, SUM) & 0xffff_ffff).expect("masked") != opening_sum(bytes, HEADER_BYTES) {
         return Found::Nothing;
     }
-    if bytes[16..20] != [0; 4] {
+    if bytes[8..10] != [0, 0] || bytes[16..20] != [0; 4] {
         return Found::Later;
     }
     if bytes[24..40] != good[24..40] || epochs(bytes) > 65536 {

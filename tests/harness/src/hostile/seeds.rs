@@ -90,7 +90,26 @@ pub fn seeds() -> Vec<Seed> {
         add("hostile_checkpoint", format!("flags_{flags}"), vec![flags]);
         add("hostile_checkpoint", format!("field_{flags}"), vec![flags, 5, flags, 0, flags.wrapping_mul(7)]);
     }
+    edits_of_compacted(&mut add);
     seeds
+}
+
+/// Each step once on each log of those that were compacted, and on index files of them.
+fn edits_of_compacted(add: &mut dyn FnMut(&'static str, String, Vec<u8>)) {
+    for base in 0..5_u8 {
+        add("hostile_rewritten", format!("base_{base}"), vec![base]);
+        add("hostile_compaction", format!("base_{base}"), vec![9 + 5 * base, base]);
+        add("hostile_index", format!("base_{base}"), vec![base]);
+        for what in 0..12_u8 {
+            // Header fields from that of the number on; frames of the first segment; near to what was there.
+            let step = [what + 12 * base, base, 17 + base + what, 0, 8];
+            add("hostile_rewritten", format!("step_{what}_{base}"), [&[base][..], &step].concat());
+            add("hostile_compaction", format!("step_{what}_{base}"), [&[what + 7 * base, base][..], &step].concat());
+            let edit = [5, what, 0, 13 + what % 7, 0, 20 * what, 1 + base / 2, 0xff];
+            add("hostile_index", format!("lie_{what}_{base}"), [&[base, 0xc2, base + what, 0][..], &edit].concat());
+            add("hostile_index", format!("other_{what}_{base}"), [&[base, 0xe0, base, what][..], &edit].concat());
+        }
+    }
 }
 
 /// A segment with a frame of every kind that a writer stores into one, records of every form, and state.

@@ -36,7 +36,7 @@ pub(super) struct OwnRecord {
 }
 
 impl OwnRecord {
-    fn of(record: &RecordRef<'_>) -> Self {
+    pub(super) fn of(record: &RecordRef<'_>) -> Self {
         let headers = record.headers().map(|header| (header.name.to_owned(), header.value.to_vec()));
         Self {
             offset: record.offset().get(),

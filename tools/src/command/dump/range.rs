@@ -42,12 +42,17 @@ pub(super) struct Range {
     open: bool,
     /// What ends the range where its offset could not be found because damage is in the way.
     end_time: Option<Timestamp>,
+    /// Of the log when the end was chosen, if nothing but its end ends the range and a writer is at work.
+    replacements: Option<u64>,
 }
 
 impl Range {
-    pub(super) fn find(attached: &Attached, from: Option<Bound>, to: Option<Bound>) -> Self {
+    pub(super) fn find(attached: &Attached, from: Option<Bound>, to: Option<Bound>) -> Result<Self, Failure> {
+        let counts = to.is_none() && attached.writer().is_some();
+        // Before the end is chosen: what is replaced later may lack what it held below the end.
+        let replacements = if counts { Some(attached.replacements()?) } else { None };
         let visible = attached.visible();
-        let mut range = Self { from, start: attached.start(), end: visible, open: true, end_time: None };
+        let mut range = Self { from, start: attached.start(), end: visible, open: true, end_time: None, replacements };
         match to {
             None => {}
             Some(Bound::At(offset)) => range.end = offset.min(visible),
@@ -60,7 +65,23 @@ impl Range {
             }
         }
         range.open = range.end == visible;
-        range
+        Ok(range)
+    }
+
+    /// Whether the end may move.
+    pub(super) fn may_go_on(&self) -> bool {
+        self.replacements.is_some()
+    }
+
+    /// At the end: moves it to where the log ends now, if segments were replaced since it was chosen.
+    pub(super) fn goes_on(&mut self, attached: &Attached) -> Result<bool, Failure> {
+        let Some(before) = self.replacements else { return Ok(false) };
+        let now = attached.replacements()?;
+        if now == before {
+            return Ok(false);
+        }
+        (self.replacements, self.end) = (Some(now), attached.visible());
+        Ok(true)
     }
 
     pub(super) fn seek_start(&self, reader: &mut Reader) -> Result<(), Failure> {

@@ -1,6 +1,10 @@
 //! Logs made for one question each: memory, hashes, and what changes while it is read.
 
+use super::super::super::draft::Draft;
+use super::super::super::rewrite::put_in_place;
 use super::*;
+use crate::format::GAP_FRAME_BYTES;
+use crate::format::header::Places;
 
 /// Judges a log by one policy for all topics.
 fn judge_all(disk: &dyn Disk, hash: impl KeyHash, memory: usize) -> Result<Verdict> {
@@ -12,7 +16,12 @@ fn judge_all(disk: &dyn Disk, hash: impl KeyHash, memory: usize) -> Result<Verdi
     policies.set_others(Cleanup::compact());
     let rule = Rule { policies: &policies, now: disk.now(), start: Offset::ZERO, passed: &|_| Offset::ZERO };
     let open = &|entry: &Entry| copy_for_reading(disk, entry).map(Some);
-    judge_by(hash, memory, &mut Task { disk, inputs: &inputs, rule, memory, open, pace: &mut |_| Ok(()) })
+    judge_by(
+        hash,
+        memory,
+        STRETCH_PARTS,
+        &mut Task { disk, inputs: &inputs, rule, memory, open, pace: &mut |_| Ok(()) },
+    )
 }
 
 #[test]
@@ -62,7 +71,8 @@ fn what_changes_between_two_passes_is_an_error() {
     policies.set_others(Cleanup::compact());
     let rule = Rule { policies: &policies, now: disk.now(), start: Offset::ZERO, passed: &|_| Offset::ZERO };
     let mut task = Task { disk: &disk, inputs: &inputs, rule, memory: 0, open: &open, pace: &mut |_| Ok(()) };
-    let error = judge_by(Xxh3 { seed: 1 }, 4 << 10, &mut task).expect_err("tombstones were decided on by then");
+    let error =
+        judge_by(Xxh3 { seed: 1 }, 4 << 10, STRETCH_PARTS, &mut task).expect_err("tombstones were decided on by then");
     assert_eq!((error.kind(), error.place().map(|place| place.segment)), (ErrorKind::Corrupt, Some(first)), "{error}");
 }
 
@@ -127,4 +137,44 @@ fn any_number_of_keys_is_judged_in_the_memory_that_was_given() {
     assert!(verdict.passes > 3 && verdict.passes < 40, "{} passes", verdict.passes);
     // What is read at once, of two chunks, and the pages of the segments.
     assert!(taken > memory / 4 && taken < memory + (600 << 10), "{taken} of {memory}");
+}
+
+#[test]
+fn a_gap_amid_records_that_all_go_stays() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let frame = |_| Planned { records: vec![(0, Some(1), 1, 300)], entries: Vec::new(), advance: 1 };
+    let disk = write(folder.path(), &(0..100).map(frame).collect::<Vec<_>>(), 16 << 10);
+    let entry = super::super::sealed(&disk).remove(0);
+    let (first, end) = (entry.header.first_offset, entry.end.expect("sealed"));
+    let view = copy_for_reading(&disk, &entry).expect("opens");
+    let mut scan = Scan::new(view.store, view.frames, FRAMES_START, first, end);
+    let mut draft = Draft::create(&disk, &SegmentHeader { generation: 1, ..entry.header }).expect("creates");
+    let gap = first.after(10);
+    while let Scanned::Frame(found) = scan.next().expect("reads") {
+        let position = draft.end();
+        match found.records {
+            0 => {}
+            _ if found.offset == gap => {
+                draft.gap(position..position + GAP_FRAME_BYTES, gap, gap.after(1)).expect("takes it");
+            }
+            _ => draft.frame(position, &found.header, scan.frame(&found).body).expect("takes it"),
+        }
+    }
+    let link = entry.header.link(end);
+    draft.settle(Rewritten {
+        end: draft.end(),
+        last_number: link.number,
+        end_offset: scan.offset,
+        records: scan.offset.since(first) - 1,
+        incarnation: link.incarnation,
+        original_end: link.end,
+        places: Places::Moved,
+    });
+    put_in_place(&disk, &draft.complete(&disk).expect("completes")).expect("takes the name");
+    let verdict = judge_all(&disk, Xxh3 { seed: 1 }, 32 << 10).expect("judges");
+    let (entry, judged) = (super::super::sealed(&disk).remove(0), &verdict.segments[0]);
+    assert_eq!((judged.records_kept, judged.bytes_kept), (0, GAP_FRAME_BYTES));
+    check_written(&disk, &entry, judged);
+    let (_, frames) = written(&disk, &entry, judged, &mut Marked::new(std::slice::from_ref(judged)));
+    assert_eq!(frames.iter().map(|(_, offset, _)| *offset).collect::<Vec<_>>(), [gap]);
 }
