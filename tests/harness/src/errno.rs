@@ -198,7 +198,7 @@ fn damage(eve: &mut Eve) {
     let records = |disk: &MemoryDisk| read(&disk.open().expect("opens")).expect("reads");
     let all = records(&eve.disk.snapshot());
     let names = eve.disk.names();
-    let segment = names.iter().find(|name| name.ends_with(".seg")).expect("one");
+    let segment = names.iter().find(|name| name.strip_suffix(".seg").is_some()).expect("one");
     eve.disk.edit_file(segment, rot);
     let repaired = eve.disk.snapshot();
     let plan = repaired.repair().expect("repairs");

@@ -130,7 +130,6 @@ impl Ground for Directory<'_> {
 }
 
 /// Tiny segments, frequent checkpoints, and no threads.
-#[must_use]
 pub fn options() -> Options {
     Options::new().segment_bytes(16 << 10).checkpoint_bytes(4096).background(Background::Manual)
 }

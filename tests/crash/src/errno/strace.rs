@@ -243,7 +243,8 @@ fn fail(eve: &Eve, fault: Fault<'_>, totals: &mut Totals) -> Result<(), String> 
     let unharmed = heard.ended && heard.ledger.failures.is_empty();
     totals.unharmed += u64::from(unharmed);
     let is_memory = ["mmap", "mremap", "munmap"].contains(&call);
-    if !(heard.ended && heard.status.success()) && !(aborted && is_memory) {
+    let is_expected = heard.ended && heard.status.success() || aborted && is_memory;
+    if !is_expected {
         return Err(told(format!("{}\n{}", heard.status, heard.stderr)));
     }
     if eve.act == Act::Repair && call == "pread64" && more == "+" {

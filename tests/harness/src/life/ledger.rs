@@ -223,8 +223,7 @@ impl Ledger {
         let last = found.last().map(|(_, number)| *number);
         for (number, standing) in &self.records {
             let offset = match (standing, death) {
-                (Standing::Durable(offset), _) => offset,
-                (Standing::Visible(offset), Death::OfTheProcess) => offset,
+                (Standing::Durable(offset), _) | (Standing::Visible(offset), Death::OfTheProcess) => offset,
                 // Of the rest a beginning is there.
                 (Standing::Visible(offset), Death::OfTheMachine) if last > Some(*number) => offset,
                 _ => continue,
@@ -232,8 +231,8 @@ impl Ledger {
             let is_there = found.iter().any(|(_, there)| there == number);
             let supersedes = |later: &u64| later > number && key(*later) == key(*number);
             let later = || found.iter().map(|(_, later)| later).chain(&self.damaged).any(supersedes);
-            let superseded = || self.compacts && later();
-            if !is_there && *offset >= self.dropping && !self.damaged.contains(number) && !superseded() {
+            let may_be_gone = *offset < self.dropping || self.damaged.contains(number) || self.compacts && later();
+            if !is_there && !may_be_gone {
                 return Err(format!("record {number} at {offset} is lost; there are {found:?}"));
             }
         }
