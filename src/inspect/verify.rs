@@ -52,9 +52,11 @@ fn holder(disk: &dyn Disk) -> Result<Option<Holder>> {
     disk.lock_holder().map_err(|error| Error::io("ask for the writer's lock", error).at_path(disk.directory()))
 }
 
-/// Of what a writer has, only what two sights of it show is damage.
+/// Of what a writer has, only what two sights of it show is damage, or torn: a header may be being stored just now.
 fn beside(disk: &dyn Disk, writer: Holder, progress: &mut dyn FnMut(Progress)) -> Result<Verification> {
-    judged(disk, Verification::is_damaged, |sight| check(sight, Some(writer), progress))
+    let is_torn = |found: &Verification| found.findings.iter().any(|one| one.class == FindingClass::TornTail);
+    let is_doubtful = |found: &Verification| found.is_damaged() || is_torn(found);
+    judged(disk, is_doubtful, |sight| check(sight, Some(writer), progress))
 }
 
 fn check(disk: &dyn Disk, writer: Option<Holder>, progress: &mut dyn FnMut(Progress)) -> Result<Verification> {
