@@ -309,7 +309,7 @@ fn a_log_that_is_written_meanwhile_is_never_called_damaged() {
                 if round.is_multiple_of(100) {
                     log.sync().expect("syncs");
                 }
-                if stop.load(Ordering::Relaxed) || round > 100_000 {
+                if stop.load(Ordering::Relaxed) || round > 20_000 {
                     break;
                 }
             }
