@@ -406,7 +406,7 @@ impl Log {
     /// Lets go now what the [`Retention`] of the options does not keep, as far as no cursor holds it.
     ///
     /// # Errors
-    /// As for [`Log::drop_before`].
+    /// As for [`Log::drop_before`]. If nothing can go since checkpoints cannot be written: why.
     ///
     /// # Durability
     /// As for [`Log::drop_before`].

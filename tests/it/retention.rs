@@ -246,6 +246,22 @@ fn a_full_disk_frees_itself_when_the_cursors_that_hold_it_move() {
 }
 
 #[test]
+fn where_nothing_goes_since_no_checkpoint_can_be_written_the_reason_is_told() {
+    let disk = MemoryDisk::new(6);
+    let options = eager().retention(Retention::new().bytes(0));
+    let log = options.open_on(Arc::new(disk.clone())).expect("opens");
+    for number in 0..300 {
+        let _ = log.append(&crate::support::numbered(number)).expect("appends");
+    }
+    log.sync().expect("syncs");
+    disk.space_limit(disk.space_held());
+    let error = log.retain().expect_err("not one byte is left");
+    assert_eq!((error.kind(), log.start()), (ErrorKind::OutOfSpace, at(0)), "{error}");
+    disk.space_limit(u64::MAX);
+    assert!(log.retain().expect("there is room again").segments > 0);
+}
+
+#[test]
 fn a_trimmed_log_without_checkpoints_is_refused_and_told_what_to_do() {
     let disk = MemoryDisk::new(7);
     let log = filled(&disk);

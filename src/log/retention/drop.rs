@@ -130,7 +130,10 @@ impl Core {
     fn carry_out_on(&self, shape: &Shape, aim: Aim, checkpointing: Checkpointing) -> Result<Done> {
         let has = &mut |part: &Part, from, topics: &BTreeSet<Topic>| self.has(part, from, topics);
         let mut plan = shape.plan(aim, self.checkpoints.lock().lets_go(), has);
-        if plan.wants > plan.target.segment && self.raise_checkpoints(shape, &plan, checkpointing) {
+        let mut missing = None;
+        if plan.wants > plan.target.segment && self.is_worth_checkpoints(shape, &plan, checkpointing) {
+            // What goes with those that there are goes; the report says what holds the rest.
+            missing = self.raise_checkpoints_to(plan.wants).err();
             plan = shape.plan(aim, self.checkpoints.lock().lets_go(), has);
         }
         // While one is written the start stays: it says all that lies before its own line.
@@ -152,20 +155,17 @@ impl Core {
         }
         // What an open found below the start and left was let go by checkpoints that may not be there any more.
         self.unlink_below(plan.target.segment.min(lets_go));
-        Ok(Done::Yes(shape.report(&plan)))
+        match missing {
+            Some(error) if plan.target <= shape.start && checkpointing == Checkpointing::Always => Err(error),
+            _ => Ok(Done::Yes(shape.report(&plan))),
+        }
     }
 
-    /// Writes checkpoints so that what a plan wants may go. `true`: they were written, or tried.
-    fn raise_checkpoints(&self, shape: &Shape, plan: &Plan, checkpointing: Checkpointing) -> bool {
+    /// Whether checkpoints should be written so that what a plan wants may go.
+    fn is_worth_checkpoints(&self, shape: &Shape, plan: &Plan, checkpointing: Checkpointing) -> bool {
         let going = shape.parts.iter().filter(|part| part.number < plan.wants);
         let bytes = going.fold(0_u64, |sum, part| sum.saturating_add(part.bytes));
-        let worth = bytes >= self.checkpoints.lock().body_bytes();
-        if checkpointing == Checkpointing::IfWorth && !worth {
-            return false;
-        }
-        // The report says what holds the rest.
-        let _as_far_as_it_goes = self.raise_checkpoints_to(plan.wants);
-        true
+        checkpointing == Checkpointing::Always || bytes >= self.checkpoints.lock().body_bytes()
     }
 
     /// Stores the start-line frame and moves the start. `None`: a cursor was moved, so that this start would not be right.
